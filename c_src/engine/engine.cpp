@@ -1,0 +1,364 @@
+#include "engine/engine.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "engine/backoff.hpp"
+#include "payload/request_builder.hpp"
+
+namespace offline_post {
+
+namespace {
+
+std::string Name(const Endpoint& endpoint) { return endpoint.key.module + " for " + endpoint.key.vhost; }
+
+// The origin answered, and is able to serve others: whatever was wrong, it is not its health.
+bool IsAlive(const Outcome& outcome) {
+  return outcome.kind == OutcomeClass::kDelivered || outcome.kind == OutcomeClass::kRefused ||
+         outcome.kind == OutcomeClass::kGone;
+}
+
+}  // namespace
+
+Engine::Engine(Outbox& outbox, Transport& transport, const Clock& clock, Notices& notices,
+               std::uint64_t seed)
+    : outbox_(outbox),
+      transport_(transport),
+      clock_(clock),
+      notices_(notices),
+      random_(seed),
+      next_sequence_(outbox.NextSequence()) {}
+
+void Engine::Configure(EndpointId id, std::shared_ptr<const Endpoint> config,
+                       std::shared_ptr<Ledger> ledger) {
+  EndpointRecord& endpoint = endpoints_[id];
+  if (endpoint.origin != nullptr) Detach(endpoint);
+  endpoint.id = id;
+  endpoint.config = std::move(config);
+  endpoint.ledger = std::move(ledger);
+  endpoint.paused = false;
+  endpoint.claimable = true;
+  Attach(endpoint);
+  PruneOrigins();
+  PublishState(*endpoint.origin);
+}
+
+void Engine::Remove(EndpointId id) {
+  const auto found = endpoints_.find(id);
+  if (found == endpoints_.end() || found->second.origin == nullptr) return;
+  EndpointRecord& endpoint = found->second;
+  CancelInFlight(endpoint);
+  for (const Delivery& delivery : endpoint.window.Clear()) Park(endpoint, delivery);
+  Detach(endpoint);
+  PruneOrigins();
+  endpoint.removed_ms = clock_.MonotonicMs();
+  endpoint.ledger->SetState(EndpointState::kStopped);
+}
+
+void Engine::Attach(EndpointRecord& endpoint) {
+  std::shared_ptr<OriginRecord>& origin = origins_[endpoint.config->origin];
+  if (!origin) {
+    origin = std::make_shared<OriginRecord>();
+    origin->name = OriginText(endpoint.config->origin);
+  }
+  origin->endpoints.push_back(&endpoint);
+  int limit = 1;
+  for (const EndpointRecord* each : origin->endpoints) limit = std::max(limit, each->config->max_connections);
+  origin->breaker.SetLimit(limit);
+  origin->breaker.Hasten(clock_.MonotonicMs());
+  endpoint.origin = origin.get();
+}
+
+void Engine::Detach(EndpointRecord& endpoint) {
+  std::erase(endpoint.origin->endpoints, &endpoint);
+  endpoint.origin = nullptr;
+}
+
+// Apart from Detach: a reload within one origin must find its breaker and its requests in flight again.
+void Engine::PruneOrigins() {
+  std::erase_if(origins_, [](const auto& origin) { return origin.second->endpoints.empty(); });
+}
+
+void Engine::CancelInFlight(EndpointRecord& endpoint) {
+  for (auto flight = in_flight_.begin(); flight != in_flight_.end();) {
+    if (flight->second.endpoint != &endpoint) {
+      ++flight;
+      continue;
+    }
+    transport_.Cancel(flight->first);
+    --flight->second.origin->in_flight;
+    flight->second.origin->breaker.OnCancelled(flight->second.probe);
+    for (Delivery& delivery : flight->second.deliveries) {
+      --endpoint.in_flight;
+      endpoint.ledger->AttemptEnded(true);
+      endpoint.window.Return(std::move(delivery));
+    }
+    flight = in_flight_.erase(flight);
+  }
+}
+
+void Engine::Accept(EndpointId id, std::shared_ptr<const Event> event) {
+  Delivery delivery;
+  delivery.sequence = next_sequence_++;
+  delivery.endpoint = id;
+  delivery.recipient = RecipientKey(*event);
+  delivery.event = std::move(event);
+  outbox_.Append(std::move(delivery));
+  EndpointRecord& endpoint = endpoints_.at(id);
+  ++endpoint.in_outbox;
+  endpoint.claimable = true;
+  appended_ = true;
+}
+
+void Engine::Turn() {
+  if (appended_) {
+    appended_ = false;
+    outbox_.Flush();
+  }
+  for (auto& [id, endpoint] : endpoints_) Claim(endpoint);
+  for (auto& [key, origin] : origins_) Dispatch(origin);
+}
+
+void Engine::Claim(EndpointRecord& endpoint) {
+  const Millis now = clock_.MonotonicMs();
+  const bool removed = endpoint.origin == nullptr;
+  if (removed && now < endpoint.removed_ms + endpoint.config->schedule.max_age_ms) return;
+  if (endpoint.next_due && now >= *endpoint.next_due) {
+    endpoint.claimable = true;
+    endpoint.next_due.reset();
+  }
+  // Half a window at a time: the outbox is asked seldom, and the other half keeps the connections busy.
+  if (endpoint.claiming || !endpoint.claimable || endpoint.in_outbox == 0 ||
+      endpoint.window.size() > kWindow / 2) {
+    return;
+  }
+  endpoint.claiming = true;
+  outbox_.Claim(endpoint.id, kWindow - endpoint.window.size());
+}
+
+void Engine::Dispatch(const std::shared_ptr<OriginRecord>& origin) {
+  while (origin->breaker.MaySend(clock_.MonotonicMs(), origin->in_flight)) {
+    if (!SendNext(origin)) return;
+  }
+}
+
+bool Engine::SendNext(const std::shared_ptr<OriginRecord>& origin) {
+  // Endpoints that share an origin take turns.
+  for (std::size_t tried = 0; tried < origin->endpoints.size(); ++tried) {
+    EndpointRecord& endpoint = *origin->endpoints[origin->next++ % origin->endpoints.size()];
+    if (endpoint.paused) continue;
+    std::optional<Delivery> delivery = endpoint.window.Take();
+    if (!delivery) continue;
+    const RequestId id = next_request_++;
+    const bool probe = origin->breaker.OnSend();
+    if (probe) PublishState(*origin);
+    ++origin->in_flight;
+    ++endpoint.in_flight;
+    endpoint.ledger->AttemptStarted();
+    std::vector<Delivery> deliveries;
+    deliveries.push_back(std::move(*delivery));
+    Request request = BuildRequest(id, endpoint.config, deliveries);
+    in_flight_.emplace(id, InFlight{&endpoint, origin, std::move(deliveries), probe});
+    transport_.Send(std::move(request));
+    return true;
+  }
+  return false;
+}
+
+void Engine::OnCommitted(Ticket /*ticket*/) {}
+
+void Engine::OnClaimed(EndpointId id, std::vector<Delivery> deliveries, std::optional<Millis> next_due) {
+  EndpointRecord& endpoint = endpoints_.at(id);
+  endpoint.claiming = false;
+  endpoint.claimable = !deliveries.empty();
+  endpoint.next_due = next_due;
+  endpoint.in_outbox -= deliveries.size();
+  const bool aged = endpoint.origin == nullptr &&
+                    clock_.MonotonicMs() >= endpoint.removed_ms + endpoint.config->schedule.max_age_ms;
+  for (Delivery& delivery : deliveries) {
+    if (endpoint.origin != nullptr) {
+      endpoint.window.Add(std::move(delivery));
+    } else if (aged) {
+      Bury(endpoint, delivery, "endpoint removed");
+    } else {
+      Park(endpoint, delivery);
+    }
+  }
+}
+
+void Engine::OnPurged(EndpointId id, std::uint64_t count) { endpoints_.at(id).ledger->Purged(count); }
+
+void Engine::OnDone(RequestId id, std::vector<Outcome> outcomes) {
+  const auto found = in_flight_.find(id);
+  if (found == in_flight_.end()) return;
+  InFlight flight = std::move(found->second);
+  in_flight_.erase(found);
+  --flight.origin->in_flight;
+  const auto alive = std::find_if(outcomes.begin(), outcomes.end(), IsAlive);
+  ReportToBreaker(flight, alive != outcomes.end() ? *alive : outcomes.front());
+  for (std::size_t i = 0; i < outcomes.size(); ++i) {
+    Settle(*flight.endpoint, std::move(flight.deliveries[i]), outcomes[i]);
+  }
+}
+
+void Engine::ReportToBreaker(InFlight& flight, const Outcome& outcome) {
+  OriginRecord& origin = *flight.origin;
+  const Millis now = clock_.MonotonicMs();
+  bool changed = flight.probe;
+  if (IsAlive(outcome)) {
+    if (origin.breaker.OnAlive()) {
+      changed = true;
+      notices_.Add(Notice::Level::kInfo, origin.name + " answers again: notifications flow");
+    }
+  } else {
+    const std::optional<Millis> retry_after =
+        outcome.retry_after_ms
+            ? std::optional(std::min(*outcome.retry_after_ms, flight.endpoint->config->schedule.longest_ms))
+            : std::nullopt;
+    if (origin.breaker.OnTrouble(now, flight.probe, retry_after, Unit())) {
+      changed = true;
+      notices_.Add(Notice::Level::kWarning,
+                   origin.name + " has trouble (" + outcome.reason +
+                       "): notifications wait, one probe at a time until it answers");
+    }
+  }
+  if (changed) PublishState(origin);
+}
+
+void Engine::Settle(EndpointRecord& endpoint, Delivery delivery, const Outcome& outcome) {
+  --endpoint.in_flight;
+  endpoint.claimable = true;  // what followed for this recipient may be claimed now
+  ++delivery.attempts;
+  switch (outcome.kind) {
+    case OutcomeClass::kDelivered:
+      endpoint.ledger->AttemptEnded(false);
+      endpoint.window.Advance(delivery.recipient);
+      Finish(endpoint, delivery, Final::kDelivered, outcome.reason);
+      return;
+    case OutcomeClass::kRefused:
+      endpoint.ledger->AttemptEnded(false);
+      endpoint.window.Advance(delivery.recipient);
+      Bury(endpoint, delivery, outcome.reason);
+      return;
+    case OutcomeClass::kGone:
+      endpoint.ledger->AttemptEnded(true);
+      endpoint.window.Return(std::move(delivery));
+      Pause(endpoint);
+      return;
+    case OutcomeClass::kMisconfigured:
+    case OutcomeClass::kTrouble:
+      break;
+  }
+  Retry(endpoint, std::move(delivery), outcome);
+}
+
+void Engine::Retry(EndpointRecord& endpoint, Delivery delivery, const Outcome& outcome) {
+  const RetrySchedule& schedule = endpoint.config->schedule;
+  const std::uint64_t delivered = endpoint.ledger->Snapshot().delivered;
+  if (delivery.attempts == 1) delivery.delivered_at_first_failure = delivered;
+  const bool others_succeed = delivered > delivery.delivered_at_first_failure;
+  const Millis wait = RetryDelay(schedule, delivery.attempts, outcome.retry_after_ms, Unit());
+  const bool expired =
+      clock_.UnixMs() + wait > delivery.event->accepted_unix_ms + schedule.max_age_ms;
+  const bool hopeless = outcome.kind == OutcomeClass::kMisconfigured && others_succeed &&
+                        delivery.attempts >= kMisconfiguredAttempts;
+  if (expired || hopeless) {
+    endpoint.ledger->AttemptEnded(false);
+    endpoint.window.Advance(delivery.recipient);
+    Bury(endpoint, delivery, expired ? "expired, at last " + outcome.reason : outcome.reason);
+    return;
+  }
+  endpoint.ledger->AttemptEnded(true);
+  if (outcome.kind == OutcomeClass::kMisconfigured) {
+    notices_.AddRarely(endpoint.config->key.vhost + " misconfigured", Notice::Level::kError,
+                       Name(*endpoint.config) + ": " + OriginText(endpoint.config->origin) + " answered " +
+                           outcome.reason + ": check post_url and auth_token; will try again");
+  }
+  const std::vector<Delivery> followers = endpoint.window.Dissolve(delivery.recipient);
+  outbox_.Reschedule(delivery, clock_.MonotonicMs() + wait, outcome.reason);
+  ++endpoint.in_outbox;
+  for (const Delivery& follower : followers) Park(endpoint, follower);
+}
+
+void Engine::Bury(EndpointRecord& endpoint, const Delivery& delivery, const std::string& reason) {
+  notices_.AddRarely(endpoint.config->key.vhost + " dead", Notice::Level::kWarning,
+                     Name(*endpoint.config) + ": notification " + delivery.event->id + " failed for good (" +
+                         reason + ") after " + std::to_string(delivery.attempts) + " attempts");
+  Finish(endpoint, delivery, Final::kDead, reason);
+}
+
+void Engine::Finish(EndpointRecord& endpoint, const Delivery& delivery, Final how,
+                    const std::string& reason) {
+  endpoint.ledger->Settle(how, EventBytes(*delivery.event));
+  outbox_.Finish(delivery, how, reason);
+}
+
+void Engine::Park(EndpointRecord& endpoint, const Delivery& delivery) {
+  outbox_.Park(delivery);
+  ++endpoint.in_outbox;
+  endpoint.claimable = true;
+}
+
+void Engine::Pause(EndpointRecord& endpoint) {
+  if (endpoint.paused) return;
+  endpoint.paused = true;
+  notices_.Add(Notice::Level::kError,
+               Name(*endpoint.config) + ": " + OriginText(endpoint.config->origin) +
+                   " answered 410 Gone: paused, nothing is lost; correct post_url or reload to resume");
+  PublishState(endpoint);
+}
+
+void Engine::PublishState(const OriginRecord& origin) {
+  for (const EndpointRecord* endpoint : origin.endpoints) PublishState(*endpoint);
+}
+
+void Engine::PublishState(const EndpointRecord& endpoint) {
+  static constexpr EndpointState kByBreaker[] = {EndpointState::kHealthy, EndpointState::kBroken,
+                                                 EndpointState::kProbing};
+  endpoint.ledger->SetState(endpoint.paused
+                                ? EndpointState::kPaused
+                                : kByBreaker[static_cast<int>(endpoint.origin->breaker.state())]);
+}
+
+std::optional<Millis> Engine::NextTurnMs() const {
+  std::optional<Millis> next;
+  const auto consider = [&next](Millis at) { next = next ? std::min(*next, at) : at; };
+  for (const auto& [id, endpoint] : endpoints_) {
+    if (endpoint.origin == nullptr) {
+      if (endpoint.in_outbox > 0) consider(endpoint.removed_ms + endpoint.config->schedule.max_age_ms);
+      continue;
+    }
+    if (endpoint.next_due && endpoint.window.size() <= kWindow / 2) consider(*endpoint.next_due);
+    if (!endpoint.paused && endpoint.window.runnable() &&
+        endpoint.origin->breaker.state() == Breaker::State::kOpen) {
+      consider(endpoint.origin->breaker.probe_at_ms());
+    }
+  }
+  return next;
+}
+
+bool Engine::Idle(EndpointId id) const {
+  const auto found = endpoints_.find(id);
+  if (found == endpoints_.end() || found->second.origin == nullptr) return true;
+  const EndpointRecord& endpoint = found->second;
+  if (endpoint.in_flight > 0) return false;
+  if (endpoint.paused || endpoint.origin->breaker.state() != Breaker::State::kClosed) return true;
+  return !endpoint.window.runnable() && !endpoint.claiming &&
+         !(endpoint.claimable && endpoint.in_outbox > 0);
+}
+
+int Engine::ConnectionLimit() const {
+  int sum = 0;
+  for (const auto& [key, origin] : origins_) {
+    int limit = 0;
+    for (const EndpointRecord* endpoint : origin->endpoints) {
+      limit = std::max(limit, endpoint->config->max_connections);
+    }
+    sum += limit;
+  }
+  return sum;
+}
+
+double Engine::Unit() { return std::uniform_real_distribution<double>(0.0, 1.0)(random_); }
+
+}  // namespace offline_post

@@ -1,0 +1,131 @@
+// Engine: what is sent when. It takes accepted events, keeps them in an Outbox, holds a bounded window of
+// them, and sends them through a Transport: per recipient in order, per origin within the breaker's limits,
+// with retries after the schedule. Pure: no thread, socket, file or clock of its own, so that a whole history
+// can run in one simulated world.
+//
+// Threads: one, the caller's; a Ledger may be read and reserved on by any.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <random>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "engine/breaker.hpp"
+#include "engine/ledger.hpp"
+#include "engine/notices.hpp"
+#include "engine/outbox.hpp"
+#include "engine/transport.hpp"
+#include "engine/window.hpp"
+#include "model/clock.hpp"
+#include "model/endpoint.hpp"
+#include "model/event.hpp"
+
+namespace offline_post {
+
+class Engine final : public OutboxListener, public TransportListener {
+ public:
+  // Deliveries that are held leased per endpoint: enough to keep every connection busy while the outbox
+  // answers, small enough to bound memory whatever the backlog.
+  static constexpr std::size_t kWindow = 1'024;
+  // What an endpoint may still get wrong before a message that others overtake is dead.
+  static constexpr int kMisconfiguredAttempts = 5;
+
+  // All must outlive the engine. `seed`: for jitter.
+  Engine(Outbox& outbox, Transport& transport, const Clock& clock, Notices& notices, std::uint64_t seed);
+
+  // A new endpoint, a changed one, or one that comes back: what is queued is sent with the new values from
+  // its next attempt on. Resumes a paused endpoint.
+  void Configure(EndpointId id, std::shared_ptr<const Endpoint> config, std::shared_ptr<Ledger> ledger);
+  // Gives up what is in flight, and keeps what is pending until the endpoint comes back or max_age is over.
+  void Remove(EndpointId id);
+
+  // An event for which room was reserved in the endpoint's ledger.
+  void Accept(EndpointId endpoint, std::shared_ptr<const Event> event);
+
+  // Does what can be done now: commits, claims, sends. Call it after Accept, completions, and at NextTurnMs.
+  void Turn();
+  // When time alone makes a Turn useful (monotonic ms).
+  std::optional<Millis> NextTurnMs() const;
+
+  // Nothing of this endpoint is in flight, and nothing can be sent now.
+  bool Idle(EndpointId id) const;
+  // The sum of the connections that the origins may use.
+  int ConnectionLimit() const;
+
+  void OnCommitted(Ticket ticket) override;
+  void OnClaimed(EndpointId endpoint, std::vector<Delivery> deliveries,
+                 std::optional<Millis> next_due) override;
+  void OnPurged(EndpointId endpoint, std::uint64_t count) override;
+  void OnDone(RequestId id, std::vector<Outcome> outcomes) override;
+
+ private:
+  struct EndpointRecord;
+
+  struct OriginRecord {
+    std::string name;  // OriginText
+    Breaker breaker;
+    int in_flight = 0;
+    std::vector<EndpointRecord*> endpoints;
+    std::size_t next = 0;  // whose turn it is
+  };
+
+  struct EndpointRecord {
+    EndpointId id = 0;
+    std::shared_ptr<const Endpoint> config;
+    std::shared_ptr<Ledger> ledger;
+    OriginRecord* origin = nullptr;  // none: removed
+    Window window;
+    std::uint64_t in_outbox = 0;  // there and not leased
+    int in_flight = 0;
+    bool claiming = false;
+    bool claimable = false;  // in_outbox may hold something that does not wait
+    std::optional<Millis> next_due;
+    bool paused = false;
+    Millis removed_ms = 0;
+  };
+
+  struct InFlight {
+    EndpointRecord* endpoint;
+    std::shared_ptr<OriginRecord> origin;  // the one it left for, whatever a reload did since
+    std::vector<Delivery> deliveries;
+    bool probe;
+  };
+
+  void Attach(EndpointRecord& endpoint);
+  void Detach(EndpointRecord& endpoint);
+  void PruneOrigins();
+  void CancelInFlight(EndpointRecord& endpoint);
+  void Claim(EndpointRecord& endpoint);
+  void Dispatch(const std::shared_ptr<OriginRecord>& origin);
+  bool SendNext(const std::shared_ptr<OriginRecord>& origin);
+  void Settle(EndpointRecord& endpoint, Delivery delivery, const Outcome& outcome);
+  void Retry(EndpointRecord& endpoint, Delivery delivery, const Outcome& outcome);
+  void Bury(EndpointRecord& endpoint, const Delivery& delivery, const std::string& reason);
+  void Finish(EndpointRecord& endpoint, const Delivery& delivery, Final how, const std::string& reason);
+  void Park(EndpointRecord& endpoint, const Delivery& delivery);
+  void Pause(EndpointRecord& endpoint);
+  void ReportToBreaker(InFlight& flight, const Outcome& outcome);
+  void PublishState(const OriginRecord& origin);
+  void PublishState(const EndpointRecord& endpoint);
+  double Unit();
+
+  Outbox& outbox_;
+  Transport& transport_;
+  const Clock& clock_;
+  Notices& notices_;
+  std::mt19937_64 random_;
+  Sequence next_sequence_;
+  RequestId next_request_ = 1;
+  bool appended_ = false;
+  std::map<EndpointId, EndpointRecord> endpoints_;
+  std::map<Origin, std::shared_ptr<OriginRecord>> origins_;
+  std::unordered_map<RequestId, InFlight> in_flight_;
+};
+
+}  // namespace offline_post

@@ -1,0 +1,74 @@
+#include "engine/ledger.hpp"
+
+namespace offline_post {
+
+void Ledger::Open(const QueueLimits& limits) {
+  const std::lock_guard lock(mutex_);
+  open_ = true;
+  limits_ = limits;
+}
+
+void Ledger::Close() {
+  const std::lock_guard lock(mutex_);
+  open_ = false;
+}
+
+Admission Ledger::Reserve(std::uint64_t bytes) {
+  const std::lock_guard lock(mutex_);
+  const bool full = stats_.pending >= limits_.events || stats_.pending_bytes + bytes > limits_.bytes;
+  if (!open_ || full) {
+    ++stats_.rejected;
+    return open_ ? Admission::kFull : Admission::kStopped;
+  }
+  ++stats_.accepted;
+  ++stats_.pending;
+  stats_.pending_bytes += bytes;
+  return Admission::kAccepted;
+}
+
+void Ledger::AttemptStarted() {
+  const std::lock_guard lock(mutex_);
+  ++stats_.attempts;
+  ++stats_.in_flight;
+}
+
+void Ledger::AttemptEnded(bool will_retry) {
+  const std::lock_guard lock(mutex_);
+  --stats_.in_flight;
+  if (will_retry) ++stats_.retries;
+}
+
+void Ledger::Settle(Final how, std::uint64_t bytes) {
+  const std::lock_guard lock(mutex_);
+  --stats_.pending;
+  stats_.pending_bytes -= bytes;
+  switch (how) {
+    case Final::kDelivered:
+      ++stats_.delivered;
+      break;
+    case Final::kDead:
+      ++stats_.dead;
+      break;
+    case Final::kCancelled:
+      ++stats_.cancelled;
+      break;
+  }
+}
+
+void Ledger::Purged(std::uint64_t count) {
+  const std::lock_guard lock(mutex_);
+  stats_.dead -= count;
+  stats_.purged += count;
+}
+
+void Ledger::SetState(EndpointState state) {
+  const std::lock_guard lock(mutex_);
+  stats_.state = state;
+}
+
+Stats Ledger::Snapshot() const {
+  const std::lock_guard lock(mutex_);
+  return stats_;
+}
+
+}  // namespace offline_post

@@ -1,0 +1,68 @@
+// Ledger: one endpoint's book. Admission and the conservation law
+//
+//   accepted = delivered + pending + dead + cancelled + purged
+//
+// under one lock, so that every snapshot is consistent. Rejected events are outside of the law.
+//
+// Threads: any.
+#pragma once
+
+#include <cstdint>
+#include <mutex>
+
+#include "model/delivery.hpp"
+#include "model/endpoint.hpp"
+
+namespace offline_post {
+
+enum class EndpointState {
+  kHealthy,
+  kProbing,  // had trouble; one request is out to see whether it passed
+  kBroken,   // has trouble; nothing is sent until the next probe
+  kPaused,   // answered 410 Gone; a reload resumes
+  kStopped,  // not configured (any more)
+};
+
+struct Stats {
+  std::uint64_t accepted = 0;
+  std::uint64_t delivered = 0;
+  std::uint64_t pending = 0;  // waiting or in flight
+  std::uint64_t dead = 0;
+  std::uint64_t cancelled = 0;
+  std::uint64_t purged = 0;
+  std::uint64_t rejected = 0;
+  std::uint64_t in_flight = 0;      // of the pending
+  std::uint64_t pending_bytes = 0;  // as EventBytes counts
+  std::uint64_t attempts = 0;       // deliveries handed to the transport
+  std::uint64_t retries = 0;        // attempts that failed and will be repeated
+  EndpointState state = EndpointState::kStopped;
+};
+
+enum class Admission { kAccepted, kFull, kStopped };
+
+class Ledger {
+ public:
+  // Opens the book, or changes its limits; what is pending stays even if it exceeds them.
+  void Open(const QueueLimits& limits);
+  // From here on nothing is accepted.
+  void Close();
+
+  // Reserves room for one event. After kAccepted nothing may fail for lack of room.
+  Admission Reserve(std::uint64_t bytes);
+
+  void AttemptStarted();
+  void AttemptEnded(bool will_retry);
+  void Settle(Final how, std::uint64_t bytes);
+  void Purged(std::uint64_t count);
+  void SetState(EndpointState state);
+
+  Stats Snapshot() const;
+
+ private:
+  mutable std::mutex mutex_;
+  bool open_ = false;   // guarded by mutex_, as all below
+  QueueLimits limits_;
+  Stats stats_;
+};
+
+}  // namespace offline_post

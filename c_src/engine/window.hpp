@@ -1,0 +1,49 @@
+// Window: the deliveries of one endpoint that the engine holds leased, in one lane per recipient. A lane's
+// deliveries leave one after another; lanes do not wait for each other.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <unordered_map>
+#include <vector>
+
+#include "model/delivery.hpp"
+
+namespace offline_post {
+
+class Window {
+ public:
+  // Behind the recipient's others.
+  void Add(Delivery delivery);
+
+  // The first delivery of the lane that has been runnable longest; its lane is busy until one of the three
+  // calls below. Nothing: no lane is runnable.
+  std::optional<Delivery> Take();
+
+  // What was taken has ended for good: the recipient's next may run.
+  void Advance(std::uint64_t recipient);
+  // What was taken goes back to its place, the first to run.
+  void Return(Delivery delivery);
+  // What was taken waits elsewhere: the lane is dissolved, its followers are the caller's.
+  std::vector<Delivery> Dissolve(std::uint64_t recipient);
+
+  // Everything that is not taken leaves the window, for each recipient in order.
+  std::vector<Delivery> Clear();
+
+  bool runnable() const { return !runnable_.empty(); }
+  // Deliveries in it, those that were taken included.
+  std::size_t size() const { return size_; }
+
+ private:
+  struct Lane {
+    std::deque<Delivery> waiting;
+    bool busy = false;
+  };
+  std::unordered_map<std::uint64_t, Lane> lanes_;
+  std::deque<std::uint64_t> runnable_;  // recipients of lanes that are not busy and not empty
+  std::size_t size_ = 0;
+};
+
+}  // namespace offline_post

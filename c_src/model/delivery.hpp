@@ -1,0 +1,31 @@
+// Delivery: an Event on its way to an Endpoint. The event is kept, not the bytes of a request: each attempt
+// formats the body anew, so a corrected URL or token serves the backlog.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "model/endpoint.hpp"
+#include "model/event.hpp"
+
+namespace offline_post {
+
+// Position in the order of acceptance; unique in an outbox.
+using Sequence = std::uint64_t;
+
+struct Delivery {
+  Sequence sequence = 0;
+  EndpointId endpoint = 0;
+  std::shared_ptr<const Event> event;
+  std::uint64_t recipient = 0;  // RecipientKey of the event
+  int attempts = 0;             // that came to an end
+  // The endpoint's count of delivered events when this delivery first failed: whether others succeeded
+  // since then needs no clock.
+  std::uint64_t delivered_at_first_failure = 0;
+};
+
+// Where a delivery ends.
+enum class Final { kDelivered, kDead, kCancelled };
+
+}  // namespace offline_post

@@ -1,0 +1,25 @@
+// Request: the bytes that go out for one or more deliveries to one endpoint.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "model/delivery.hpp"
+#include "model/endpoint.hpp"
+
+namespace offline_post {
+
+// Unique among the requests that one engine ever sends.
+using RequestId = std::uint64_t;
+
+struct Request {
+  RequestId id = 0;
+  std::shared_ptr<const Endpoint> endpoint;  // URL, time limits and TLS settings of this attempt
+  std::vector<std::string> headers;          // "Name: value", complete but for Host and Content-Length
+  std::string body;
+  std::vector<Sequence> deliveries;  // at least one; the order of the outcomes
+};
+
+}  // namespace offline_post

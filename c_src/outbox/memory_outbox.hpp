@@ -1,0 +1,84 @@
+// MemoryOutbox: the outbox without a disk. What it holds ends with the process; "committed" means appended.
+//
+// Per endpoint and recipient a lane of deliveries in order of sequence. A lane is claimable (in `ready_`, by
+// its first sequence), waiting for its due time (in `waiting_`), or as far out on lease as it may be.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "engine/outbox.hpp"
+
+namespace offline_post {
+
+class MemoryOutbox final : public Outbox {
+ public:
+  // Dead letters that are kept per endpoint; beyond either the oldest are let go of.
+  static constexpr std::size_t kMaxDead = 1'000;
+  static constexpr std::size_t kMaxDeadBytes = std::size_t{16} * 1024 * 1024;
+
+  struct DeadLetter {
+    Delivery delivery;
+    std::string reason;
+  };
+
+  explicit MemoryOutbox(const Clock& clock) : clock_(clock) {}
+
+  Sequence NextSequence() const override { return 1; }
+  void Append(Delivery delivery) override;
+  Ticket Flush() override;
+  void Claim(EndpointId endpoint, std::size_t limit) override;
+  void Finish(const Delivery& delivery, Final how, const std::string& reason) override;
+  void Reschedule(const Delivery& delivery, Millis due_ms, const std::string& reason) override;
+  void Park(const Delivery& delivery) override;
+  bool Poll(OutboxListener& listener) override;
+
+  // Oldest first.
+  const std::deque<DeadLetter>& dead(EndpointId endpoint) { return books_[endpoint].dead; }
+
+ private:
+  using LaneKey = std::uint64_t;  // the recipient
+
+  struct Lane {
+    std::map<Sequence, Delivery> deliveries;  // not leased
+    std::size_t leased = 0;
+    std::optional<Millis> due_ms;
+  };
+
+  struct Book {
+    std::unordered_map<LaneKey, Lane> lanes;
+    std::set<std::pair<Sequence, LaneKey>> ready;
+    std::set<std::pair<Millis, LaneKey>> waiting;
+    std::deque<DeadLetter> dead;
+    std::size_t dead_bytes = 0;
+  };
+
+  struct ClaimCommand {
+    EndpointId endpoint;
+    std::size_t limit;
+  };
+
+  // Every change of a lane happens between these two, which keep the indexes true.
+  static void Unlist(Book& book, LaneKey key, const Lane& lane);
+  static void List(Book& book, LaneKey key, const Lane& lane);
+
+  std::vector<Delivery> TakeClaimable(Book& book, std::size_t limit);
+  std::uint64_t BuryIn(Book& book, const Delivery& delivery, const std::string& reason);
+
+  const Clock& clock_;
+  std::unordered_map<EndpointId, Book> books_;
+  Ticket last_ticket_ = 0;
+  std::optional<Ticket> committed_;
+  std::vector<ClaimCommand> claims_;
+  std::map<EndpointId, std::uint64_t> purged_;
+};
+
+}  // namespace offline_post

@@ -1,0 +1,39 @@
+#include "payload/retry_after.hpp"
+
+#include <curl/curl.h>
+
+#include <algorithm>
+#include <string>
+
+namespace offline_post {
+
+namespace {
+
+constexpr Millis kLongestMs = 365LL * 24 * 3'600'000;
+
+bool IsDigit(char c) { return c >= '0' && c <= '9'; }
+
+}  // namespace
+
+std::optional<Millis> ParseRetryAfter(std::string_view value, Millis unix_now_ms) {
+  constexpr std::string_view kBlank = " \t";
+  const std::size_t first = value.find_first_not_of(kBlank);
+  if (first == std::string_view::npos) return std::nullopt;
+  value = value.substr(first, value.find_last_not_of(kBlank) - first + 1);
+
+  if (std::all_of(value.begin(), value.end(), IsDigit)) {
+    Millis seconds = 0;
+    for (const char c : value) {
+      seconds = std::min(seconds * 10 + (c - '0'), kLongestMs / 1'000);
+    }
+    return seconds * 1'000;
+  }
+  // A date starts with the day's name; curl's parser alone would also read "2" or "-5" as some day.
+  if (IsDigit(value.front()) || value.front() == '-' || value.front() == '+') return std::nullopt;
+  const time_t date = curl_getdate(std::string(value).c_str(), nullptr);
+  if (date < 0) return std::nullopt;
+  const Millis wait = static_cast<Millis>(date) * 1'000 - unix_now_ms;
+  return std::clamp<Millis>(wait, 0, kLongestMs);
+}
+
+}  // namespace offline_post

@@ -1,0 +1,344 @@
+#include "service/service.hpp"
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <random>
+#include <system_error>
+#include <utility>
+
+#include "http/origin.hpp"
+
+namespace offline_post {
+
+namespace {
+
+// A turn reads at most so much mail, so that answers are not kept waiting by a flood of events.
+constexpr std::size_t kMailPerTurn = 512;
+// After work the loop naps in short waits, in which nobody need wake it: a wake-up costs the session that
+// submits 20 us and more.
+constexpr Millis kNapMs = 1;
+constexpr Millis kNapForMs = 5;
+constexpr Millis kLongestSleepMs = 60'000;
+constexpr Millis kSharedDeadlineMs = 1'000;
+constexpr Millis kRejectionReportMs = 10'000;
+constexpr Millis kNoticesMs = 200;
+
+std::uint64_t RandomBits() {
+  std::random_device device;
+  return (std::uint64_t{device()} << 32U) | device();
+}
+
+// The `webhook-id` of all events of this run starts with it.
+std::string IdPrefix() {
+  std::array<char, 32> text{};
+  std::snprintf(text.data(), text.size(), "msg_%016llx_", static_cast<unsigned long long>(RandomBits()));
+  return text.data();
+}
+
+}  // namespace
+
+Millis Service::SystemClock::MonotonicMs() const {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
+Millis Service::SystemClock::UnixMs() const {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(
+             std::chrono::system_clock::now().time_since_epoch())
+      .count();
+}
+
+Service::Service(NoticeSink sink)
+    : notices_(clock_),
+      outbox_(clock_),
+      transport_(clock_),
+      engine_(outbox_, transport_, clock_, notices_, RandomBits()),
+      sink_(std::move(sink)),
+      id_prefix_(IdPrefix()) {}
+
+Service::~Service() { Shutdown(); }
+
+Status Service::Configure(const EndpointConfig& config) {
+  Result<Origin> origin = ParseOrigin(config.post_url, config.tls_verify, config.ca_file);
+  if (!origin.ok()) return origin.error();
+  auto endpoint = std::make_shared<Endpoint>();
+  endpoint->key = config.key;
+  endpoint->post_url = config.post_url;
+  endpoint->origin = std::move(origin.value());
+  endpoint->auth_token = config.auth_token;
+  endpoint->timeout_ms = config.timeout_ms;
+  endpoint->connect_timeout_ms = config.connect_timeout_ms;
+  endpoint->max_connections = config.max_connections;
+  endpoint->limits = config.limits;
+  endpoint->schedule = config.schedule;
+
+  const std::lock_guard life(life_mutex_);
+  if (Status status = StartThread()) return status;
+  EndpointId id = 0;
+  std::shared_ptr<Ledger> ledger;
+  {
+    const std::unique_lock lock(registry_mutex_);
+    Registration& registration = registry_[config.key];
+    if (!registration.ledger) {
+      registration.id = static_cast<EndpointId>(registry_.size());
+      registration.ledger = std::make_shared<Ledger>();
+    }
+    registration.configured = true;
+    id = registration.id;
+    ledger = registration.ledger;
+  }
+  Command([this, id, endpoint, ledger] {
+    for (const Removal& removal : removals_) {
+      if (removal.id == id) removal.callback(ledger->Snapshot().pending);
+    }
+    std::erase_if(removals_, [id](const Removal& removal) { return removal.id == id; });
+    engine_.Configure(id, endpoint, ledger);
+    transport_.SetConnectionLimit(engine_.ConnectionLimit());
+    rejections_.try_emplace(id, Rejections{endpoint->key.vhost, ledger, 0});
+  });
+  // Only now: mail for this endpoint is read after the command above.
+  ledger->Open(config.limits);
+  return std::nullopt;
+}
+
+Service::Submitted Service::Submit(const EndpointKey& key, Submission submission) {
+  // Held to the end: JoinThread closes the transport, which Wakeup needs, only when nobody is in here.
+  const std::shared_lock lock(registry_mutex_);
+  const auto found = registry_.find(key);
+  if (found == registry_.end()) return {Admission::kStopped, {}};
+  auto event = std::make_shared<Event>();
+  event->id = NextEventId();
+  event->accepted_unix_ms = clock_.UnixMs();
+  event->to = std::move(submission.to);
+  event->from = std::move(submission.from);
+  event->message_id = std::move(submission.message_id);
+  event->body = std::move(submission.body);
+  const Admission admission = found->second.ledger->Reserve(EventBytes(*event));
+  if (admission != Admission::kAccepted) {
+    if (admission == Admission::kFull && !rejected_.exchange(true) && mailbox_.TakeSleeper()) {
+      transport_.Wakeup();
+    }
+    return {admission, {}};
+  }
+  std::string id = event->id;
+  if (mailbox_.Push({found->second.id, std::move(event)})) transport_.Wakeup();
+  return {Admission::kAccepted, std::move(id)};
+}
+
+bool Service::Remove(const EndpointKey& key, Millis timeout_ms, RemovedCallback callback) {
+  const std::lock_guard life(life_mutex_);
+  if (!thread_.joinable()) return false;
+  EndpointId id = 0;
+  {
+    const std::unique_lock lock(registry_mutex_);
+    const auto found = registry_.find(key);
+    if (found == registry_.end() || !found->second.configured) return false;
+    found->second.configured = false;
+    found->second.ledger->Close();
+    id = found->second.id;
+  }
+  Command([this, id, timeout_ms, callback = std::move(callback)] {
+    const Millis now = clock_.MonotonicMs();
+    if (now - removal_seen_ms_ > kSharedDeadlineMs) removal_deadline_ms_ = now + timeout_ms;
+    removal_seen_ms_ = now;
+    removals_.push_back({id, removal_deadline_ms_, callback});
+  });
+  return true;
+}
+
+bool Service::Stop() {
+  const std::lock_guard life(life_mutex_);
+  {
+    const std::shared_lock lock(registry_mutex_);
+    for (const auto& [key, registration] : registry_) {
+      if (registration.configured) return false;
+    }
+  }
+  JoinThread();
+  return true;
+}
+
+void Service::Shutdown() {
+  const std::lock_guard life(life_mutex_);
+  shut_down_ = true;
+  JoinThread();
+}
+
+std::optional<Stats> Service::GetStats(const EndpointKey& key) const {
+  const std::shared_lock lock(registry_mutex_);
+  const auto found = registry_.find(key);
+  if (found == registry_.end()) return std::nullopt;
+  return found->second.ledger->Snapshot();
+}
+
+bool Service::running() const {
+  const std::lock_guard life(life_mutex_);
+  return thread_.joinable();
+}
+
+Status Service::StartThread() {
+  if (thread_.joinable()) return std::nullopt;
+  if (shut_down_) return Error{Error::Kind::kUnavailable, "the node is going down"};
+  if (Status status = CurlTransport::InitLibrary()) return status;
+  if (Status status = transport_.Open()) return status;
+  stopping_ = false;
+  try {
+    thread_ = std::thread([this] { Run(); });
+  } catch (const std::system_error& error) {
+    transport_.Close();
+    return Error{Error::Kind::kUnavailable,
+                 std::string("cannot start a thread: ") + error.what() + " (ulimit -u?)"};
+  }
+  return std::nullopt;
+}
+
+void Service::JoinThread() {
+  if (!thread_.joinable()) return;
+  stopping_ = true;
+  transport_.Wakeup();
+  thread_.join();
+  thread_ = {};
+  const std::unique_lock lock(registry_mutex_);
+  transport_.Close();
+}
+
+void Service::Command(std::function<void()> command) {
+  {
+    const std::lock_guard lock(command_mutex_);
+    commands_.push_back(std::move(command));
+  }
+  transport_.Wakeup();
+}
+
+std::string Service::NextEventId() {
+  std::array<char, 24> number{};
+  std::snprintf(number.data(), number.size(), "%llx",
+                static_cast<unsigned long long>(next_event_.fetch_add(1)));
+  return id_prefix_ + number.data();
+}
+
+void Service::Run() noexcept {
+  pthread_setname_np(pthread_self(), "offline_post");
+  sigset_t all;
+  sigfillset(&all);
+  pthread_sigmask(SIG_BLOCK, &all, nullptr);
+  while (!stopping_) {
+    try {
+      RunOnce();
+    } catch (...) {
+      // Out of memory, most likely. What is pending stays; go on when there may be some again.
+      transport_.Wait(100);
+    }
+  }
+}
+
+void Service::RunOnce() {
+  // Mail is taken before the commands are read, and opened after: an endpoint's first event never overtakes its
+  // configuration.
+  if (inbox_read_ == inbox_.size()) {
+    inbox_.clear();
+    inbox_read_ = 0;
+    mailbox_.TakeAll(inbox_);
+  }
+  RunCommands();
+  bool worked = ReadMail();
+  Work();
+  if (transport_.Perform(engine_)) {
+    worked = true;
+    Work();
+  }
+  FinishRemovals();
+  ReportRejections();
+  DeliverNotices();
+  Wait(worked);
+}
+
+void Service::RunCommands() {
+  std::vector<std::function<void()>> commands;
+  {
+    const std::lock_guard lock(command_mutex_);
+    commands.swap(commands_);
+  }
+  for (const auto& command : commands) command();
+}
+
+bool Service::ReadMail() {
+  const std::size_t end = std::min(inbox_.size(), inbox_read_ + kMailPerTurn);
+  const bool any = inbox_read_ < end;
+  for (; inbox_read_ < end; ++inbox_read_) {
+    Mail& mail = inbox_[inbox_read_];
+    engine_.Accept(mail.endpoint, std::move(mail.event));
+  }
+  return any;
+}
+
+void Service::Work() {
+  do {
+    engine_.Turn();
+  } while (outbox_.Poll(engine_));
+}
+
+void Service::FinishRemovals() {
+  if (removals_.empty()) return;
+  const Millis now = clock_.MonotonicMs();
+  removal_seen_ms_ = now;
+  const bool read = inbox_read_ == inbox_.size();
+  std::erase_if(removals_, [this, now, read](const Removal& removal) {
+    if (now < removal.deadline_ms && !(read && engine_.Idle(removal.id))) return false;
+    engine_.Remove(removal.id);
+    removal.callback(rejections_.at(removal.id).ledger->Snapshot().pending);
+    return true;
+  });
+}
+
+void Service::ReportRejections() {
+  if (!rejected_.load(std::memory_order_relaxed)) return;
+  const Millis now = clock_.MonotonicMs();
+  if (now < next_rejection_report_ms_) return;
+  next_rejection_report_ms_ = now + kRejectionReportMs;
+  rejected_ = false;
+  for (auto& [id, entry] : rejections_) {
+    const Stats stats = entry.ledger->Snapshot();
+    if (stats.rejected == entry.reported) continue;
+    notices_.Add(Notice::Level::kError,
+                 entry.vhost + ": " + std::to_string(stats.rejected - entry.reported) +
+                     " notifications were rejected, the queue is full (" + std::to_string(stats.pending) +
+                     " pending, " + std::to_string(stats.pending_bytes) +
+                     " bytes): is the backend up? Else raise queue_limit or queue_bytes");
+    entry.reported = stats.rejected;
+  }
+}
+
+void Service::DeliverNotices() {
+  if (notices_.empty()) return;
+  const Millis now = clock_.MonotonicMs();
+  if (now < next_notices_ms_) return;
+  next_notices_ms_ = now + kNoticesMs;
+  if (sink_(notices_.Waiting())) notices_.Clear();
+}
+
+void Service::Wait(bool worked) {
+  const Millis now = clock_.MonotonicMs();
+  if (worked) last_work_ms_ = now;
+  if (inbox_read_ < inbox_.size()) return;
+  Millis until = now + kLongestSleepMs;
+  if (const auto next = engine_.NextTurnMs()) until = std::min(until, *next);
+  for (const Removal& removal : removals_) until = std::min(until, removal.deadline_ms);
+  if (rejected_) until = std::min(until, next_rejection_report_ms_);
+  if (!notices_.empty()) until = std::min(until, next_notices_ms_);
+  const Millis timeout = std::max<Millis>(0, until - now);
+  if (now - last_work_ms_ < kNapForMs) {
+    transport_.Wait(std::min(timeout, kNapMs));
+  } else if (mailbox_.PrepareSleep()) {
+    transport_.Wait(timeout);
+    mailbox_.EndSleep();
+  }
+}
+
+}  // namespace offline_post

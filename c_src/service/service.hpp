@@ -1,0 +1,169 @@
+// Service: the one thread of a node that serves all endpoints. It owns the rooms and connects them: mailbox,
+// engine, outbox, transport.
+//
+// The engine and what is pending in memory outlive the thread: after the last endpoint was removed the thread
+// ends, and the next Configure finds the backlog again.
+//
+// Threads: any, for every public method; none waits for the network.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <shared_mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "engine/engine.hpp"
+#include "http/curl_transport.hpp"
+#include "model/result.hpp"
+#include "outbox/memory_outbox.hpp"
+#include "service/mailbox.hpp"
+
+namespace offline_post {
+
+// What an operator configures for an endpoint, before it is compiled.
+struct EndpointConfig {
+  EndpointKey key;
+  std::string post_url;
+  std::string auth_token;
+  Millis timeout_ms = 10'000;
+  Millis connect_timeout_ms = 5'000;
+  int max_connections = 64;
+  QueueLimits limits;
+  bool tls_verify = true;
+  std::string ca_file;
+  RetrySchedule schedule;
+};
+
+// What a caller knows of an event; the service adds id and time.
+struct Submission {
+  Jid to;
+  Jid from;
+  std::string message_id;
+  std::string body;
+};
+
+class Service {
+ public:
+  // Receives log lines, on the service thread. False: nobody listens; they are kept, bounded, and offered again.
+  using NoticeSink = std::function<bool(const std::vector<Notice>&)>;
+  // What is still pending when an endpoint is gone; called on the service thread.
+  using RemovedCallback = std::function<void(std::uint64_t pending)>;
+
+  explicit Service(NoticeSink sink);
+  // Stops as Shutdown does.
+  ~Service();
+  Service(const Service&) = delete;
+  Service& operator=(const Service&) = delete;
+
+  // A new endpoint, or a reload. Starts the thread.
+  Status Configure(const EndpointConfig& config);
+
+  struct Submitted {
+    Admission admission;
+    std::string id;  // the event's, when accepted
+  };
+  Submitted Submit(const EndpointKey& key, Submission submission);
+
+  // Accepts nothing more for the endpoint, sends what can be sent, and calls back when that is done or
+  // `timeout_ms` is over; what is left stays in memory. Removals that follow each other within a second share
+  // one deadline, so that a node with many vhosts stops within one `timeout_ms`. False: no such endpoint.
+  bool Remove(const EndpointKey& key, Millis timeout_ms, RemovedCallback callback);
+
+  // Joins the thread and closes every descriptor. False: an endpoint is configured.
+  bool Stop();
+  // The same without asking, for the end of the process: bounded by one turn of the loop. Idempotent; nothing
+  // starts the thread again.
+  void Shutdown();
+
+  std::optional<Stats> GetStats(const EndpointKey& key) const;
+  bool running() const;
+
+ private:
+  struct SystemClock final : Clock {
+    Millis MonotonicMs() const override;
+    Millis UnixMs() const override;
+  };
+
+  struct Registration {
+    EndpointId id = 0;
+    std::shared_ptr<Ledger> ledger;
+    bool configured = false;
+  };
+
+  struct Mail {
+    EndpointId endpoint;
+    std::shared_ptr<const Event> event;
+  };
+
+  struct Removal {
+    EndpointId id;
+    Millis deadline_ms;
+    RemovedCallback callback;
+  };
+
+  // With life_mutex_ held.
+  Status StartThread();
+  void JoinThread();
+  void Command(std::function<void()> command);
+
+  std::string NextEventId();
+
+  // The service thread.
+  void Run() noexcept;
+  void RunOnce();
+  void RunCommands();
+  bool ReadMail();
+  void Work();
+  void FinishRemovals();
+  void ReportRejections();
+  void DeliverNotices();
+  void Wait(bool worked);
+
+  SystemClock clock_;
+  Notices notices_;
+  MemoryOutbox outbox_;
+  CurlTransport transport_;
+  Engine engine_;
+  NoticeSink sink_;
+  const std::string id_prefix_;
+  std::atomic<std::uint64_t> next_event_{1};
+
+  // The hook's way: a read lock, a ledger's lock, a push.
+  mutable std::shared_mutex registry_mutex_;
+  std::map<EndpointKey, Registration> registry_;  // guarded by registry_mutex_; never shrinks
+  Mailbox<Mail> mailbox_;
+  std::atomic<bool> rejected_{false};  // since the last report
+
+  // The way of everything else.
+  mutable std::mutex life_mutex_;  // one start, stop or reload at a time; before registry_mutex_
+  std::thread thread_;             // guarded by life_mutex_
+  bool shut_down_ = false;         // guarded by life_mutex_
+  std::mutex command_mutex_;
+  std::vector<std::function<void()>> commands_;  // guarded by command_mutex_
+  std::atomic<bool> stopping_{false};
+
+  // The service thread's own.
+  std::vector<Mail> inbox_;
+  std::size_t inbox_read_ = 0;
+  std::vector<Removal> removals_;
+  Millis removal_deadline_ms_ = 0;  // shared by removals that follow each other
+  Millis removal_seen_ms_ = 0;
+  struct Rejections {
+    std::string vhost;
+    std::shared_ptr<Ledger> ledger;
+    std::uint64_t reported = 0;
+  };
+  std::map<EndpointId, Rejections> rejections_;
+  Millis last_work_ms_ = 0;
+  Millis next_rejection_report_ms_ = 0;
+  Millis next_notices_ms_ = 0;
+};
+
+}  // namespace offline_post

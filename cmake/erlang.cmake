@@ -1,0 +1,62 @@
+# The NIF library (priv/ of the source tree, where both rebar3 and ejabberd look for it), the beams, and
+# the layout that ejabberd loads from its modules directory.
+
+find_program(ERL_EXECUTABLE erl REQUIRED)
+find_program(ERLC_EXECUTABLE erlc REQUIRED)
+
+# erlang_eval(VARIABLE EXPRESSION): the text that an Erlang expression evaluates to.
+function(erlang_eval variable expression)
+  execute_process(
+    COMMAND ${ERL_EXECUTABLE} -noinput -boot start_clean -eval
+      "io:format(\"~ts\", [${expression}]), halt()."
+    OUTPUT_VARIABLE output COMMAND_ERROR_IS_FATAL ANY)
+  set(${variable} "${output}" PARENT_SCOPE)
+endfunction()
+
+erlang_eval(ERLANG_ROOT "code:root_dir()")
+find_path(ERL_NIF_INCLUDE_DIR erl_nif.h PATHS "${ERLANG_ROOT}/usr/include" REQUIRED NO_DEFAULT_PATH)
+
+add_library(offline_post_nif MODULE
+  c_src/nif/nif.cpp
+  c_src/nif/terms.cpp
+)
+target_include_directories(offline_post_nif SYSTEM PRIVATE ${ERL_NIF_INCLUDE_DIR})
+target_link_libraries(offline_post_nif PRIVATE offline_post_core)
+# nodelete: purging the Erlang module must never unmap code that the service thread runs.
+target_link_options(offline_post_nif PRIVATE -Wl,-z,nodelete -Wl,--no-undefined-version -Wl,-z,relro,-z,now)
+set_target_properties(offline_post_nif PROPERTIES
+  PREFIX "" OUTPUT_NAME mod_offline_post_nif
+  LIBRARY_OUTPUT_DIRECTORY ${CMAKE_SOURCE_DIR}/priv)
+offline_post_warnings(offline_post_nif)
+
+# Debian names ejabberd's XMPP library p1_xmpp; elsewhere it is xmpp. ejabberd itself may live outside
+# of Erlang's own library directory.
+erlang_eval(XMPP_LIBRARIES
+  "lists:join(\";\", lists:usort([D || N <- [p1_xmpp, xmpp, fast_xml, p1_xml], D <- [code:lib_dir(N)], is_list(D)]))")
+file(GLOB EJABBERD_LIBRARIES /usr/lib/*/ejabberd-* ${ERLANG_ROOT}/lib/ejabberd-*)
+set(ERLC_FLAGS +debug_info +warnings_as_errors)
+foreach(library ${XMPP_LIBRARIES} ${EJABBERD_LIBRARIES})
+  list(APPEND ERLC_FLAGS -I ${library}/include -pa ${library}/ebin)
+endforeach()
+
+file(GLOB ERLANG_SOURCES CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/erl_src/*.erl)
+set(BEAM_DIR ${CMAKE_BINARY_DIR}/ebin)
+foreach(source ${ERLANG_SOURCES})
+  get_filename_component(module ${source} NAME_WE)
+  set(beam ${BEAM_DIR}/${module}.beam)
+  add_custom_command(OUTPUT ${beam}
+    COMMAND ${CMAKE_COMMAND} -E make_directory ${BEAM_DIR}
+    COMMAND ${ERLC_EXECUTABLE} ${ERLC_FLAGS} -o ${BEAM_DIR} ${source}
+    DEPENDS ${source} COMMENT "erlc ${module}" VERBATIM)
+  list(APPEND BEAMS ${beam})
+endforeach()
+if(EJABBERD_LIBRARIES AND BEAMS)
+  add_custom_target(erlang ALL DEPENDS ${BEAMS})
+else()
+  message(STATUS "ejabberd not found: the Erlang modules are not built (scripts/setup installs it)")
+endif()
+
+# cmake --install build/release --prefix DIR/mod_offline_post, with DIR ejabberd's modules directory.
+install(FILES ${BEAMS} DESTINATION ebin)
+install(TARGETS offline_post_nif LIBRARY DESTINATION priv)
+install(FILES mod_offline_post.spec README.md COPYING DESTINATION .)

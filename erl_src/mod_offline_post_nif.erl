@@ -1,0 +1,120 @@
+%% The native library: stubs, types, and finding the file. Nothing else, because a module whose native
+%% library is loaded cannot be replaced while the node runs.
+-module(mod_offline_post_nif).
+
+-export([status/0, configure/2, submit/2, remove/2, stop/0, stats/1, attach/1, info/0]).
+-export_type([key/0, config/0, event/0, address/0]).
+
+-on_load(load/0).
+-nifs([configure/2, submit/2, remove/2, stop/0, stats/1, attach/1, info/0]).
+
+%% The version of the contract between this module and the library. The library refuses any other.
+-ifndef(ABI).
+-define(ABI, 1).
+-endif.
+
+-type key() :: {Host :: binary(), Module :: binary()}.
+-type address() :: {User :: binary(), Server :: binary(), Resource :: binary()}.
+-type event() :: {To :: address(), From :: address(), MessageId :: binary(), Body :: binary()}.
+-type config() :: #{post_url := binary(),
+                    auth_token := binary(),
+                    timeout := pos_integer(),            % ms
+                    connect_timeout := pos_integer(),    % ms
+                    max_connections := pos_integer(),
+                    queue_limit := pos_integer(),        % events
+                    queue_bytes := pos_integer(),        % bytes
+                    tls_verify := boolean(),
+                    ca_file := binary()}.                % <<>>: the system's
+
+%% Whether this node can deliver; if not, one line that says what to do.
+-spec status() -> ok | {error, binary()}.
+status() ->
+    case persistent_term:get(?MODULE, undefined) of
+        {loaded, Digest} ->
+            case digest(library()) of
+                Digest -> ok;
+                <<>> -> {error, missing(library())};
+                _ -> {error, text("the native library ~ts has changed since this node loaded it: "
+                                  "restart the node", [library()])}
+            end;
+        {error, _} = Error ->
+            Error;
+        undefined ->
+            {error, <<"the native library is not loaded">>}
+    end.
+
+%% A new endpoint, or new settings for one; also for what it has queued. Starts the service thread.
+-spec configure(key(), config()) -> ok | {error, binary()}.
+configure(_Key, _Config) -> erlang:nif_error(not_loaded).
+
+%% Hands an event over. Never waits. full: over queue_limit or queue_bytes; stopped: no such endpoint.
+-spec submit(key(), event()) -> {ok, Id :: binary()} | {error, full | stopped}.
+submit(_Key, _Event) -> erlang:nif_error(not_loaded).
+
+%% Accepts nothing from now on, sends what is due for at most TimeoutMs (one deadline for the node), then
+%% sends {offline_post_removed, Ref, Pending} to the caller.
+-spec remove(key(), TimeoutMs :: pos_integer()) -> {ok, reference()} | {error, unknown}.
+remove(_Key, _TimeoutMs) -> erlang:nif_error(not_loaded).
+
+%% Ends the service thread. busy: an endpoint is configured.
+-spec stop() -> ok | {error, busy}.
+stop() -> erlang:nif_error(not_loaded).
+
+%% One consistent snapshot of the counters; accepted = delivered + pending + dead + cancelled + purged.
+-spec stats(key()) -> #{atom() => non_neg_integer() | atom()} | undefined.
+stats(_Key) -> erlang:nif_error(not_loaded).
+
+%% The process that is sent {offline_post, [{error | warning | info, Line :: binary()}]}.
+-spec attach(pid()) -> ok.
+attach(_Owner) -> erlang:nif_error(not_loaded).
+
+-spec info() -> #{version := binary(), curl := binary(), threads := non_neg_integer(),
+                  running := boolean()}.
+info() -> erlang:nif_error(not_loaded).
+
+%% A library that cannot be loaded is no reason for a crash report: status/0 tells it to whom it concerns.
+%% Only a second load over a living library is refused, so that the code in use stays.
+-spec load() -> ok | {error, atom()}.
+load() ->
+    Path = library(),
+    Digest = digest(Path),
+    case erlang:load_nif(filename:rootname(Path), ?ABI) of
+        ok ->
+            persistent_term:put(?MODULE, {loaded, Digest});
+        {error, {Reason, _}} when Reason =:= upgrade; Reason =:= reload ->
+            {error, native_library_in_use};
+        {error, _} when Digest =:= <<>> ->
+            persistent_term:put(?MODULE, {error, missing(Path)});
+        {error, {load, _}} ->
+            persistent_term:put(?MODULE, {error, text("the native library ~ts is from another version: build it "
+                                                      "anew with make -C c_src, install it and restart the module",
+                                                      [Path])});
+        {error, {_, Why}} ->
+            persistent_term:put(?MODULE, {error, text("the native library ~ts cannot be loaded: ~ts", [Path, Why])})
+    end.
+
+%% Beside the beam that is in use, wherever an installer has put both.
+-spec library() -> file:filename().
+library() ->
+    Ebin = case code:which(?MODULE) of
+               Beam when is_list(Beam) -> filename:dirname(filename:absname(Beam));
+               _ -> filename:absname("ebin")
+           end,
+    filename:join([filename:dirname(Ebin), "priv", "mod_offline_post_nif.so"]).
+
+-spec digest(file:filename()) -> binary().
+digest(Path) ->
+    case file:read_file(Path) of
+        {ok, Bytes} -> erlang:md5(Bytes);
+        {error, _} -> <<>>
+    end.
+
+-spec missing(file:filename()) -> binary().
+missing(Path) ->
+    text("the native library ~ts is not there: build it with make -C c_src in the module's sources "
+         "(~ts tells why a build failed), install it and restart the module",
+         [Path, filename:join(filename:dirname(Path), "build.log")]).
+
+-spec text(io:format(), [term()]) -> binary().
+text(Format, Args) ->
+    unicode:characters_to_binary(io_lib:format(Format, Args)).

@@ -1,0 +1,64 @@
+# shellcheck shell=sh
+# Sourced: a private directory and background processes, all gone when the script ends, however it ends.
+#   private_dir          the directory
+#   start NAME COMMAND   a background process; its output goes to private_dir/NAME.out, its id is in pid_NAME
+#   run COMMAND          a foreground command that a signal to the script ends at once
+
+# shellcheck disable=SC2034 # for the scripts that source this
+root=$(cd "$(dirname "$0")/.." && pwd)
+me=${0##*/}
+
+say() { printf '%s: %s\n' "$me" "$*"; }
+fail() { printf '%s: %s\n' "$me" "$*" >&2; exit 1; }
+
+private_dir=$(mktemp -d "${TMPDIR:-/tmp}/offline-post.XXXXXX")
+private_pids=
+
+start() {
+    start_name=$1
+    shift
+    "$@" >"$private_dir/$start_name.out" 2>&1 </dev/null &
+    eval "pid_$start_name=$!"
+    private_pids="$! $private_pids"
+}
+
+run() {
+    run_others=$private_pids
+    "$@" </dev/null &
+    private_pids="$! $private_pids"
+    run_result=0
+    wait "$!" || run_result=$?
+    private_pids=$run_others
+    return $run_result
+}
+
+# The youngest first: ejabberd before its epmd. Each is asked, every 2 s because a node that is still booting
+# may miss it, and forced after 15 s.
+private_end() {
+    trap '' HUP INT TERM
+    for pid in $private_pids; do
+        tenths=0
+        while kill -0 "$pid" 2>/dev/null; do
+            [ $((tenths % 20)) -ne 0 ] || kill "$pid" 2>/dev/null || break
+            [ $tenths -lt 150 ] || kill -KILL "$pid" 2>/dev/null || break
+            sleep 0.1
+            tenths=$((tenths + 1))
+        done
+    done
+    rm -rf "$private_dir"
+}
+
+trap private_end EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# free_ports N: N port numbers that nobody listens at.
+free_ports() {
+    /usr/bin/python3 -c '
+import socket, sys
+sockets = [socket.socket() for _ in range(int(sys.argv[1]))]
+for s in sockets:
+    s.bind(("127.0.0.1", 0))
+print(*(s.getsockname()[1] for s in sockets))' "$1"
+}

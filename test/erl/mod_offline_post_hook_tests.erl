@@ -1,0 +1,127 @@
+%% The two handlers, with a native side that only writes down what it is given.
+-module(mod_offline_post_hook_tests).
+
+-include_lib("eunit/include/eunit.hrl").
+-include("xmpp.hrl").
+
+-define(HOST, <<"a.example">>).
+
+hook_test_() ->
+    {setup, fun setup/0, fun offline_post_vm:stop/1,
+     fun(Vm) ->
+             [{Name, {timeout, 60, fun() -> posts(Vm, Verdicts, Expected) end}} || {Name, Verdicts, Expected} <- table()]
+                 ++ [{Name, {timeout, 60, fun() -> Test(Vm) end}} ||
+                        {Name, Test} <- [{"a crash is caught", fun crash/1}, {"many crashes", fun crashes/1},
+                                         {"no text in the log", fun silent/1}]]
+     end}.
+
+%% Name, what the fold holds at 49 and at 75, and how often the message is posted.
+table() ->
+    Plain = message(),
+    Archived = archived(message(), anna()),
+    ForSender = archived(message(), bob()),
+    [{"stored", [{bounce, Plain}, {offlined, Plain}], 1},
+     {"nothing stores it", [{bounce, Plain}, {bounce, Plain}], 1},
+     {"archived and stored", [{archived, Archived}, {offlined, Archived}], 1},
+     {"archived alone", [{archived, Archived}, {archived, Archived}], 1},
+     {"archived, store full", [{archived, Archived}], 1},
+     {"store full", [{bounce, Plain}], 0},
+     {"archived for the sender, stored", [{bounce, ForSender}, {offlined, ForSender}], 1},
+     {"archived for the sender, store full", [{bounce, ForSender}], 0},
+     {"an import", [{pass, Plain}, {pass, Plain}], 0},
+     {"an import that was archived before", [{pass, Archived}, {pass, Archived}], 0},
+     {"dropped", [{drop, Plain}, {drop, Plain}], 0},
+     {"dropped with a reason", [{{drop, spam}, Plain}, {{drop, spam}, Plain}], 0},
+     {"no body", [{bounce, Plain#message{body = []}}, {offlined, Plain#message{body = []}}], 0},
+     {"empty body", [{bounce, empty()}, {offlined, empty()}], 0},
+     {"groupchat", [{bounce, Plain#message{type = groupchat}}, {offlined, Plain#message{type = groupchat}}], 0},
+     {"normal", [{bounce, Plain#message{type = normal}}, {offlined, Plain#message{type = normal}}], 0},
+     {"no recipient", [{bounce, Plain#message{to = undefined}}, {offlined, Plain#message{to = undefined}}], 0},
+     {"no verdict at all", [stop, undefined], 0}].
+
+posts(Vm, Verdicts, Expected) ->
+    Events = run(Vm, Verdicts),
+    ?assertEqual(Expected, length(Events)),
+    [?assertEqual({{?HOST, <<"mod_offline_post">>},
+                   {{<<"anna">>, ?HOST, <<>>}, {<<"bob">>, <<"b.example">>, <<"phone">>}, <<"m1">>, <<"Hello">>}}, Event)
+     || Event <- Events].
+
+crash(Vm) ->
+    ?assertEqual([], run(Vm, crash, [{bounce, message()}, {offlined, message()}])),
+    ?assertEqual([], run(Vm, not_loaded, [{bounce, message()}, {offlined, message()}])).
+
+crashes(Vm) ->
+    Before = offline_post_vm:call(Vm, mod_offline_post_owner, crashes, []),
+    [run(Vm, crash, [{archived, archived(message(), anna())}, {offlined, message()}]) || _ <- lists:seq(1, 50)],
+    ?assertEqual(Before + 100, offline_post_vm:call(Vm, mod_offline_post_owner, crashes, [])).
+
+%% One line for all the crashes above, with neither text nor reason.
+silent(Vm) ->
+    Lines = offline_post_vm:call(Vm, persistent_term, get, [{fake, log}, []]),
+    ?assertMatch([_], Lines),
+    Line = unicode:characters_to_binary(Lines),
+    [?assertEqual({nomatch, Line}, {binary:match(Line, Word), Line}) || Word <- [<<"Hello">>, <<"secret">>, <<"bob">>]],
+    [?assertNotEqual({nomatch, Line}, {binary:match(Line, Word), Line}) || Word <- [?HOST, <<"a_defect">>]].
+
+run(Vm, Verdicts) ->
+    run(Vm, collect, Verdicts).
+
+run(Vm, Mode, Verdicts) ->
+    ok = offline_post_vm:call(Vm, persistent_term, put, [{fake, mode}, Mode]),
+    ok = offline_post_vm:call(Vm, persistent_term, put, [{fake, events}, []]),
+    Handlers = lists:sublist([archived_message, offline_message], length(Verdicts)),
+    [?assertEqual(Verdict, offline_post_vm:call(Vm, mod_offline_post, Handler, [Verdict])) ||
+        {Handler, Verdict} <- lists:zip(Handlers, Verdicts)],
+    lists:reverse(offline_post_vm:call(Vm, persistent_term, get, [{fake, events}])).
+
+setup() ->
+    Vm = offline_post_vm:start(),
+    ok = offline_post_vm:call(Vm, logger, set_handler_config, [default, level, none]),
+    {mod_offline_post_nif, Beam} = fake_nif(),
+    {module, _} = offline_post_vm:call(Vm, code, load_binary, [mod_offline_post_nif, "fake", Beam]),
+    ok = offline_post_vm:call(Vm, logger, add_handler, [fake, mod_offline_post_nif, #{}]),
+    Vm.
+
+%% Also a logger's handler, to see what is logged.
+fake_nif() ->
+    Source =
+        "-module(mod_offline_post_nif).\n"
+        "-export([submit/2, log/2]).\n"
+        "submit(Key, Event) ->\n"
+        "    case persistent_term:get({fake, mode}) of\n"
+        "        collect -> add(events, {Key, Event}), {ok, <<\"id\">>};\n"
+        "        crash -> error({a_defect, secret, Event});\n"
+        "        not_loaded -> erlang:nif_error(not_loaded)\n"
+        "    end.\n"
+        "log(#{level := error, msg := {Format, Args}}, _) -> add(log, io_lib:format(Format, Args));\n"
+        "log(_, _) -> ok.\n"
+        "add(What, Term) -> persistent_term:put({fake, What}, [Term | persistent_term:get({fake, What}, [])]).\n",
+    {ok, Tokens, _} = erl_scan:string(Source),
+    {ok, Module, Beam} = compile:forms(forms(Tokens, [])),
+    {Module, Beam}.
+
+forms([], []) ->
+    [];
+forms([{dot, _} = Dot | Tokens], Form) ->
+    {ok, Parsed} = erl_parse:parse_form(lists:reverse([Dot | Form])),
+    [Parsed | forms(Tokens, [])];
+forms([Token | Tokens], Form) ->
+    forms(Tokens, [Token | Form]).
+
+message() ->
+    #message{type = chat, id = <<"m1">>, from = bob(), to = anna(), body = [#text{data = <<"Hello">>}]}.
+
+empty() ->
+    (message())#message{body = [#text{}]}.
+
+%% As mod_mam leaves it when it has filed the message for By.
+archived(#message{} = Message, By) ->
+    Message#message{meta = #{mam_archived => true, stanza_id => 1},
+                    sub_els = [#mam_archived{by = By, id = <<"1">>}, #stanza_id{by = By, id = <<"1">>}]}.
+
+anna() ->
+    #jid{user = <<"Anna">>, server = ?HOST, luser = <<"anna">>, lserver = ?HOST}.
+
+bob() ->
+    #jid{user = <<"bob">>, server = <<"b.example">>, resource = <<"phone">>,
+         luser = <<"bob">>, lserver = <<"b.example">>, lresource = <<"phone">>}.

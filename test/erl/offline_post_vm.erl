@@ -1,0 +1,28 @@
+%% A VM of its own for tests that replace modules or load the native library: what they do to it ends with it.
+-module(offline_post_vm).
+
+-export([start/0, stop/1, call/4, compile_nif/2, library/0]).
+
+start() ->
+    {ok, Vm, _} = peer:start(#{connection => standard_io, wait_boot => 30000,
+                               args => ["-pa" | [P || P <- code:get_path(), filelib:is_dir(P)]]}),
+    Vm.
+
+stop(Vm) ->
+    peer:stop(Vm).
+
+call(Vm, Module, Function, Args) ->
+    peer:call(Vm, Module, Function, Args, 30000).
+
+%% Compiles the stub module into Dir/ebin, as an installed one lies there, and returns its path.
+compile_nif(Dir, Options) ->
+    Ebin = filename:join(Dir, "ebin"),
+    ok = filelib:ensure_dir(filename:join(Ebin, "x")),
+    Source = proplists:get_value(source, mod_offline_post_nif:module_info(compile)),
+    {ok, mod_offline_post_nif} = compile:file(Source, [{outdir, Ebin}, report | Options]),
+    Ebin.
+
+%% The library that the build has made.
+library() ->
+    filename:join([filename:dirname(filename:dirname(code:which(mod_offline_post_nif))), "priv",
+                   "mod_offline_post_nif.so"]).

@@ -1,0 +1,164 @@
+#!/usr/bin/python3
+"""Any number of real XMPP clients, driven by lines on stdin, over plain TCP to a server of ours.
+
+stdin    connect NAME JID PASSWORD HOST PORT    log in; NAME is ours for this session
+         send NAME BASE64XML                    a stanza, sent exactly as it is
+         presence NAME                          initial presence: available
+         disconnect NAME                        close the stream as a client should
+         kill NAME                              drop the TCP connection
+         quit                                   close all and end; so does the end of stdin
+stdout   connected NAME FULLJID                 session begun, nothing sent but what login needs
+         failed NAME REASON                     no session came of it
+         recv NAME BASE64XML                    every stanza that arrives in a session
+         disconnected NAME                      the session is over, whoever ended it
+         error NAME TEXT                        a command that could not be obeyed; NAME is - if it has none
+"""
+
+import asyncio
+import base64
+import logging
+import sys
+import threading
+
+logging.basicConfig(level=logging.CRITICAL)  # before slixmpp, which warns at import
+
+import slixmpp  # noqa: E402
+from slixmpp.xmlstream import tostring  # noqa: E402
+
+STANZAS = tuple('{jabber:client}' + kind for kind in ('message', 'presence', 'iq'))
+LOGIN_SECONDS = 20
+CLOSE_SECONDS = 5
+
+
+def tell(*words):
+    print(*(' '.join(str(word).split()) for word in words), flush=True)
+
+
+class Client(slixmpp.ClientXMPP):
+    def __init__(self, name, jid, password):
+        # PLAIN: without TLS, slixmpp 1.10 and ejabberd 24.12 do not agree on SCRAM's channel binding.
+        super().__init__(jid, password, sasl_mech='PLAIN')
+        self.plugin['feature_mechanisms'].unencrypted_plain = True
+        self.name = name
+        self.auto_authorize = None  # answer no subscription by ourselves
+        self.auto_subscribe = False
+        self.whitespace_keepalive = False
+        self.in_session = False
+        self.over = asyncio.get_running_loop().create_future()
+        self.add_event_handler('session_start', self.begin)
+        self.add_event_handler('failed_all_auth', lambda _: self.end('not authorized'))
+        self.add_event_handler('connection_failed', self.end)
+        self.add_event_handler('disconnected', self.end)
+
+    def open(self, host, port):
+        if hasattr(self, 'enable_plaintext'):  # slixmpp 1.9 and later
+            self.enable_plaintext = True
+            self.enable_starttls = self.enable_direct_tls = False
+            self.connect(host, port)
+        else:
+            self.connect((host, port), force_starttls=False, disable_starttls=True)
+        self.loop.call_later(LOGIN_SECONDS, self.give_up)
+
+    def begin(self, _event):
+        self.in_session = True
+        tell('connected', self.name, self.boundjid.full)
+
+    def give_up(self):
+        if not self.in_session:
+            self.end('no session within %d s' % LOGIN_SECONDS)
+
+    def end(self, reason):
+        """Says how it ended, once, and keeps slixmpp from trying again."""
+        if self.over.done():
+            return
+        self.over.set_result(None)
+        if self.in_session:
+            self.in_session = False
+            tell('disconnected', self.name)
+        else:
+            tell('failed', self.name, reason or 'connection closed during login')
+        self.cancel_connection_attempt()
+        self.drop()
+
+    def drop(self):
+        if self.transport:
+            self.transport.abort()
+
+    def incoming_filter(self, xml):
+        if self.in_session and xml.tag in STANZAS:
+            text = tostring(xml, xmlns='', top_level=True)
+            tell('recv', self.name, base64.b64encode(text.encode()).decode())
+        return xml
+
+
+class Driver:
+    def __init__(self):
+        self.clients = {}
+
+    def obey(self, line):
+        """Obeys one line; false ends."""
+        command, *words = line.split() or ['']
+        if command in ('', 'quit'):
+            return command == ''
+        name = words[0] if words else '-'
+        try:
+            getattr(self, 'do_' + command)(*words)
+        except AttributeError:
+            tell('error', name, 'no such command:', command)
+        except Exception as error:  # a bad line must not end the other sessions
+            tell('error', name, command + ':', error)
+        return True
+
+    def session(self, name):
+        client = self.clients.get(name)
+        if client is None or not client.in_session:
+            raise ValueError('no session')
+        return client
+
+    def do_connect(self, name, jid, password, host, port):
+        if name in self.clients and not self.clients[name].over.done():
+            raise ValueError('name in use')
+        client = self.clients[name] = Client(name, jid, password)
+        client.open(host, int(port))
+
+    def do_send(self, name, xml):
+        self.session(name).send_raw(base64.b64decode(xml, validate=True))
+
+    def do_presence(self, name):
+        self.session(name).send_raw('<presence/>')
+
+    def do_disconnect(self, name):
+        self.session(name).disconnect()
+
+    def do_kill(self, name):
+        self.session(name).drop()
+
+    async def close(self):
+        open_ones = [client for client in self.clients.values() if not client.over.done()]
+        for client in open_ones:
+            client.disconnect() if client.in_session else client.end('quit')
+        if open_ones:
+            await asyncio.wait([client.over for client in open_ones], timeout=CLOSE_SECONDS)
+
+
+def read_stdin(loop, lines):
+    for line in sys.stdin:
+        loop.call_soon_threadsafe(lines.put_nowait, line)
+    loop.call_soon_threadsafe(lines.put_nowait, 'quit')
+
+
+async def main():
+    lines = asyncio.Queue()
+    # A thread, because stdin may be a file, which asyncio cannot wait for.
+    threading.Thread(target=read_stdin, args=(asyncio.get_running_loop(), lines), daemon=True).start()
+    driver = Driver()
+    while driver.obey(await lines.get()):
+        pass
+    await driver.close()
+
+
+if __name__ == '__main__':
+    try:
+        asyncio.run(main())
+    except (KeyboardInterrupt, BrokenPipeError):
+        pass
