@@ -45,16 +45,20 @@ struct CurlTransport::Transfer {
   Answer answer;
   std::size_t header_bytes = 0;
   std::size_t body_bytes = 0;
-  bool cut = false;  // the answer was longer than we read
+  bool head_ended = false;  // the blank line after the headers came; curl is content without
+  bool cut = false;         // the answer was longer than we read
 
   static std::size_t OnHeader(char* data, std::size_t, std::size_t size, void* self) noexcept;
   static std::size_t OnBody(char* data, std::size_t, std::size_t size, void* self) noexcept;
   bool Prepare();
 };
 
-std::size_t CurlTransport::Transfer::OnHeader(char*, std::size_t, std::size_t size, void* self) noexcept {
+std::size_t CurlTransport::Transfer::OnHeader(char* data, std::size_t, std::size_t size,
+                                              void* self) noexcept {
   auto& transfer = *static_cast<Transfer*>(self);
   transfer.header_bytes += size;
+  const std::string_view line(data, size);
+  transfer.head_ended = line == "\r\n" || line == "\n";
   return transfer.header_bytes > kAnswerRead ? 0 : size;
 }
 
@@ -81,6 +85,7 @@ bool CurlTransport::Transfer::Prepare() {
   error.front() = '\0';
   header_bytes = 0;
   body_bytes = 0;
+  head_ended = false;
   cut = false;
   headers = MakeHeaders(request.headers);
   if (!headers) return false;
@@ -224,7 +229,7 @@ void CurlTransport::Finish(Transfer& transfer, CURLcode code, TransportListener&
     }
   }
   if (code == CURLE_OK || cut_by_us) {
-    if (answer.status < 200) answer.failure = "no final HTTP status came";
+    if (answer.status < 200 || !transfer.head_ended) answer.failure = "no complete HTTP answer came";
   } else if (transfer.header_bytes > kAnswerRead) {
     answer.failure = "the answer's headers are endless";
   } else {

@@ -1,0 +1,32 @@
+#include "model/event.hpp"
+
+#include "support/values.hpp"
+
+namespace offline_post {
+
+TEST_CASE("a recipient's key ignores the resource and tells users and servers apart") {
+  Event a = *test::MakeEvent("juliet");
+  Event b = a;
+  b.to.resource = "balcony";
+  CHECK(RecipientKey(a) == RecipientKey(b));
+  b.to.user = "nurse";
+  CHECK(RecipientKey(a) != RecipientKey(b));
+  b = a;
+  b.to.server = "example.net";
+  CHECK(RecipientKey(a) != RecipientKey(b));
+  std::swap(a.to.user, a.to.server);
+  b = a;
+  std::swap(b.to.user, b.to.server);
+  CHECK(RecipientKey(a) != RecipientKey(b));
+}
+
+TEST_CASE("an event's bytes grow with each of its texts") {
+  const Event plain = *test::MakeEvent("juliet", "");
+  Event longer = plain;
+  longer.body.assign(1'000, 'x');
+  CHECK(EventBytes(longer) == EventBytes(plain) + 1'000);
+  longer.to.resource.assign(10, 'r');
+  CHECK(EventBytes(longer) == EventBytes(plain) + 1'010);
+}
+
+}  // namespace offline_post

@@ -1,0 +1,283 @@
+#include "service/service.hpp"
+
+#include <dirent.h>
+
+#include <condition_variable>
+#include <set>
+
+#include "support/http_server.hpp"
+#include "support/system_clock.hpp"
+#include "support/values.hpp"
+
+namespace offline_post {
+
+namespace {
+
+using test::HttpReply;
+using test::HttpRequest;
+using test::HttpServer;
+
+const EndpointKey kKey{"example.org", "mod_offline_post"};
+
+EndpointConfig Config(const std::string& url, EndpointKey key = kKey) {
+  EndpointConfig config;
+  config.key = std::move(key);
+  config.post_url = url;
+  config.auth_token = "secret";
+  config.timeout_ms = 5'000;
+  return config;
+}
+
+Submission To(const std::string& user, const std::string& body = "hello") {
+  return {{user, "example.org", ""}, {"romeo", "example.org", "orchard"}, "1", body};
+}
+
+// Polls a condition; false at the deadline.
+template <typename Condition>
+bool Eventually(Condition condition, Millis deadline_ms = 20'000) {
+  const test::RealClock clock;
+  const Millis deadline = clock.MonotonicMs() + deadline_ms;
+  while (!condition()) {
+    if (clock.MonotonicMs() > deadline) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+  return true;
+}
+
+struct Fixture {
+  std::mutex mutex;
+  std::vector<Notice> notices;  // guarded by mutex
+  Service service{[this](const std::vector<Notice>& lines) {
+    const std::lock_guard lock(mutex);
+    notices.insert(notices.end(), lines.begin(), lines.end());
+    return true;
+  }};
+
+  ~Fixture() {
+    if (const auto stats = service.GetStats(kKey)) test::CheckLaw(*stats);
+  }
+
+  Stats stats(const EndpointKey& key = kKey) { return service.GetStats(key).value(); }
+
+  bool Noticed(const std::string& part) {
+    const std::lock_guard lock(mutex);
+    return std::any_of(notices.begin(), notices.end(),
+                       [&part](const Notice& notice) { return notice.line.find(part) != std::string::npos; });
+  }
+
+  // Removes an endpoint and waits; what was left pending.
+  std::uint64_t Remove(Millis timeout_ms, const EndpointKey& key = kKey) {
+    std::condition_variable done;
+    std::optional<std::uint64_t> left;
+    REQUIRE(service.Remove(key, timeout_ms, [&](std::uint64_t pending) {
+      const std::lock_guard lock(mutex);
+      left = pending;
+      done.notify_one();
+    }));
+    std::unique_lock lock(mutex);
+    REQUIRE(done.wait_for(lock, std::chrono::seconds(20), [&left] { return left.has_value(); }));
+    return *left;
+  }
+};
+
+std::size_t Entries(const char* directory) {
+  DIR* dir = ::opendir(directory);
+  std::size_t count = 0;
+  while (::readdir(dir) != nullptr) ++count;
+  ::closedir(dir);
+  return count;
+}
+
+}  // namespace
+
+TEST_CASE("a submitted event arrives at the backend under its id") {
+  HttpServer server([](const HttpRequest&) { return test::Status(200); });
+  Fixture f;
+  REQUIRE_FALSE(f.service.Configure(Config(server.url())).has_value());
+  const Service::Submitted submitted = f.service.Submit(kKey, To("juliet"));
+  CHECK(submitted.admission == Admission::kAccepted);
+  CHECK(submitted.id.find('.') == std::string::npos);
+  REQUIRE(Eventually([&f] { return f.stats().delivered == 1; }));
+  const HttpRequest request = server.requests().at(0);
+  CHECK(request.head.find("webhook-id: " + submitted.id + "\r\n") != std::string::npos);
+  CHECK(request.body == "to=juliet&from=romeo&body=hello&access_token=secret");
+}
+
+TEST_CASE("nothing is accepted for an endpoint that is not configured") {
+  Fixture f;
+  CHECK(f.service.Submit(kKey, To("juliet")).admission == Admission::kStopped);
+  CHECK_FALSE(f.service.GetStats(kKey).has_value());
+  CHECK_FALSE(f.service.Remove(kKey, 0, [](std::uint64_t) {}));
+  CHECK(f.service.Stop());
+}
+
+TEST_CASE("a bad URL is refused and starts nothing") {
+  Fixture f;
+  const Status status = f.service.Configure(Config("ftp://backend/"));
+  REQUIRE(status.has_value());
+  CHECK(status->kind == Error::Kind::kInvalid);
+  CHECK_FALSE(f.service.running());
+}
+
+TEST_CASE("many threads submit, everything arrives once, each recipient's in order") {
+  HttpServer server([](const HttpRequest&) { return test::Status(200); });
+  Fixture f;
+  EndpointConfig config = Config(server.url());
+  config.max_connections = 8;
+  REQUIRE_FALSE(f.service.Configure(config).has_value());
+  constexpr int kThreads = 4;
+  constexpr int kEach = 250;
+  std::vector<std::thread> threads;
+  for (int t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&f, t] {
+      for (int i = 0; i < kEach; ++i) f.service.Submit(kKey, To("u" + std::to_string(t), std::to_string(i)));
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  REQUIRE(Eventually([&f] { return f.stats().delivered == kThreads * kEach; }));
+  std::map<std::string, int> next;
+  for (const HttpRequest& request : server.requests()) {
+    const std::string to = request.body.substr(0, request.body.find("&from"));
+    CHECK(request.body.find("&body=" + std::to_string(next[to]++) + "&") != std::string::npos);
+  }
+  CHECK(server.connections() <= 8);
+}
+
+TEST_CASE("a full queue rejects, counts and says so") {
+  Fixture f;
+  EndpointConfig config = Config(test::DeadUrl());
+  config.limits.events = 5;
+  REQUIRE_FALSE(f.service.Configure(config).has_value());
+  for (int i = 0; i < 5; ++i) {
+    CHECK(f.service.Submit(kKey, To("u" + std::to_string(i))).admission == Admission::kAccepted);
+  }
+  for (int i = 0; i < 3; ++i) CHECK(f.service.Submit(kKey, To("juliet")).admission == Admission::kFull);
+  CHECK(f.stats().rejected == 3);
+  CHECK(Eventually([&f] { return f.Noticed("rejected, the queue is full"); }));
+}
+
+TEST_CASE("a reload changes URL and token for what is queued") {
+  HttpServer server([](const HttpRequest&) { return test::Status(200); });
+  Fixture f;
+  REQUIRE_FALSE(f.service.Configure(Config(test::DeadUrl())).has_value());
+  for (int i = 0; i < 10; ++i) f.service.Submit(kKey, To("u" + std::to_string(i)));
+  REQUIRE(Eventually([&f] { return f.stats().state == EndpointState::kBroken; }));
+  CHECK(f.Noticed("secret") == false);
+  EndpointConfig changed = Config(server.url());
+  changed.auth_token = "new";
+  REQUIRE_FALSE(f.service.Configure(changed).has_value());
+  REQUIRE(Eventually([&f] { return f.stats().delivered == 10; }));
+  for (const HttpRequest& request : server.requests()) {
+    CHECK(request.body.find("access_token=new") != std::string::npos);
+  }
+}
+
+TEST_CASE("removal drains what can be sent") {
+  HttpServer server([](const HttpRequest&) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    return test::Status(200);
+  });
+  Fixture f;
+  REQUIRE_FALSE(f.service.Configure(Config(server.url())).has_value());
+  for (int i = 0; i < 200; ++i) f.service.Submit(kKey, To("u" + std::to_string(i)));
+  CHECK(f.Remove(20'000) == 0);
+  CHECK(f.stats().delivered == 200);
+  CHECK(f.service.Submit(kKey, To("juliet")).admission == Admission::kStopped);
+}
+
+TEST_CASE("removal is bounded, shared by those that follow, and keeps what is left") {
+  HttpServer silent([](const HttpRequest&) { return HttpReply{"", HttpReply::Then::kHang}; });
+  HttpServer good([](const HttpRequest&) { return test::Status(200); });
+  const EndpointKey other{"example.net", "mod_offline_post"};
+  Fixture f;
+  REQUIRE_FALSE(f.service.Configure(Config(silent.url())).has_value());
+  REQUIRE_FALSE(f.service.Configure(Config(silent.url(), other)).has_value());
+  for (int i = 0; i < 3; ++i) {
+    f.service.Submit(kKey, To("u" + std::to_string(i)));
+    f.service.Submit(other, To("u" + std::to_string(i)));
+  }
+  const test::RealClock clock;
+  const Millis start = clock.MonotonicMs();
+  CHECK(f.Remove(500) == 3);
+  CHECK(f.Remove(500, other) == 3);
+  const Millis took = clock.MonotonicMs() - start;
+  CHECK(took >= 500);
+  CHECK(took < 950);
+  CHECK(f.service.Stop());
+  CHECK(f.stats().pending == 3);
+  CHECK(f.stats().state == EndpointState::kStopped);
+
+  REQUIRE_FALSE(f.service.Configure(Config(good.url())).has_value());
+  REQUIRE(Eventually([&f] { return f.stats().delivered == 3; }));
+}
+
+TEST_CASE("two hundred starts and stops leave no thread and no descriptor") {
+  HttpServer server([](const HttpRequest&) { return test::Status(200); });
+  Fixture f;
+  const auto cycle = [&f, &server] {
+    REQUIRE_FALSE(f.service.Configure(Config(server.url())).has_value());
+    f.service.Submit(kKey, To("juliet"));
+    CHECK_FALSE(f.service.Stop());  // busy
+    CHECK(f.Remove(5'000) == 0);
+    CHECK(f.service.Stop());
+    CHECK_FALSE(f.service.running());
+  };
+  cycle();
+  // The server's own end of the connections comes and goes: compare when it has settled.
+  const auto settled = [](std::size_t bound, const char* directory) {
+    return Eventually([bound, directory] { return Entries(directory) <= bound; });
+  };
+  const std::size_t descriptors = Entries("/proc/self/fd");
+  const std::size_t threads = Entries("/proc/self/task");
+  for (int i = 0; i < 200; ++i) cycle();
+  CHECK(settled(descriptors, "/proc/self/fd"));
+  // The test's server keeps a finished thread per connection until it ends; those do not show in /proc.
+  CHECK(settled(threads, "/proc/self/task"));
+  CHECK(f.stats().delivered == 201);
+}
+
+TEST_CASE("shutdown with a silent backend is quick, idempotent and final") {
+  HttpServer silent([](const HttpRequest&) { return HttpReply{"", HttpReply::Then::kHang}; });
+  Fixture f;
+  REQUIRE_FALSE(f.service.Configure(Config(silent.url())).has_value());
+  for (int i = 0; i < 100; ++i) f.service.Submit(kKey, To("u" + std::to_string(i)));
+  REQUIRE(Eventually([&f] { return f.stats().in_flight == 64; }));
+  const test::RealClock clock;
+  const Millis start = clock.MonotonicMs();
+  f.service.Shutdown();
+  f.service.Shutdown();
+  CHECK(clock.MonotonicMs() - start < 1'000);
+  CHECK(f.service.Submit(kKey, To("juliet")).admission == Admission::kAccepted);
+  const Status status = f.service.Configure(Config(silent.url()));
+  REQUIRE(status.has_value());
+  CHECK(status->kind == Error::Kind::kUnavailable);
+}
+
+TEST_CASE("submitting while another thread stops and starts is safe, and the law holds") {
+  HttpServer server([](const HttpRequest&) { return test::Status(200); });
+  Fixture f;
+  REQUIRE_FALSE(f.service.Configure(Config(server.url())).has_value());
+  std::atomic<bool> stop{false};
+  std::atomic<std::uint64_t> accepted{0};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 3; ++t) {
+    threads.emplace_back([&f, &stop, &accepted, t] {
+      while (!stop) {
+        if (f.service.Submit(kKey, To("u" + std::to_string(t))).admission == Admission::kAccepted) ++accepted;
+        std::this_thread::sleep_for(std::chrono::microseconds(200));
+      }
+    });
+  }
+  for (int i = 0; i < 30; ++i) {
+    f.Remove(2'000);
+    f.service.Stop();
+    REQUIRE_FALSE(f.service.Configure(Config(server.url())).has_value());
+    test::CheckLaw(f.stats());
+  }
+  stop = true;
+  for (std::thread& thread : threads) thread.join();
+  REQUIRE(Eventually([&f] { return f.stats().pending == 0; }));
+  CHECK(f.stats().accepted == accepted);
+}
+
+}  // namespace offline_post

@@ -1,0 +1,189 @@
+#include <functional>
+#include <map>
+
+#include "http/curl_transport.hpp"
+#include "support/http_server.hpp"
+#include "support/system_clock.hpp"
+#include "support/values.hpp"
+
+namespace offline_post {
+
+namespace {
+
+using test::HttpReply;
+using test::HttpRequest;
+using test::HttpServer;
+
+struct Listener final : TransportListener {
+  void OnDone(RequestId id, std::vector<Outcome> outcomes) override { done[id] = outcomes.front(); }
+  std::map<RequestId, Outcome> done;
+};
+
+struct Fixture {
+  Fixture() {
+    REQUIRE_FALSE(CurlTransport::InitLibrary().has_value());
+    REQUIRE_FALSE(transport.Open().has_value());
+  }
+
+  RequestId Send(const std::string& url, const std::string& body = "to=juliet") {
+    const auto endpoint = test::MakeEndpoint();
+    endpoint->post_url = url;
+    endpoint->timeout_ms = 1'000;
+    endpoint->connect_timeout_ms = 500;
+    Request request;
+    request.id = next_id++;
+    request.endpoint = endpoint;
+    request.headers = {"Content-Type: application/x-www-form-urlencoded", "webhook-id: msg_1"};
+    request.body = body;
+    request.deliveries = {request.id};
+    transport.Send(std::move(request));
+    return next_id - 1;
+  }
+
+  // Runs until `count` requests are done.
+  void Run(std::size_t count) {
+    const Millis deadline = clock.MonotonicMs() + 20'000;
+    while (listener.done.size() < count) {
+      REQUIRE(clock.MonotonicMs() < deadline);
+      if (!transport.Perform(listener)) transport.Wait(100);
+    }
+  }
+
+  Outcome Post(const std::string& url, const std::string& body = "to=juliet") {
+    const RequestId id = Send(url, body);
+    Run(listener.done.size() + 1);
+    return listener.done.at(id);
+  }
+
+  test::RealClock clock;
+  CurlTransport transport{clock};
+  Listener listener;
+  RequestId next_id = 1;
+};
+
+HttpServer::Handler Always(HttpReply reply) {
+  return [reply](const HttpRequest&) { return reply; };
+}
+
+}  // namespace
+
+TEST_CASE("a POST arrives as it was built") {
+  HttpServer server(Always(test::Status(200)));
+  Fixture f;
+  const Outcome outcome = f.Post(server.url(), "to=juliet&body=hi");
+  CHECK(outcome.kind == OutcomeClass::kDelivered);
+  CHECK(outcome.status == 200);
+  const std::vector<HttpRequest> requests = server.requests();
+  REQUIRE(requests.size() == 1);
+  CHECK(requests[0].head.find("POST /push HTTP/1.1\r\n") == 0);
+  CHECK(requests[0].head.find("webhook-id: msg_1\r\n") != std::string::npos);
+  CHECK(requests[0].head.find("Content-Type: application/x-www-form-urlencoded\r\n") != std::string::npos);
+  CHECK(requests[0].head.find("Expect") == std::string::npos);
+  CHECK(requests[0].body == "to=juliet&body=hi");
+}
+
+TEST_CASE("a large body arrives whole") {
+  HttpServer server(Always(test::Status(200)));
+  Fixture f;
+  std::string body(3'000'000, 'x');
+  body.back() = 'y';
+  CHECK(f.Post(server.url(), body).kind == OutcomeClass::kDelivered);
+  CHECK(server.requests().front().body == body);
+}
+
+TEST_CASE("one connection serves many requests") {
+  HttpServer server(Always(test::Status(204)));
+  Fixture f;
+  for (int i = 0; i < 20; ++i) CHECK(f.Post(server.url()).kind == OutcomeClass::kDelivered);
+  CHECK(server.connections() == 1);
+}
+
+TEST_CASE("what a backend does wrong is a classified outcome") {
+  struct Row {
+    const char* what;
+    HttpReply reply;
+    OutcomeClass kind;
+    int status;
+  };
+  using Then = HttpReply::Then;
+  const std::vector<Row> rows = {
+      {"refuses the message", test::Status(400), OutcomeClass::kRefused, 400},
+      {"is gone", test::Status(410), OutcomeClass::kGone, 410},
+      {"redirects", test::Status(302, "Location: http://127.0.0.1:1/\r\n"), OutcomeClass::kMisconfigured, 302},
+      {"is overloaded", test::Status(503, "Retry-After: 7\r\n"), OutcomeClass::kTrouble, 503},
+      {"closes without a word", {"", Then::kClose}, OutcomeClass::kTrouble, 0},
+      {"resets", {"", Then::kReset}, OutcomeClass::kTrouble, 0},
+      {"is silent", {"", Then::kHang}, OutcomeClass::kTrouble, 0},
+      {"answers garbage", {"\x01\x02 not HTTP \xff\r\n\r\n", Then::kClose}, OutcomeClass::kTrouble, 0},
+      {"answers HTTP/0.9", {"hello", Then::kClose}, OutcomeClass::kTrouble, 0},
+      {"stops within the headers", {"HTTP/1.1 200 OK\r\nContent-", Then::kClose}, OutcomeClass::kTrouble, 0},
+      {"stops within the body", {"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", Then::kClose},
+       OutcomeClass::kTrouble, 0},
+      {"stops after 100 Continue", {"HTTP/1.1 100 Continue\r\n\r\n", Then::kClose}, OutcomeClass::kTrouble, 0},
+      {"sends headers for ever", {"HTTP/1.1 200 OK\r\n" + std::string(2'000'000, 'h'), Then::kHang},
+       OutcomeClass::kTrouble, 0},
+      {"sends a body for ever", {"HTTP/1.1 200 OK\r\n\r\n", Then::kEndless}, OutcomeClass::kDelivered, 200},
+      {"fails with a body for ever", {"HTTP/1.1 500 No\r\nContent-Length: 100000000\r\n\r\n", Then::kEndless},
+       OutcomeClass::kTrouble, 500},
+  };
+  for (const Row& row : rows) {
+    INFO(row.what);
+    HttpServer server(Always(row.reply));
+    Fixture f;
+    const Outcome outcome = f.Post(server.url());
+    CHECK(outcome.kind == row.kind);
+    CHECK(outcome.status == row.status);
+    CHECK_FALSE(outcome.reason.empty());
+    CHECK(outcome.answer.size() <= CurlTransport::kAnswerKept);
+  }
+}
+
+TEST_CASE("Retry-After comes with its outcome") {
+  HttpServer server(Always(test::Status(429, "Retry-After: 7\r\n")));
+  Fixture f;
+  CHECK(f.Post(server.url()).retry_after_ms == 7'000);
+}
+
+TEST_CASE("a backend that is not there is trouble with a reason") {
+  Fixture f;
+  const Outcome refused = f.Post(test::DeadUrl());
+  CHECK(refused.kind == OutcomeClass::kTrouble);
+  CHECK(refused.reason.find("connect") != std::string::npos);
+  const Outcome unknown = f.Post("http://no-such-host.invalid/");
+  CHECK(unknown.kind == OutcomeClass::kTrouble);
+  CHECK(unknown.reason.find("no-such-host.invalid") != std::string::npos);
+}
+
+TEST_CASE("a backend that closes idle connections gets every request all the same") {
+  HttpServer server([](const HttpRequest&) {
+    return HttpReply{"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", HttpReply::Then::kClose};
+  });
+  Fixture f;
+  // More than five: libcurl 7.88 would refuse a handle that is not reset after the fifth dead connection.
+  for (int i = 0; i < 12; ++i) CHECK(f.Post(server.url()).kind == OutcomeClass::kDelivered);
+}
+
+TEST_CASE("a cancelled request reports nothing") {
+  HttpServer server(Always({"", HttpReply::Then::kHang}));
+  Fixture f;
+  const RequestId id = f.Send(server.url());
+  f.transport.Perform(f.listener);
+  f.transport.Cancel(id);
+  CHECK(f.transport.in_flight() == 0);
+  f.Post(test::DeadUrl());
+  CHECK(f.listener.done.count(id) == 0);
+}
+
+TEST_CASE("closing with requests in flight, and opening again") {
+  HttpServer server(Always({"", HttpReply::Then::kHang}));
+  HttpServer good(Always(test::Status(200)));
+  Fixture f;
+  for (int i = 0; i < 8; ++i) f.Send(server.url());
+  f.transport.Perform(f.listener);
+  f.transport.Close();
+  REQUIRE_FALSE(f.transport.Open().has_value());
+  CHECK(f.Post(good.url()).kind == OutcomeClass::kDelivered);
+  CHECK(f.listener.done.size() == 1);
+}
+
+}  // namespace offline_post
