@@ -8,12 +8,12 @@
 
 namespace offline_post {
 
-// first, 2 x first, 4 x first, ... never over `longest`; spread over 75 % to 125 % by `unit` in [0, 1), so
-// that what failed together does not come back together. `failures` >= 1.
+// first, 2 x first, 4 x first, ... never over `longest`; spread over 75 % to 125 % by `unit` in [0,
+// 1), so that what failed together does not come back together. `failures` >= 1.
 Millis ExponentialBackoff(Millis first_ms, Millis longest_ms, int failures, double unit);
 
-// The wait before the next attempt: the schedule's, or longer if the receiver asked for it (Retry-After),
-// never over the schedule's longest interval.
+// The wait before the next attempt: the schedule's, or longer if the receiver asked for it
+// (Retry-After), never over the schedule's longest interval.
 Millis RetryDelay(const RetrySchedule& schedule, int failures, std::optional<Millis> retry_after_ms,
                   double unit);
 

@@ -43,7 +43,8 @@ bool Breaker::OnAlive() {
   return true;
 }
 
-bool Breaker::OnTrouble(Millis now_ms, bool probe, std::optional<Millis> retry_after_ms, double unit) {
+bool Breaker::OnTrouble(Millis now_ms, bool probe, std::optional<Millis> retry_after_ms,
+                        double unit) {
   ++troubles_;
   bool opens = false;
   if (state_ == State::kClosed) {

@@ -1,5 +1,6 @@
-// Breaker: how many requests an origin may have in flight now. Trouble without any success in between opens
-// it; then one probe at a time, backing off; when one passes, concurrency ramps up again.
+// Breaker: how many requests an origin may have in flight now. Trouble without any success in
+// between opens it; then one probe at a time, backing off; when one passes, concurrency ramps up
+// again.
 #pragma once
 
 #include <optional>
@@ -26,8 +27,8 @@ class Breaker {
 
   // The origin answered, and not with trouble. True: this closed the breaker.
   bool OnAlive();
-  // No answer, or trouble. `retry_after_ms` as the receiver asked, already bounded; `unit` in [0, 1)
-  // spreads the probes of many nodes. True: this opened the breaker.
+  // No answer, or trouble. `retry_after_ms` as the receiver asked, already bounded; `unit` in [0,
+  // 1) spreads the probes of many nodes. True: this opened the breaker.
   bool OnTrouble(Millis now_ms, bool probe, std::optional<Millis> retry_after_ms, double unit);
   // A request was given up by us: it says nothing about the origin.
   void OnCancelled(bool probe);

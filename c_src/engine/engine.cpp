@@ -10,7 +10,9 @@ namespace offline_post {
 
 namespace {
 
-std::string Name(const Endpoint& endpoint) { return endpoint.key.module + " for " + endpoint.key.vhost; }
+std::string Name(const Endpoint& endpoint) {
+  return endpoint.key.module + " for " + endpoint.key.vhost;
+}
 
 // The origin answered, and is able to serve others: whatever was wrong, it is not its health.
 bool IsAlive(const Outcome& outcome) {
@@ -63,7 +65,8 @@ void Engine::Attach(EndpointRecord& endpoint) {
   }
   origin->endpoints.push_back(&endpoint);
   int limit = 1;
-  for (const EndpointRecord* each : origin->endpoints) limit = std::max(limit, each->config->max_connections);
+  for (const EndpointRecord* each : origin->endpoints)
+    limit = std::max(limit, each->config->max_connections);
   origin->breaker.SetLimit(limit);
   origin->breaker.Hasten(clock_.MonotonicMs());
   endpoint.origin = origin.get();
@@ -74,7 +77,8 @@ void Engine::Detach(EndpointRecord& endpoint) {
   endpoint.origin = nullptr;
 }
 
-// Apart from Detach: a reload within one origin must find its breaker and its requests in flight again.
+// Apart from Detach: a reload within one origin must find its breaker and its requests in flight
+// again.
 void Engine::PruneOrigins() {
   std::erase_if(origins_, [](const auto& origin) { return origin.second->endpoints.empty(); });
 }
@@ -127,7 +131,8 @@ void Engine::Claim(EndpointRecord& endpoint) {
     endpoint.claimable = true;
     endpoint.next_due.reset();
   }
-  // Half a window at a time: the outbox is asked seldom, and the other half keeps the connections busy.
+  // Half a window at a time: the outbox is asked seldom, and the other half keeps the connections
+  // busy.
   if (endpoint.claiming || !endpoint.claimable || endpoint.in_outbox == 0 ||
       endpoint.window.size() > kWindow / 2) {
     return;
@@ -167,14 +172,16 @@ bool Engine::SendNext(const std::shared_ptr<OriginRecord>& origin) {
 
 void Engine::OnCommitted(Ticket /*ticket*/) {}
 
-void Engine::OnClaimed(EndpointId id, std::vector<Delivery> deliveries, std::optional<Millis> next_due) {
+void Engine::OnClaimed(EndpointId id, std::vector<Delivery> deliveries,
+                       std::optional<Millis> next_due) {
   EndpointRecord& endpoint = endpoints_.at(id);
   endpoint.claiming = false;
   endpoint.claimable = !deliveries.empty();
   endpoint.next_due = next_due;
   endpoint.in_outbox -= deliveries.size();
-  const bool aged = endpoint.origin == nullptr &&
-                    clock_.MonotonicMs() >= endpoint.removed_ms + endpoint.config->schedule.max_age_ms;
+  const bool aged =
+      endpoint.origin == nullptr &&
+      clock_.MonotonicMs() >= endpoint.removed_ms + endpoint.config->schedule.max_age_ms;
   for (Delivery& delivery : deliveries) {
     if (endpoint.origin != nullptr) {
       endpoint.window.Add(std::move(delivery));
@@ -186,7 +193,9 @@ void Engine::OnClaimed(EndpointId id, std::vector<Delivery> deliveries, std::opt
   }
 }
 
-void Engine::OnPurged(EndpointId id, std::uint64_t count) { endpoints_.at(id).ledger->Purged(count); }
+void Engine::OnPurged(EndpointId id, std::uint64_t count) {
+  endpoints_.at(id).ledger->Purged(count);
+}
 
 void Engine::OnDone(RequestId id, std::vector<Outcome> outcomes) {
   const auto found = in_flight_.find(id);
@@ -213,7 +222,8 @@ void Engine::ReportToBreaker(InFlight& flight, const Outcome& outcome) {
   } else {
     const std::optional<Millis> retry_after =
         outcome.retry_after_ms
-            ? std::optional(std::min(*outcome.retry_after_ms, flight.endpoint->config->schedule.longest_ms))
+            ? std::optional(
+                  std::min(*outcome.retry_after_ms, flight.endpoint->config->schedule.longest_ms))
             : std::nullopt;
     if (origin.breaker.OnTrouble(now, flight.probe, retry_after, Unit())) {
       changed = true;
@@ -271,8 +281,9 @@ void Engine::Retry(EndpointRecord& endpoint, Delivery delivery, const Outcome& o
   endpoint.ledger->AttemptEnded(true);
   if (outcome.kind == OutcomeClass::kMisconfigured) {
     notices_.AddRarely(endpoint.config->key.vhost + " misconfigured", Notice::Level::kError,
-                       Name(*endpoint.config) + ": " + OriginText(endpoint.config->origin) + " answered " +
-                           outcome.reason + ": check post_url and auth_token; will try again");
+                       Name(*endpoint.config) + ": " + OriginText(endpoint.config->origin) +
+                           " answered " + outcome.reason +
+                           ": check post_url and auth_token; will try again");
   }
   const std::vector<Delivery> followers = endpoint.window.Dissolve(delivery.recipient);
   outbox_.Reschedule(delivery, clock_.MonotonicMs() + wait, outcome.reason);
@@ -282,8 +293,9 @@ void Engine::Retry(EndpointRecord& endpoint, Delivery delivery, const Outcome& o
 
 void Engine::Bury(EndpointRecord& endpoint, const Delivery& delivery, const std::string& reason) {
   notices_.AddRarely(endpoint.config->key.vhost + " dead", Notice::Level::kWarning,
-                     Name(*endpoint.config) + ": notification " + delivery.event->id + " failed for good (" +
-                         reason + ") after " + std::to_string(delivery.attempts) + " attempts");
+                     Name(*endpoint.config) + ": notification " + delivery.event->id +
+                         " failed for good (" + reason + ") after " +
+                         std::to_string(delivery.attempts) + " attempts");
   Finish(endpoint, delivery, Final::kDead, reason);
 }
 
@@ -302,9 +314,10 @@ void Engine::Park(EndpointRecord& endpoint, const Delivery& delivery) {
 void Engine::Pause(EndpointRecord& endpoint) {
   if (endpoint.paused) return;
   endpoint.paused = true;
-  notices_.Add(Notice::Level::kError,
-               Name(*endpoint.config) + ": " + OriginText(endpoint.config->origin) +
-                   " answered 410 Gone: paused, nothing is lost; correct post_url or reload to resume");
+  notices_.Add(
+      Notice::Level::kError,
+      Name(*endpoint.config) + ": " + OriginText(endpoint.config->origin) +
+          " answered 410 Gone: paused, nothing is lost; correct post_url or reload to resume");
   PublishState(endpoint);
 }
 
@@ -325,7 +338,8 @@ std::optional<Millis> Engine::NextTurnMs() const {
   const auto consider = [&next](Millis at) { next = next ? std::min(*next, at) : at; };
   for (const auto& [id, endpoint] : endpoints_) {
     if (endpoint.origin == nullptr) {
-      if (endpoint.in_outbox > 0) consider(endpoint.removed_ms + endpoint.config->schedule.max_age_ms);
+      if (endpoint.in_outbox > 0)
+        consider(endpoint.removed_ms + endpoint.config->schedule.max_age_ms);
       continue;
     }
     if (endpoint.next_due && endpoint.window.size() <= kWindow / 2) consider(*endpoint.next_due);

@@ -1,7 +1,7 @@
-// Engine: what is sent when. It takes accepted events, keeps them in an Outbox, holds a bounded window of
-// them, and sends them through a Transport: per recipient in order, per origin within the breaker's limits,
-// with retries after the schedule. Pure: no thread, socket, file or clock of its own, so that a whole history
-// can run in one simulated world.
+// Engine: what is sent when. It takes accepted events, keeps them in an Outbox, holds a bounded
+// window of them, and sends them through a Transport: per recipient in order, per origin within the
+// breaker's limits, with retries after the schedule. Pure: no thread, socket, file or clock of its
+// own, so that a whole history can run in one simulated world.
 //
 // Threads: one, the caller's; a Ledger may be read and reserved on by any.
 #pragma once
@@ -30,25 +30,29 @@ namespace offline_post {
 
 class Engine final : public OutboxListener, public TransportListener {
  public:
-  // Deliveries that are held leased per endpoint: enough to keep every connection busy while the outbox
-  // answers, small enough to bound memory whatever the backlog.
+  // Deliveries that are held leased per endpoint: enough to keep every connection busy while the
+  // outbox answers, small enough to bound memory whatever the backlog.
   static constexpr std::size_t kWindow = 1'024;
   // What an endpoint may still get wrong before a message that others overtake is dead.
   static constexpr int kMisconfiguredAttempts = 5;
 
   // All must outlive the engine. `seed`: for jitter.
-  Engine(Outbox& outbox, Transport& transport, const Clock& clock, Notices& notices, std::uint64_t seed);
+  Engine(Outbox& outbox, Transport& transport, const Clock& clock, Notices& notices,
+         std::uint64_t seed);
 
-  // A new endpoint, a changed one, or one that comes back: what is queued is sent with the new values from
-  // its next attempt on. Resumes a paused endpoint.
-  void Configure(EndpointId id, std::shared_ptr<const Endpoint> config, std::shared_ptr<Ledger> ledger);
-  // Gives up what is in flight, and keeps what is pending until the endpoint comes back or max_age is over.
+  // A new endpoint, a changed one, or one that comes back: what is queued is sent with the new
+  // values from its next attempt on. Resumes a paused endpoint.
+  void Configure(EndpointId id, std::shared_ptr<const Endpoint> config,
+                 std::shared_ptr<Ledger> ledger);
+  // Gives up what is in flight, and keeps what is pending until the endpoint comes back or max_age
+  // is over.
   void Remove(EndpointId id);
 
   // An event for which room was reserved in the endpoint's ledger.
-  void Accept(EndpointId endpoint, std::shared_ptr<const Event> event);
+  void Accept(EndpointId id, std::shared_ptr<const Event> event);
 
-  // Does what can be done now: commits, claims, sends. Call it after Accept, completions, and at NextTurnMs.
+  // Does what can be done now: commits, claims, sends. Call it after Accept, completions, and at
+  // NextTurnMs.
   void Turn();
   // When time alone makes a Turn useful (monotonic ms).
   std::optional<Millis> NextTurnMs() const;
@@ -59,9 +63,9 @@ class Engine final : public OutboxListener, public TransportListener {
   int ConnectionLimit() const;
 
   void OnCommitted(Ticket ticket) override;
-  void OnClaimed(EndpointId endpoint, std::vector<Delivery> deliveries,
+  void OnClaimed(EndpointId id, std::vector<Delivery> deliveries,
                  std::optional<Millis> next_due) override;
-  void OnPurged(EndpointId endpoint, std::uint64_t count) override;
+  void OnPurged(EndpointId id, std::uint64_t count) override;
   void OnDone(RequestId id, std::vector<Outcome> outcomes) override;
 
  private:
@@ -107,7 +111,8 @@ class Engine final : public OutboxListener, public TransportListener {
   void Settle(EndpointRecord& endpoint, Delivery delivery, const Outcome& outcome);
   void Retry(EndpointRecord& endpoint, Delivery delivery, const Outcome& outcome);
   void Bury(EndpointRecord& endpoint, const Delivery& delivery, const std::string& reason);
-  void Finish(EndpointRecord& endpoint, const Delivery& delivery, Final how, const std::string& reason);
+  void Finish(EndpointRecord& endpoint, const Delivery& delivery, Final how,
+              const std::string& reason);
   void Park(EndpointRecord& endpoint, const Delivery& delivery);
   void Pause(EndpointRecord& endpoint);
   void ReportToBreaker(InFlight& flight, const Outcome& outcome);

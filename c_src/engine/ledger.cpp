@@ -15,7 +15,8 @@ void Ledger::Close() {
 
 Admission Ledger::Reserve(std::uint64_t bytes) {
   const std::lock_guard lock(mutex_);
-  const bool full = stats_.pending >= limits_.events || stats_.pending_bytes + bytes > limits_.bytes;
+  const bool full =
+      stats_.pending >= limits_.events || stats_.pending_bytes + bytes > limits_.bytes;
   if (!open_ || full) {
     ++stats_.rejected;
     return open_ ? Admission::kFull : Admission::kStopped;

@@ -60,7 +60,7 @@ class Ledger {
 
  private:
   mutable std::mutex mutex_;
-  bool open_ = false;   // guarded by mutex_, as all below
+  bool open_ = false;  // guarded by mutex_, as all below
   QueueLimits limits_;
   Stats stats_;
 };

@@ -1,5 +1,5 @@
-// Notices: what the operator should read in the log, as finished lines. Bounded in number and in rate; never
-// with a token, a message's text, an answer's body or more of a URL than its origin.
+// Notices: what the operator should read in the log, as finished lines. Bounded in number and in
+// rate; never with a token, a message's text, an answer's body or more of a URL than its origin.
 //
 // Threads: the engine's.
 #pragma once
@@ -23,7 +23,8 @@ class Notices {
  public:
   // Lines that wait for a reader; more are counted and dropped.
   static constexpr std::size_t kMaxWaiting = 100;
-  // A line that repeats under one topic appears once in this time, with the number of those left out.
+  // A line that repeats under one topic appears once in this time, with the number of those left
+  // out.
   static constexpr Millis kQuietMs = 60'000;
 
   explicit Notices(const Clock& clock) : clock_(clock) {}
@@ -33,7 +34,8 @@ class Notices {
   void AddRarely(const std::string& topic, Notice::Level level, std::string line);
 
   bool empty() const { return waiting_.empty(); }
-  // All that wait; with a line that says how many were dropped, if any. Clear them when they were read.
+  // All that wait; with a line that says how many were dropped, if any. Clear them when they were
+  // read.
   std::vector<Notice> Waiting() const;
   void Clear();
 

@@ -1,6 +1,6 @@
-// Outbox: the port behind which accepted deliveries are kept. Commands in, completions in a later turn: no
-// command calls the listener back, and none waits. An implementation may keep rows in memory, on a disk,
-// behind a thread of its own or in a database far away.
+// Outbox: the port behind which accepted deliveries are kept. Commands in, completions in a later
+// turn: no command calls the listener back, and none waits. An implementation may keep rows in
+// memory, on a disk, behind a thread of its own or in a database far away.
 //
 // The life of a delivery here:
 //
@@ -30,8 +30,8 @@ class OutboxListener {
   virtual ~OutboxListener() = default;
   // All that was appended before the Flush of this ticket is committed, and may be claimed.
   virtual void OnCommitted(Ticket ticket) = 0;
-  // The answer to one Claim. For each recipient in order of sequence. `next_due`: when the next waiting
-  // delivery of this endpoint becomes claimable (monotonic ms), if one waits.
+  // The answer to one Claim. For each recipient in order of sequence. `next_due`: when the next
+  // waiting delivery of this endpoint becomes claimable (monotonic ms), if one waits.
   virtual void OnClaimed(EndpointId endpoint, std::vector<Delivery> deliveries,
                          std::optional<Millis> next_due) = 0;
   // Retention let go of this many dead letters of the endpoint.
@@ -40,8 +40,8 @@ class OutboxListener {
 
 class Outbox {
  public:
-  // At most this many deliveries of one recipient are leased at a time, so that a busy recipient cannot
-  // fill the engine's window and make others wait.
+  // At most this many deliveries of one recipient are leased at a time, so that a busy recipient
+  // cannot fill the engine's window and make others wait.
   static constexpr std::size_t kLeasedPerRecipient = 16;
 
   virtual ~Outbox() = default;
@@ -53,8 +53,9 @@ class Outbox {
   virtual void Append(Delivery delivery) = 0;
   // Asks for the commit of all that was appended. Completion: OnCommitted.
   virtual Ticket Flush() = 0;
-  // Leases at most `limit` committed deliveries: none whose recipient has an earlier one that waits for a
-  // retry. Completion: OnClaimed, also when there is nothing. One Claim per endpoint at a time.
+  // Leases at most `limit` committed deliveries: none whose recipient has an earlier one that waits
+  // for a retry. Completion: OnClaimed, also when there is nothing. One Claim per endpoint at a
+  // time.
   virtual void Claim(EndpointId endpoint, std::size_t limit) = 0;
 
   // The following take a leased delivery, and end the lease.

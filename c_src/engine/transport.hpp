@@ -1,5 +1,5 @@
-// Transport: the port through which requests reach a backend. Commands in, completions in a later turn:
-// Send never calls the listener back, and never waits.
+// Transport: the port through which requests reach a backend. Commands in, completions in a later
+// turn: Send never calls the listener back, and never waits.
 //
 // Threads: all calls from the thread that runs the engine.
 #pragma once
@@ -14,7 +14,8 @@ namespace offline_post {
 class TransportListener {
  public:
   virtual ~TransportListener() = default;
-  // Exactly once per request that was sent and not cancelled; one outcome per delivery, in its order.
+  // Exactly once per request that was sent and not cancelled; one outcome per delivery, in its
+  // order.
   virtual void OnDone(RequestId id, std::vector<Outcome> outcomes) = 0;
 };
 

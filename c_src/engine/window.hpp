@@ -1,5 +1,5 @@
-// Window: the deliveries of one endpoint that the engine holds leased, in one lane per recipient. A lane's
-// deliveries leave one after another; lanes do not wait for each other.
+// Window: the deliveries of one endpoint that the engine holds leased, in one lane per recipient. A
+// lane's deliveries leave one after another; lanes do not wait for each other.
 #pragma once
 
 #include <cstddef>
@@ -18,8 +18,8 @@ class Window {
   // Behind the recipient's others.
   void Add(Delivery delivery);
 
-  // The first delivery of the lane that has been runnable longest; its lane is busy until one of the three
-  // calls below. Nothing: no lane is runnable.
+  // The first delivery of the lane that has been runnable longest; its lane is busy until one of
+  // the three calls below. Nothing: no lane is runnable.
   std::optional<Delivery> Take();
 
   // What was taken has ended for good: the recipient's next may run.

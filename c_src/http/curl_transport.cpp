@@ -58,7 +58,8 @@ std::size_t CurlTransport::Transfer::OnHeader(char* data, std::size_t, std::size
   auto& transfer = *static_cast<Transfer*>(self);
   transfer.header_bytes += size;
   const std::string_view line(data, size);
-  transfer.head_ended = line == "\r\n" || line == "\n";
+  if (line.starts_with("HTTP/")) transfer.head_ended = false;  // behind a 1xx comes another head
+  if (line == "\r\n" || line == "\n") transfer.head_ended = true;
   return transfer.header_bytes > kAnswerRead ? 0 : size;
 }
 
@@ -75,8 +76,8 @@ std::size_t CurlTransport::Transfer::OnBody(char* data, std::size_t, std::size_t
   return size;
 }
 
-// Sets every option anew: libcurl 7.88 clears an easy handle's count of retries in curl_easy_reset alone,
-// and after five dead connections would refuse the handle for good.
+// Sets every option anew: libcurl 7.88 clears an easy handle's count of retries in curl_easy_reset
+// alone, and after five dead connections would refuse the handle for good.
 bool CurlTransport::Transfer::Prepare() {
   const Endpoint& endpoint = *request.endpoint;
   const bool verify = endpoint.origin.tls_verify;
@@ -105,9 +106,9 @@ bool CurlTransport::Transfer::Prepare() {
   set(CURLOPT_FOLLOWLOCATION, 0L);
   set(CURLOPT_TIMEOUT_MS, static_cast<long>(endpoint.timeout_ms));
   set(CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(endpoint.connect_timeout_ms));
-  set(CURLOPT_NOSIGNAL, 1L);     // this is somebody else's process
-  set(CURLOPT_QUICK_EXIT, 1L);   // a name server that does not answer must not hold up a stop
-  set(CURLOPT_PROXY, "");        // what the environment says is not the operator's configuration
+  set(CURLOPT_NOSIGNAL, 1L);    // this is somebody else's process
+  set(CURLOPT_QUICK_EXIT, 1L);  // a name server that does not answer must not hold up a stop
+  set(CURLOPT_PROXY, "");       // what the environment says is not the operator's configuration
   set(CURLOPT_NETRC, static_cast<long>(CURL_NETRC_IGNORED));
   if (endpoint.origin.scheme == "https") {
     set(CURLOPT_SSLVERSION, static_cast<long>(CURL_SSLVERSION_TLSv1_2));
@@ -134,11 +135,12 @@ Status CurlTransport::InitLibrary() {
   std::call_once(once, [] {
     const curl_version_info_data* version = curl_version_info(CURLVERSION_NOW);
     if ((version->features & CURL_VERSION_THREADSAFE) == 0) {
-      status = Error{Error::Kind::kUnavailable,
-                     std::string("libcurl ") + version->version +
-                         " cannot be initialised beside other threads: install one built thread-safe (7.84 on)"};
+      status = Error{Error::Kind::kUnavailable, std::string("libcurl ") + version->version +
+                                                    " cannot be initialised beside other threads: "
+                                                    "install one built thread-safe (7.84 on)"};
     } else if (const CURLcode code = curl_global_init(CURL_GLOBAL_DEFAULT); code != CURLE_OK) {
-      status = Error{Error::Kind::kUnavailable, std::string("libcurl: ") + curl_easy_strerror(code)};
+      status =
+          Error{Error::Kind::kUnavailable, std::string("libcurl: ") + curl_easy_strerror(code)};
     }
   });
   return status;
@@ -146,13 +148,15 @@ Status CurlTransport::InitLibrary() {
 
 Status CurlTransport::Open() {
   multi_.reset(curl_multi_init());
-  if (!multi_) return Error{Error::Kind::kUnavailable, "libcurl: no multi handle (out of descriptors?)"};
+  if (!multi_)
+    return Error{Error::Kind::kUnavailable, "libcurl: no multi handle (out of descriptors?)"};
   SetConnectionLimit(connection_limit_);
   return std::nullopt;
 }
 
 void CurlTransport::Close() {
-  for (auto& [id, transfer] : in_flight_) curl_multi_remove_handle(multi_.get(), transfer->easy.get());
+  for (auto& [id, transfer] : in_flight_)
+    curl_multi_remove_handle(multi_.get(), transfer->easy.get());
   in_flight_.clear();
   failed_.clear();
   idle_.clear();
@@ -161,7 +165,8 @@ void CurlTransport::Close() {
 
 void CurlTransport::SetConnectionLimit(int limit) {
   connection_limit_ = std::max(1, limit);
-  if (multi_) curl_multi_setopt(multi_.get(), CURLMOPT_MAXCONNECTS, static_cast<long>(connection_limit_));
+  if (multi_)
+    curl_multi_setopt(multi_.get(), CURLMOPT_MAXCONNECTS, static_cast<long>(connection_limit_));
 }
 
 void CurlTransport::Send(Request request) {
@@ -224,16 +229,19 @@ void CurlTransport::Finish(Transfer& transfer, CURLcode code, TransportListener&
     curl_easy_getinfo(transfer.easy.get(), CURLINFO_RESPONSE_CODE, &status);
     answer.status = static_cast<int>(status);
     curl_header* retry_after = nullptr;
-    if (curl_easy_header(transfer.easy.get(), "Retry-After", 0, CURLH_HEADER, -1, &retry_after) == CURLHE_OK) {
+    if (curl_easy_header(transfer.easy.get(), "Retry-After", 0, CURLH_HEADER, -1, &retry_after) ==
+        CURLHE_OK) {
       answer.retry_after = retry_after->value;
     }
   }
   if (code == CURLE_OK || cut_by_us) {
-    if (answer.status < 200 || !transfer.head_ended) answer.failure = "no complete HTTP answer came";
+    if (answer.status < 200 || !transfer.head_ended)
+      answer.failure = "no complete HTTP answer came";
   } else if (transfer.header_bytes > kAnswerRead) {
     answer.failure = "the answer's headers are endless";
   } else {
-    answer.failure = transfer.error.front() != '\0' ? transfer.error.data() : curl_easy_strerror(code);
+    answer.failure =
+        transfer.error.front() != '\0' ? transfer.error.data() : curl_easy_strerror(code);
   }
   const RequestId id = transfer.request.id;
   listener.OnDone(id, ReadAnswer(transfer.request, answer, clock_.UnixMs()));
@@ -246,8 +254,8 @@ void CurlTransport::Recycle(std::unique_ptr<Transfer> transfer) {
 
 void CurlTransport::Wait(Millis timeout_ms) {
   constexpr Millis kLongest = 60'000;
-  curl_multi_poll(multi_.get(), nullptr, 0, static_cast<int>(std::clamp<Millis>(timeout_ms, 0, kLongest)),
-                  nullptr);
+  curl_multi_poll(multi_.get(), nullptr, 0,
+                  static_cast<int>(std::clamp<Millis>(timeout_ms, 0, kLongest)), nullptr);
 }
 
 void CurlTransport::Wakeup() { curl_multi_wakeup(multi_.get()); }

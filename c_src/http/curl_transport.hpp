@@ -1,5 +1,5 @@
-// CurlTransport: requests through one libcurl multi handle. It starts whatever it is given at once, so the
-// caller keeps within SetConnectionLimit.
+// CurlTransport: requests through one libcurl multi handle. It starts whatever it is given at once,
+// so the caller keeps within SetConnectionLimit.
 //
 // Threads: the engine's; Wakeup any, between Open and Close.
 #pragma once
@@ -19,8 +19,8 @@ namespace offline_post {
 
 class CurlTransport final : public Transport {
  public:
-  // What is kept of an answer's body, and what is read of one at all, headers and body each (bytes). An
-  // answer that is longer is as good as its status; its connection is closed.
+  // What is kept of an answer's body, and what is read of one at all, headers and body each
+  // (bytes). An answer that is longer is as good as its status; its connection is closed.
   static constexpr std::size_t kAnswerKept = 512;
   static constexpr std::size_t kAnswerRead = std::size_t{64} * 1024;
 
@@ -63,7 +63,7 @@ class CurlTransport final : public Transport {
   std::unordered_map<RequestId, std::unique_ptr<Transfer>> in_flight_;
   std::vector<std::unique_ptr<Transfer>> idle_;    // easy handles to use again
   std::vector<std::unique_ptr<Transfer>> failed_;  // never started; reported by the next Perform
-  std::unique_ptr<CURLM, MultiDeleter> multi_;     // after the transfers: they leave it before it goes
+  std::unique_ptr<CURLM, MultiDeleter> multi_;  // after the transfers: they leave it before it goes
   int connection_limit_ = 1;
 };
 

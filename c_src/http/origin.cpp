@@ -32,8 +32,9 @@ Result<Origin> ParseOrigin(const std::string& url, bool tls_verify, const std::s
   if (!handle) return Error{Error::Kind::kUnavailable, "post_url: out of memory"};
   const CURLUcode parsed = curl_url_set(handle.get(), CURLUPART_URL, url.c_str(), 0);
   if (parsed != CURLUE_OK) {
-    return Error{Error::Kind::kInvalid,
-                 std::string("post_url is not an absolute http or https URL: ") + curl_url_strerror(parsed)};
+    return Error{
+        Error::Kind::kInvalid,
+        std::string("post_url is not an absolute http or https URL: ") + curl_url_strerror(parsed)};
   }
   const auto scheme = Part(handle.get(), CURLUPART_SCHEME);
   const auto host = Part(handle.get(), CURLUPART_HOST);
@@ -41,7 +42,8 @@ Result<Origin> ParseOrigin(const std::string& url, bool tls_verify, const std::s
   if (!scheme || (*scheme != "http" && *scheme != "https")) {
     return Error{Error::Kind::kInvalid, "post_url must start with http:// or https://"};
   }
-  if (!host || host->empty() || !port) return Error{Error::Kind::kInvalid, "post_url names no host"};
+  if (!host || host->empty() || !port)
+    return Error{Error::Kind::kInvalid, "post_url names no host"};
   Origin origin;
   origin.scheme = *scheme;
   origin.host = *host;

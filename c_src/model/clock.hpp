@@ -1,4 +1,5 @@
-// Time, as the engine sees it. The engine never asks the operating system, so that a test can drive it.
+// Time, as the engine sees it. The engine never asks the operating system, so that a test can drive
+// it.
 #pragma once
 
 #include <cstdint>

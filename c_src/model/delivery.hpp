@@ -1,5 +1,5 @@
-// Delivery: an Event on its way to an Endpoint. The event is kept, not the bytes of a request: each attempt
-// formats the body anew, so a corrected URL or token serves the backlog.
+// Delivery: an Event on its way to an Endpoint. The event is kept, not the bytes of a request: each
+// attempt formats the body anew, so a corrected URL or token serves the backlog.
 #pragma once
 
 #include <cstdint>
@@ -20,8 +20,8 @@ struct Delivery {
   std::shared_ptr<const Event> event;
   std::uint64_t recipient = 0;  // RecipientKey of the event
   int attempts = 0;             // that came to an end
-  // The endpoint's count of delivered events when this delivery first failed: whether others succeeded
-  // since then needs no clock.
+  // The endpoint's count of delivered events when this delivery first failed: whether others
+  // succeeded since then needs no clock.
   std::uint64_t delivered_at_first_failure = 0;
 };
 

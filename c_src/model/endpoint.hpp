@@ -13,7 +13,7 @@ namespace offline_post {
 struct EndpointKey {
   std::string vhost;
   std::string module;
-  auto operator<=>(const EndpointKey&) const = default;
+  auto operator<=>(const EndpointKey&) const = default;  // NOLINT: clang-tidy 14 misreads it
 };
 
 // A number for an EndpointKey, valid as long as the process runs.
@@ -25,8 +25,8 @@ struct Origin {
   std::string host;    // lower case; an IPv6 address in brackets
   std::uint16_t port = 0;
   bool tls_verify = true;
-  std::string ca_file;  // empty: the system's authorities
-  auto operator<=>(const Origin&) const = default;
+  std::string ca_file;                              // empty: the system's authorities
+  auto operator<=>(const Origin&) const = default;  // NOLINT: clang-tidy 14 misreads it
 };
 
 // "scheme://host:port": what may stand in a log. A URL's path, query and user part may be secrets.
@@ -35,14 +35,14 @@ inline std::string OriginText(const Origin& origin) {
 }
 
 struct RetrySchedule {
-  Millis first_ms = 1'000;      // before the second attempt; doubles from there
-  Millis longest_ms = 600'000;  // no wait is longer, whatever a receiver asks for
+  Millis first_ms = 1'000;               // before the second attempt; doubles from there
+  Millis longest_ms = 600'000;           // no wait is longer, whatever a receiver asks for
   Millis max_age_ms = 24LL * 3'600'000;  // from acceptance; then a failure is final
 };
 
 struct QueueLimits {
-  std::uint64_t events = 1'000'000;             // pending
-  std::uint64_t bytes = 256ULL * 1024 * 1024;   // pending, as EventBytes counts
+  std::uint64_t events = 1'000'000;            // pending
+  std::uint64_t bytes = 256ULL * 1024 * 1024;  // pending, as EventBytes counts
 };
 
 struct Endpoint {

@@ -30,7 +30,8 @@ struct Event {
 // What the event counts for against `queue_bytes`: about what it occupies in memory.
 std::size_t EventBytes(const Event& event);
 
-// Equal for equal bare recipients. Two recipients with equal keys would merely be served one after another.
+// Equal for equal bare recipients. Two recipients with equal keys would merely be served one after
+// another.
 std::uint64_t RecipientKey(const Event& event);
 
 }  // namespace offline_post

@@ -17,7 +17,7 @@ using RequestId = std::uint64_t;
 struct Request {
   RequestId id = 0;
   std::shared_ptr<const Endpoint> endpoint;  // URL, time limits and TLS settings of this attempt
-  std::vector<std::string> headers;          // "Name: value", complete but for Host and Content-Length
+  std::vector<std::string> headers;  // "Name: value", complete but for Host and Content-Length
   std::string body;
   std::vector<Sequence> deliveries;  // at least one; the order of the outcomes
 };

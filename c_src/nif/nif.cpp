@@ -1,8 +1,9 @@
-// The NIF library of mod_offline_post_nif.erl: load, the function table, and nothing that another room could
-// do. Every exception ends here, in Guarded.
+// The NIF library of mod_offline_post_nif.erl: load, the function table, and nothing that another
+// room could do. Every exception ends here, in Guarded.
 //
-// The Service lives from the first load to the end of the process. The library is never unmapped (linked
-// with -z nodelete) and `upgrade` is absent, so purging or reloading the Erlang modules leaves it alone.
+// The Service lives from the first load to the end of the process. The library is never unmapped
+// (linked with -z nodelete) and `upgrade` is absent, so purging or reloading the Erlang modules
+// leaves it alone.
 
 #include <curl/curl.h>
 #include <erl_nif.h>
@@ -22,7 +23,8 @@ namespace offline_post::nif {
 
 namespace {
 
-// Raise it together with -define(ABI, ...) in mod_offline_post_nif.erl whenever a function or a term changes.
+// Raise it together with -define(ABI, ...) in mod_offline_post_nif.erl whenever a function or a
+// term changes.
 constexpr int kAbi = 1;
 
 struct EnvDeleter {
@@ -48,8 +50,9 @@ bool SendNotices(const std::vector<Notice>& notices) {
 
 Service* service = nullptr;
 
-// LIFETIME: never destroyed. halt() runs atexit handlers while schedulers still run; ours stops the thread, after
-// which calls of the hook find an endpoint that is not accepting or a mailbox that nobody reads.
+// LIFETIME: never destroyed. halt() runs atexit handlers while schedulers still run; ours stops the
+// thread, after which calls of the hook find an endpoint that is not accepting or a mailbox that
+// nobody reads.
 Service& TheService() { return *service; }
 
 template <typename Function>
@@ -104,10 +107,11 @@ ERL_NIF_TERM Remove(ErlNifEnv* env, int, const ERL_NIF_TERM argv[]) {
     const std::shared_ptr<ErlNifEnv> message_env(enif_alloc_env(), EnvDeleter());
     const ERL_NIF_TERM ref = enif_make_ref(env);
     const ERL_NIF_TERM sent_ref = enif_make_copy(message_env.get(), ref);
-    const bool known =
-        TheService().Remove(*key, timeout_ms, [message_env, sent_ref, caller](std::uint64_t pending) {
+    const bool known = TheService().Remove(
+        *key, timeout_ms, [message_env, sent_ref, caller](std::uint64_t pending) {
           const ERL_NIF_TERM message = MakeRemoved(message_env.get(), sent_ref, pending);
-          enif_send(nullptr, &caller, message_env.get(), message);  // a caller that died needs no answer
+          enif_send(nullptr, &caller, message_env.get(),
+                    message);  // a caller that died needs no answer
         });
     if (!known) return MakeError(env, atoms.unknown_);
     return enif_make_tuple2(env, atoms.ok_, ref);
@@ -115,7 +119,8 @@ ERL_NIF_TERM Remove(ErlNifEnv* env, int, const ERL_NIF_TERM argv[]) {
 }
 
 ERL_NIF_TERM Stop(ErlNifEnv* env, int, const ERL_NIF_TERM[]) {
-  return Guarded(env, [&] { return TheService().Stop() ? atoms.ok_ : MakeError(env, atoms.busy_); });
+  return Guarded(env,
+                 [&] { return TheService().Stop() ? atoms.ok_ : MakeError(env, atoms.busy_); });
 }
 
 ERL_NIF_TERM GetStats(ErlNifEnv* env, int, const ERL_NIF_TERM argv[]) {
@@ -157,13 +162,15 @@ int Load(ErlNifEnv* env, void** /*private_data*/, ERL_NIF_TERM load_info) noexce
   InitAtoms(env);
   try {
     static std::once_flag once;
+    static bool stops_at_exit = false;
     std::call_once(once, [] {
-      // First libcurl (and with it OpenSSL), then our handler: handlers run in reverse order, so the thread is
-      // joined before OpenSSL tears itself down.
+      // First libcurl (and with it OpenSSL), then our handler: handlers run in reverse order, so
+      // the thread is joined before OpenSSL tears itself down.
       CurlTransport::InitLibrary();
       service = new Service(SendNotices);
-      std::atexit([] { TheService().Shutdown(); });
+      stops_at_exit = std::atexit([] { TheService().Shutdown(); }) == 0;
     });
+    if (!stops_at_exit) return -1;
   } catch (...) {
     return -1;
   }
@@ -184,5 +191,5 @@ ErlNifFunc functions[] = {
 
 }  // namespace offline_post::nif
 
-ERL_NIF_INIT(mod_offline_post_nif, offline_post::nif::functions, offline_post::nif::Load, nullptr, nullptr,
-             nullptr)
+ERL_NIF_INIT(mod_offline_post_nif, offline_post::nif::functions, offline_post::nif::Load, nullptr,
+             nullptr, nullptr)

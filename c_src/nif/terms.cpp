@@ -1,8 +1,8 @@
 #include "nif/terms.hpp"
 
-#include <array>
 #include <cstring>
 #include <limits>
+#include <ranges>
 
 #include "nif/atoms.hpp"
 
@@ -62,7 +62,8 @@ template <std::size_t N>
 const ERL_NIF_TERM* Tuple(ErlNifEnv* env, ERL_NIF_TERM term) {
   int arity = 0;
   const ERL_NIF_TERM* elements = nullptr;
-  if (enif_get_tuple(env, term, &arity, &elements) == 0 || arity != static_cast<int>(N)) return nullptr;
+  if (enif_get_tuple(env, term, &arity, &elements) == 0 || arity != static_cast<int>(N))
+    return nullptr;
   return elements;
 }
 
@@ -124,8 +125,8 @@ std::optional<EndpointConfig> ReadConfig(ErlNifEnv* env, EndpointKey key, ERL_NI
       field(atoms.connect_timeout_, config.connect_timeout_ms) &&
       field(atoms.max_connections_, config.max_connections) &&
       field(atoms.queue_limit_, config.limits.events) &&
-      field(atoms.queue_bytes_, config.limits.bytes) && field(atoms.tls_verify_, config.tls_verify) &&
-      field(atoms.ca_file_, config.ca_file);
+      field(atoms.queue_bytes_, config.limits.bytes) &&
+      field(atoms.tls_verify_, config.tls_verify) && field(atoms.ca_file_, config.ca_file);
   if (!complete) return std::nullopt;
   return config;
 }
@@ -176,9 +177,9 @@ ERL_NIF_TERM MakeStats(ErlNifEnv* env, const Stats& stats) {
 
 ERL_NIF_TERM MakeNotices(ErlNifEnv* env, const std::vector<Notice>& notices) {
   ERL_NIF_TERM list = enif_make_list(env, 0);
-  for (auto notice = notices.rbegin(); notice != notices.rend(); ++notice) {
-    const ERL_NIF_TERM line = MakeBinary(env, notice->line);
-    list = enif_make_list_cell(env, enif_make_tuple2(env, LevelAtom(notice->level), line), list);
+  for (const Notice& notice : std::views::reverse(notices)) {
+    const ERL_NIF_TERM line = MakeBinary(env, notice.line);
+    list = enif_make_list_cell(env, enif_make_tuple2(env, LevelAtom(notice.level), line), list);
   }
   return enif_make_tuple2(env, atoms.offline_post_, list);
 }

@@ -1,5 +1,5 @@
-// Erlang terms <-> our values. A reader returns nothing where a term has another shape: the caller answers
-// badarg. Binaries are copied: their data dies with the call.
+// Erlang terms <-> our values. A reader returns nothing where a term has another shape: the caller
+// answers badarg. Binaries are copied: their data dies with the call.
 #pragma once
 
 #include <erl_nif.h>

@@ -35,7 +35,9 @@ Ticket MemoryOutbox::Flush() {
   return last_ticket_;
 }
 
-void MemoryOutbox::Claim(EndpointId endpoint, std::size_t limit) { claims_.push_back({endpoint, limit}); }
+void MemoryOutbox::Claim(EndpointId endpoint, std::size_t limit) {
+  claims_.push_back({endpoint, limit});
+}
 
 void MemoryOutbox::Finish(const Delivery& delivery, Final how, const std::string& reason) {
   Book& book = books_[delivery.endpoint];
@@ -49,7 +51,8 @@ void MemoryOutbox::Finish(const Delivery& delivery, Final how, const std::string
   if (purged > 0) purged_[delivery.endpoint] += purged;
 }
 
-std::uint64_t MemoryOutbox::BuryIn(Book& book, const Delivery& delivery, const std::string& reason) {
+std::uint64_t MemoryOutbox::BuryIn(Book& book, const Delivery& delivery,
+                                   const std::string& reason) {
   book.dead.push_back({delivery, reason});
   book.dead_bytes += EventBytes(*delivery.event);
   std::uint64_t purged = 0;
@@ -61,7 +64,8 @@ std::uint64_t MemoryOutbox::BuryIn(Book& book, const Delivery& delivery, const s
   return purged;
 }
 
-void MemoryOutbox::Reschedule(const Delivery& delivery, Millis due_ms, const std::string& /*reason*/) {
+void MemoryOutbox::Reschedule(const Delivery& delivery, Millis due_ms,
+                              const std::string& /*reason*/) {
   Book& book = books_[delivery.endpoint];
   Lane& lane = book.lanes[delivery.recipient];
   Unlist(book, delivery.recipient, lane);

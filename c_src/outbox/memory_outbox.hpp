@@ -1,7 +1,9 @@
-// MemoryOutbox: the outbox without a disk. What it holds ends with the process; "committed" means appended.
+// MemoryOutbox: the outbox without a disk. What it holds ends with the process; "committed" means
+// appended.
 //
-// Per endpoint and recipient a lane of deliveries in order of sequence. A lane is claimable (in `ready_`, by
-// its first sequence), waiting for its due time (in `waiting_`), or as far out on lease as it may be.
+// Per endpoint and recipient a lane of deliveries in order of sequence. A lane is claimable (in
+// `ready_`, by its first sequence), waiting for its due time (in `waiting_`), or as far out on
+// lease as it may be.
 #pragma once
 
 #include <cstddef>

@@ -20,8 +20,8 @@ struct Answer {
 
 OutcomeClass ClassifyStatus(int status);
 
-// One outcome per delivery of the request, in its order. An exchange that failed has no meaning but its
-// failure, even where a status came first: the rest of the answer is missing.
+// One outcome per delivery of the request, in its order. An exchange that failed has no meaning but
+// its failure, even where a status came first: the rest of the answer is missing.
 std::vector<Outcome> ReadAnswer(const Request& request, const Answer& answer, Millis unix_now_ms);
 
 }  // namespace offline_post

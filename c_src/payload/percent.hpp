@@ -9,7 +9,8 @@ namespace offline_post {
 
 inline constexpr std::array<bool, 256> kUnreserved = [] {
   std::array<bool, 256> table{};
-  for (const char c : std::string_view("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")) {
+  for (const char c :
+       std::string_view("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")) {
     table[static_cast<unsigned char>(c)] = true;
   }
   return table;

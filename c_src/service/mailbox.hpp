@@ -1,5 +1,5 @@
-// Mailbox: from any thread to the service thread, without a lock. Room is reserved in a Ledger before, which
-// is what bounds it.
+// Mailbox: from any thread to the service thread, without a lock. Room is reserved in a Ledger
+// before, which is what bounds it.
 #pragma once
 
 #include <atomic>
@@ -40,8 +40,9 @@ class Mailbox {
     }
   }
 
-  // Reader only: announces that the reader will sleep. False: there is something to read, do not. The default
-  // (sequentially consistent) order of the atomics makes either this see a push or the push see the sleeper.
+  // Reader only: announces that the reader will sleep. False: there is something to read, do not.
+  // The default (sequentially consistent) order of the atomics makes either this see a push or the
+  // push see the sleeper.
   [[nodiscard]] bool PrepareSleep() {
     sleeping_.store(true);
     if (head_.load() == nullptr) return true;

@@ -4,9 +4,9 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <chrono>
 #include <csignal>
-#include <cstdio>
 #include <random>
 #include <system_error>
 #include <utility>
@@ -19,8 +19,8 @@ namespace {
 
 // A turn reads at most so much mail, so that answers are not kept waiting by a flood of events.
 constexpr std::size_t kMailPerTurn = 512;
-// After work the loop naps in short waits, in which nobody need wake it: a wake-up costs the session that
-// submits 20 us and more.
+// After work the loop naps in short waits, in which nobody need wake it: a wake-up costs the
+// session that submits 20 us and more.
 constexpr Millis kNapMs = 1;
 constexpr Millis kNapForMs = 5;
 constexpr Millis kLongestSleepMs = 60'000;
@@ -33,12 +33,14 @@ std::uint64_t RandomBits() {
   return (std::uint64_t{device()} << 32U) | device();
 }
 
-// The `webhook-id` of all events of this run starts with it.
-std::string IdPrefix() {
-  std::array<char, 32> text{};
-  std::snprintf(text.data(), text.size(), "msg_%016llx_", static_cast<unsigned long long>(RandomBits()));
-  return text.data();
+std::string Hex(std::uint64_t number) {
+  std::array<char, 16> digits{};
+  const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), number, 16).ptr;
+  return {digits.data(), end};
 }
+
+// The `webhook-id` of all events of this run starts with it.
+std::string IdPrefix() { return "msg_" + Hex(RandomBits()) + "_"; }
 
 }  // namespace
 
@@ -108,7 +110,8 @@ Status Service::Configure(const EndpointConfig& config) {
 }
 
 Service::Submitted Service::Submit(const EndpointKey& key, Submission submission) {
-  // Held to the end: JoinThread closes the transport, which Wakeup needs, only when nobody is in here.
+  // Held to the end: JoinThread closes the transport, which Wakeup needs, only when nobody is in
+  // here.
   const std::shared_lock lock(registry_mutex_);
   const auto found = registry_.find(key);
   if (found == registry_.end()) return {Admission::kStopped, {}};
@@ -216,12 +219,7 @@ void Service::Command(std::function<void()> command) {
   transport_.Wakeup();
 }
 
-std::string Service::NextEventId() {
-  std::array<char, 24> number{};
-  std::snprintf(number.data(), number.size(), "%llx",
-                static_cast<unsigned long long>(next_event_.fetch_add(1)));
-  return id_prefix_ + number.data();
-}
+std::string Service::NextEventId() { return id_prefix_ + Hex(next_event_.fetch_add(1)); }
 
 void Service::Run() noexcept {
   pthread_setname_np(pthread_self(), "offline_post");
@@ -239,8 +237,8 @@ void Service::Run() noexcept {
 }
 
 void Service::RunOnce() {
-  // Mail is taken before the commands are read, and opened after: an endpoint's first event never overtakes its
-  // configuration.
+  // Mail is taken before the commands are read, and opened after: an endpoint's first event never
+  // overtakes its configuration.
   if (inbox_read_ == inbox_.size()) {
     inbox_.clear();
     inbox_read_ = 0;
@@ -308,8 +306,9 @@ void Service::ReportRejections() {
     if (stats.rejected == entry.reported) continue;
     notices_.Add(Notice::Level::kError,
                  entry.vhost + ": " + std::to_string(stats.rejected - entry.reported) +
-                     " notifications were rejected, the queue is full (" + std::to_string(stats.pending) +
-                     " pending, " + std::to_string(stats.pending_bytes) +
+                     " notifications were rejected, the queue is full (" +
+                     std::to_string(stats.pending) + " pending, " +
+                     std::to_string(stats.pending_bytes) +
                      " bytes): is the backend up? Else raise queue_limit or queue_bytes");
     entry.reported = stats.rejected;
   }

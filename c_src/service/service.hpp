@@ -1,8 +1,8 @@
-// Service: the one thread of a node that serves all endpoints. It owns the rooms and connects them: mailbox,
-// engine, outbox, transport.
+// Service: the one thread of a node that serves all endpoints. It owns the rooms and connects them:
+// mailbox, engine, outbox, transport.
 //
-// The engine and what is pending in memory outlive the thread: after the last endpoint was removed the thread
-// ends, and the next Configure finds the backlog again.
+// The engine and what is pending in memory outlive the thread: after the last endpoint was removed
+// the thread ends, and the next Configure finds the backlog again.
 //
 // Threads: any, for every public method; none waits for the network.
 #pragma once
@@ -51,7 +51,8 @@ struct Submission {
 
 class Service {
  public:
-  // Receives log lines, on the service thread. False: nobody listens; they are kept, bounded, and offered again.
+  // Receives log lines, on the service thread. False: nobody listens; they are kept, bounded, and
+  // offered again.
   using NoticeSink = std::function<bool(const std::vector<Notice>&)>;
   // What is still pending when an endpoint is gone; called on the service thread.
   using RemovedCallback = std::function<void(std::uint64_t pending)>;
@@ -71,15 +72,16 @@ class Service {
   };
   Submitted Submit(const EndpointKey& key, Submission submission);
 
-  // Accepts nothing more for the endpoint, sends what can be sent, and calls back when that is done or
-  // `timeout_ms` is over; what is left stays in memory. Removals that follow each other within a second share
-  // one deadline, so that a node with many vhosts stops within one `timeout_ms`. False: no such endpoint.
+  // Accepts nothing more for the endpoint, sends what can be sent, and calls back when that is done
+  // or `timeout_ms` is over; what is left stays in memory. Removals that follow each other within a
+  // second share one deadline, so that a node with many vhosts stops within one `timeout_ms`.
+  // False: no such endpoint.
   bool Remove(const EndpointKey& key, Millis timeout_ms, RemovedCallback callback);
 
   // Joins the thread and closes every descriptor. False: an endpoint is configured.
   bool Stop();
-  // The same without asking, for the end of the process: bounded by one turn of the loop. Idempotent; nothing
-  // starts the thread again.
+  // The same without asking, for the end of the process: bounded by one turn of the loop.
+  // Idempotent; nothing starts the thread again.
   void Shutdown();
 
   std::optional<Stats> GetStats(const EndpointKey& key) const;

@@ -33,7 +33,8 @@ TEST_CASE("only trouble without any success in between opens a breaker") {
   Breaker breaker;
   breaker.SetLimit(8);
   for (int round = 0; round < 10; ++round) {
-    for (int i = 1; i < Breaker::kTroublesToOpen; ++i) breaker.OnTrouble(0, false, std::nullopt, 0.5);
+    for (int i = 1; i < Breaker::kTroublesToOpen; ++i)
+      breaker.OnTrouble(0, false, std::nullopt, 0.5);
     CHECK_FALSE(breaker.OnAlive());
   }
   CHECK(breaker.state() == Breaker::State::kClosed);

@@ -37,7 +37,8 @@ struct Fixture {
 
   ~Fixture() { test::CheckLaw(ledger->Snapshot()); }
 
-  void Configure(EndpointId id, const std::shared_ptr<Endpoint>& config, const std::shared_ptr<Ledger>& book) {
+  void Configure(EndpointId id, const std::shared_ptr<Endpoint>& config,
+                 const std::shared_ptr<Ledger>& book) {
     book->Open(config->limits);
     engine.Configure(id, config, book);
     Turn();

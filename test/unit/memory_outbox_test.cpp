@@ -55,7 +55,8 @@ TEST_CASE("no command completes before the next poll") {
 
 TEST_CASE("claims come in order of sequence, each delivery once, within the limit") {
   Fixture f;
-  for (Sequence s = 1; s <= 5; ++s) f.outbox.Append(MakeDelivery(s, "user" + std::to_string(s % 2)));
+  for (Sequence s = 1; s <= 5; ++s)
+    f.outbox.Append(MakeDelivery(s, "user" + std::to_string(s % 2)));
   CHECK(Sequences(f.Claim(3)) == std::vector<Sequence>{1, 2, 3});
   CHECK(Sequences(f.Claim(3)) == std::vector<Sequence>{4, 5});
   CHECK(f.Claim(3).empty());

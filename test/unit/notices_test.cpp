@@ -7,7 +7,8 @@ namespace offline_post {
 TEST_CASE("waiting lines are bounded, and the dropped ones are counted") {
   const test::ManualClock clock;
   Notices notices(clock);
-  for (std::size_t i = 0; i < Notices::kMaxWaiting + 7; ++i) notices.Add(Notice::Level::kInfo, "line");
+  for (std::size_t i = 0; i < Notices::kMaxWaiting + 7; ++i)
+    notices.Add(Notice::Level::kInfo, "line");
   const std::vector<Notice> waiting = notices.Waiting();
   REQUIRE(waiting.size() == Notices::kMaxWaiting + 1);
   CHECK(waiting.back().line == "7 log lines were left out");

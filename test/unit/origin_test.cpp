@@ -18,14 +18,18 @@ TEST_CASE("an origin is scheme, host and port, whatever else the URL says") {
 }
 
 TEST_CASE("TLS settings divide https origins alone") {
-  CHECK(ParseOrigin("http://b/", true, "").value() == ParseOrigin("http://b/x", false, "/ca").value());
-  CHECK(ParseOrigin("https://b/", true, "").value() != ParseOrigin("https://b/", false, "").value());
-  CHECK(ParseOrigin("https://b/", true, "/a").value() != ParseOrigin("https://b/", true, "/b").value());
+  CHECK(ParseOrigin("http://b/", true, "").value() ==
+        ParseOrigin("http://b/x", false, "/ca").value());
+  CHECK(ParseOrigin("https://b/", true, "").value() !=
+        ParseOrigin("https://b/", false, "").value());
+  CHECK(ParseOrigin("https://b/", true, "/a").value() !=
+        ParseOrigin("https://b/", true, "/b").value());
 }
 
 TEST_CASE("what is no http or https URL is refused without repeating it") {
-  for (const char* url : {"", "backend", "/push", "ftp://backend/", "file:///etc/passwd", "http://",
-                          "http:// backend/", "http://backend:notaport/", "http://backend:99999/", "javascript:1"}) {
+  for (const char* url :
+       {"", "backend", "/push", "ftp://backend/", "file:///etc/passwd", "http://",
+        "http:// backend/", "http://backend:notaport/", "http://backend:99999/", "javascript:1"}) {
     INFO(url);
     Result<Origin> origin = Parse(url);
     REQUIRE_FALSE(origin.ok());

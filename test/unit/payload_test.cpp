@@ -64,8 +64,7 @@ TEST_CASE("the form body is the original's, byte for byte") {
 TEST_CASE("a hostile local part cannot forge a field") {
   Event event = *test::MakeEvent("a&to=x");
   const auto endpoint = test::MakeEndpoint();
-  CHECK(FormBody(event, *endpoint) ==
-        "to=a%26to%3Dx&from=romeo&body=hello&access_token=secret");
+  CHECK(FormBody(event, *endpoint) == "to=a%26to%3Dx&from=romeo&body=hello&access_token=secret");
 }
 
 TEST_CASE("an empty token is an empty field") {
@@ -87,8 +86,10 @@ TEST_CASE("a request carries the event's id, the content type and an agent") {
 }
 
 TEST_CASE("every status has its class") {
-  for (const int status : {200, 201, 202, 204, 299}) CHECK(ClassOf(status) == OutcomeClass::kDelivered);
-  for (const int status : {400, 413, 414, 415, 422}) CHECK(ClassOf(status) == OutcomeClass::kRefused);
+  for (const int status : {200, 201, 202, 204, 299})
+    CHECK(ClassOf(status) == OutcomeClass::kDelivered);
+  for (const int status : {400, 413, 414, 415, 422})
+    CHECK(ClassOf(status) == OutcomeClass::kRefused);
   CHECK(ClassOf(410) == OutcomeClass::kGone);
   for (const int status : {300, 301, 302, 307, 308, 401, 403, 404, 405, 406, 409, 418, 451, 499}) {
     CHECK(ClassOf(status) == OutcomeClass::kMisconfigured);
@@ -143,7 +144,8 @@ TEST_CASE("Retry-After in the past is now, absurd is long, nonsense is absent") 
   CHECK(ParseRetryAfter("Thu, 01 Jan 1970 00:00:01 GMT", now) == 0);
   CHECK(ParseRetryAfter("99999999999999999999999999", now) > 300LL * 24 * 3'600'000);
   CHECK(ParseRetryAfter("Fri, 31 Dec 9999 23:59:59 GMT", now) > 300LL * 24 * 3'600'000);
-  for (const char* nonsense : {"", " ", "soon", "-5", "+5", "1.5", "12 apples", "Sun, 99 Foo 1994", "0x10"}) {
+  for (const char* nonsense :
+       {"", " ", "soon", "-5", "+5", "1.5", "12 apples", "Sun, 99 Foo 1994", "0x10"}) {
     INFO(nonsense);
     CHECK(ParseRetryAfter(nonsense, now) == std::nullopt);
   }

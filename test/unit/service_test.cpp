@@ -61,8 +61,9 @@ struct Fixture {
 
   bool Noticed(const std::string& part) {
     const std::lock_guard lock(mutex);
-    return std::any_of(notices.begin(), notices.end(),
-                       [&part](const Notice& notice) { return notice.line.find(part) != std::string::npos; });
+    return std::any_of(notices.begin(), notices.end(), [&part](const Notice& notice) {
+      return notice.line.find(part) != std::string::npos;
+    });
   }
 
   // Removes an endpoint and waits; what was left pending.
@@ -130,7 +131,8 @@ TEST_CASE("many threads submit, everything arrives once, each recipient's in ord
   std::vector<std::thread> threads;
   for (int t = 0; t < kThreads; ++t) {
     threads.emplace_back([&f, t] {
-      for (int i = 0; i < kEach; ++i) f.service.Submit(kKey, To("u" + std::to_string(t), std::to_string(i)));
+      for (int i = 0; i < kEach; ++i)
+        f.service.Submit(kKey, To("u" + std::to_string(t), std::to_string(i)));
     });
   }
   for (std::thread& thread : threads) thread.join();
@@ -151,7 +153,8 @@ TEST_CASE("a full queue rejects, counts and says so") {
   for (int i = 0; i < 5; ++i) {
     CHECK(f.service.Submit(kKey, To("u" + std::to_string(i))).admission == Admission::kAccepted);
   }
-  for (int i = 0; i < 3; ++i) CHECK(f.service.Submit(kKey, To("juliet")).admission == Admission::kFull);
+  for (int i = 0; i < 3; ++i)
+    CHECK(f.service.Submit(kKey, To("juliet")).admission == Admission::kFull);
   CHECK(f.stats().rejected == 3);
   CHECK(Eventually([&f] { return f.Noticed("rejected, the queue is full"); }));
 }
@@ -231,7 +234,8 @@ TEST_CASE("two hundred starts and stops leave no thread and no descriptor") {
   const std::size_t threads = Entries("/proc/self/task");
   for (int i = 0; i < 200; ++i) cycle();
   CHECK(settled(descriptors, "/proc/self/fd"));
-  // The test's server keeps a finished thread per connection until it ends; those do not show in /proc.
+  // The test's server keeps a finished thread per connection until it ends; those do not show in
+  // /proc.
   CHECK(settled(threads, "/proc/self/task"));
   CHECK(f.stats().delivered == 201);
 }
@@ -263,7 +267,8 @@ TEST_CASE("submitting while another thread stops and starts is safe, and the law
   for (int t = 0; t < 3; ++t) {
     threads.emplace_back([&f, &stop, &accepted, t] {
       while (!stop) {
-        if (f.service.Submit(kKey, To("u" + std::to_string(t))).admission == Admission::kAccepted) ++accepted;
+        if (f.service.Submit(kKey, To("u" + std::to_string(t))).admission == Admission::kAccepted)
+          ++accepted;
         std::this_thread::sleep_for(std::chrono::microseconds(200));
       }
     });

@@ -77,7 +77,8 @@ TEST_CASE("a POST arrives as it was built") {
   REQUIRE(requests.size() == 1);
   CHECK(requests[0].head.find("POST /push HTTP/1.1\r\n") == 0);
   CHECK(requests[0].head.find("webhook-id: msg_1\r\n") != std::string::npos);
-  CHECK(requests[0].head.find("Content-Type: application/x-www-form-urlencoded\r\n") != std::string::npos);
+  CHECK(requests[0].head.find("Content-Type: application/x-www-form-urlencoded\r\n") !=
+        std::string::npos);
   CHECK(requests[0].head.find("Expect") == std::string::npos);
   CHECK(requests[0].body == "to=juliet&body=hi");
 }
@@ -109,22 +110,54 @@ TEST_CASE("what a backend does wrong is a classified outcome") {
   const std::vector<Row> rows = {
       {"refuses the message", test::Status(400), OutcomeClass::kRefused, 400},
       {"is gone", test::Status(410), OutcomeClass::kGone, 410},
-      {"redirects", test::Status(302, "Location: http://127.0.0.1:1/\r\n"), OutcomeClass::kMisconfigured, 302},
+      {"redirects", test::Status(302, "Location: http://127.0.0.1:1/\r\n"),
+       OutcomeClass::kMisconfigured, 302},
       {"is overloaded", test::Status(503, "Retry-After: 7\r\n"), OutcomeClass::kTrouble, 503},
       {"closes without a word", {"", Then::kClose}, OutcomeClass::kTrouble, 0},
       {"resets", {"", Then::kReset}, OutcomeClass::kTrouble, 0},
       {"is silent", {"", Then::kHang}, OutcomeClass::kTrouble, 0},
-      {"answers garbage", {"\x01\x02 not HTTP \xff\r\n\r\n", Then::kClose}, OutcomeClass::kTrouble, 0},
+      {"answers garbage",
+       {"\x01\x02 not HTTP \xff\r\n\r\n", Then::kClose},
+       OutcomeClass::kTrouble,
+       0},
       {"answers HTTP/0.9", {"hello", Then::kClose}, OutcomeClass::kTrouble, 0},
-      {"stops within the headers", {"HTTP/1.1 200 OK\r\nContent-", Then::kClose}, OutcomeClass::kTrouble, 0},
-      {"stops within the body", {"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", Then::kClose},
-       OutcomeClass::kTrouble, 0},
-      {"stops after 100 Continue", {"HTTP/1.1 100 Continue\r\n\r\n", Then::kClose}, OutcomeClass::kTrouble, 0},
-      {"sends headers for ever", {"HTTP/1.1 200 OK\r\n" + std::string(2'000'000, 'h'), Then::kHang},
-       OutcomeClass::kTrouble, 0},
-      {"sends a body for ever", {"HTTP/1.1 200 OK\r\n\r\n", Then::kEndless}, OutcomeClass::kDelivered, 200},
-      {"fails with a body for ever", {"HTTP/1.1 500 No\r\nContent-Length: 100000000\r\n\r\n", Then::kEndless},
-       OutcomeClass::kTrouble, 500},
+      {"stops within the headers",
+       {"HTTP/1.1 200 OK\r\nContent-", Then::kClose},
+       OutcomeClass::kTrouble,
+       0},
+      {"stops within the body",
+       {"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", Then::kClose},
+       OutcomeClass::kTrouble,
+       0},
+      {"stops after 100 Continue",
+       {"HTTP/1.1 100 Continue\r\n\r\n", Then::kClose},
+       OutcomeClass::kTrouble,
+       0},
+      {"sends headers for ever",
+       {"HTTP/1.1 200 OK\r\n" + std::string(2'000'000, 'h'), Then::kHang},
+       OutcomeClass::kTrouble,
+       0},
+      {"says 100 Continue first",
+       {"HTTP/1.1 100 Continue\r\n\r\n" + test::Status(202).bytes, Then::kKeep},
+       OutcomeClass::kDelivered,
+       202},
+      {"answers in chunks with a trailer",
+       {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 1\r\n\r\n",
+        Then::kKeep},
+       OutcomeClass::kDelivered,
+       200},
+      {"stops within a chunk",
+       {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nok", Then::kClose},
+       OutcomeClass::kTrouble,
+       0},
+      {"sends a body for ever",
+       {"HTTP/1.1 200 OK\r\n\r\n", Then::kEndless},
+       OutcomeClass::kDelivered,
+       200},
+      {"fails with a body for ever",
+       {"HTTP/1.1 500 No\r\nContent-Length: 100000000\r\n\r\n", Then::kEndless},
+       OutcomeClass::kTrouble,
+       500},
   };
   for (const Row& row : rows) {
     INFO(row.what);
@@ -159,7 +192,8 @@ TEST_CASE("a backend that closes idle connections gets every request all the sam
     return HttpReply{"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", HttpReply::Then::kClose};
   });
   Fixture f;
-  // More than five: libcurl 7.88 would refuse a handle that is not reset after the fifth dead connection.
+  // More than five: libcurl 7.88 would refuse a handle that is not reset after the fifth dead
+  // connection.
   for (int i = 0; i < 12; ++i) CHECK(f.Post(server.url()).kind == OutcomeClass::kDelivered);
 }
 

@@ -42,7 +42,8 @@ bool ReadRequest(int socket, std::string& buffer, HttpRequest& request) {
   request.head = buffer.substr(0, end + 2);
   buffer.erase(0, end + 4);
   const std::size_t field = request.head.find("Content-Length: ");
-  const std::size_t length = field == std::string::npos ? 0 : std::stoul(request.head.substr(field + 16));
+  const std::size_t length =
+      field == std::string::npos ? 0 : std::stoul(request.head.substr(field + 16));
   while (buffer.size() < length) {
     if (!more()) return false;
   }
@@ -64,11 +65,13 @@ bool SendAll(int socket, const std::string& bytes) {
 }  // namespace
 
 HttpReply Status(int status, const std::string& more_headers) {
-  return {"HTTP/1.1 " + std::to_string(status) + " Some Reason\r\nContent-Length: 0\r\n" + more_headers + "\r\n",
+  return {"HTTP/1.1 " + std::to_string(status) + " Some Reason\r\nContent-Length: 0\r\n" +
+              more_headers + "\r\n",
           HttpReply::Then::kKeep};
 }
 
-HttpServer::HttpServer(Handler handler) : handler_(std::move(handler)), listener_(BindLoopback(port_)) {
+HttpServer::HttpServer(Handler handler)
+    : handler_(std::move(handler)), listener_(BindLoopback(port_)) {
   if (::listen(listener_, 128) != 0) throw std::runtime_error("cannot listen");
   acceptor_ = std::thread([this] { Accept(); });
 }

@@ -1,5 +1,5 @@
-// A real HTTP/1.1 server on loopback for one test: it answers each request as the test's handler says, bytes for
-// bytes, also against every rule. One thread per connection.
+// A real HTTP/1.1 server on loopback for one test: it answers each request as the test's handler
+// says, bytes for bytes, also against every rule. One thread per connection.
 #pragma once
 
 #include <atomic>

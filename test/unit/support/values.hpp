@@ -44,7 +44,8 @@ inline Delivery MakeDelivery(Sequence sequence, const std::string& to, EndpointI
   return delivery;
 }
 
-inline std::shared_ptr<Endpoint> MakeEndpoint(const std::string& host = "backend", int connections = 64) {
+inline std::shared_ptr<Endpoint> MakeEndpoint(const std::string& host = "backend",
+                                              int connections = 64) {
   auto endpoint = std::make_shared<Endpoint>();
   endpoint->key = {"example.org", "mod_offline_post"};
   endpoint->post_url = "http://" + host + "/push";
