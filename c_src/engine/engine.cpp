@@ -53,7 +53,7 @@ void Engine::Remove(EndpointId id) {
   for (const Delivery& delivery : endpoint.window.Clear()) Park(endpoint, delivery);
   Detach(endpoint);
   PruneOrigins();
-  endpoint.removed_ms = clock_.MonotonicMs();
+  endpoint.bury_ms = clock_.MonotonicMs() + endpoint.config->schedule.max_age_ms;
   endpoint.ledger->SetState(EndpointState::kStopped);
 }
 
@@ -126,7 +126,7 @@ void Engine::Turn() {
 void Engine::Claim(EndpointRecord& endpoint) {
   const Millis now = clock_.MonotonicMs();
   const bool removed = endpoint.origin == nullptr;
-  if (removed && now < endpoint.removed_ms + endpoint.config->schedule.max_age_ms) return;
+  if (removed && now < endpoint.bury_ms) return;
   if (endpoint.next_due && now >= *endpoint.next_due) {
     endpoint.claimable = true;
     endpoint.next_due.reset();
@@ -138,7 +138,7 @@ void Engine::Claim(EndpointRecord& endpoint) {
     return;
   }
   endpoint.claiming = true;
-  outbox_.Claim(endpoint.id, kWindow - endpoint.window.size());
+  outbox_.Claim(endpoint.id, removed ? kSlice : kWindow - endpoint.window.size());
 }
 
 void Engine::Dispatch(const std::shared_ptr<OriginRecord>& origin) {
@@ -179,18 +179,19 @@ void Engine::OnClaimed(EndpointId id, std::vector<Delivery> deliveries,
   endpoint.claimable = !deliveries.empty();
   endpoint.next_due = next_due;
   endpoint.in_outbox -= deliveries.size();
-  const bool aged =
-      endpoint.origin == nullptr &&
-      clock_.MonotonicMs() >= endpoint.removed_ms + endpoint.config->schedule.max_age_ms;
+  const Millis now = clock_.MonotonicMs();
+  const bool removed = endpoint.origin == nullptr;
+  const bool aged = removed && now >= endpoint.bury_ms;
   for (Delivery& delivery : deliveries) {
-    if (endpoint.origin != nullptr) {
-      endpoint.window.Add(std::move(delivery));
-    } else if (aged) {
+    if (aged) {
       Bury(endpoint, delivery, "endpoint removed");
-    } else {
+    } else if (removed) {
       Park(endpoint, delivery);
+    } else {
+      endpoint.window.Add(std::move(delivery));
     }
   }
+  if (aged) endpoint.bury_ms = now + 1;
 }
 
 void Engine::OnPurged(EndpointId id, std::uint64_t count) {
@@ -338,8 +339,8 @@ std::optional<Millis> Engine::NextTurnMs() const {
   const auto consider = [&next](Millis at) { next = next ? std::min(*next, at) : at; };
   for (const auto& [id, endpoint] : endpoints_) {
     if (endpoint.origin == nullptr) {
-      if (endpoint.in_outbox > 0)
-        consider(endpoint.removed_ms + endpoint.config->schedule.max_age_ms);
+      const Millis claimable_ms = endpoint.claimable ? 0 : endpoint.next_due.value_or(0);
+      if (endpoint.in_outbox > 0) consider(std::max(endpoint.bury_ms, claimable_ms));
       continue;
     }
     if (endpoint.next_due && endpoint.window.size() <= kWindow / 2) consider(*endpoint.next_due);

@@ -33,6 +33,9 @@ class Engine final : public OutboxListener, public TransportListener {
   // Deliveries that are held leased per endpoint: enough to keep every connection busy while the
   // outbox answers, small enough to bound memory whatever the backlog.
   static constexpr std::size_t kWindow = 1'024;
+  // Bulk work (what a removed endpoint left) goes in slices of so many deliveries a turn, a
+  // millisecond apart.
+  static constexpr std::size_t kSlice = 500;
   // What an endpoint may still get wrong before a message that others overtake is dead.
   static constexpr int kMisconfiguredAttempts = 5;
 
@@ -91,7 +94,7 @@ class Engine final : public OutboxListener, public TransportListener {
     bool claimable = false;  // in_outbox may hold something that does not wait
     std::optional<Millis> next_due;
     bool paused = false;
-    Millis removed_ms = 0;
+    Millis bury_ms = 0;  // removed: when what it left is dead
   };
 
   struct InFlight {

@@ -86,7 +86,10 @@ void MemoryOutbox::Park(const Delivery& delivery) {
 
 std::vector<Delivery> MemoryOutbox::TakeClaimable(Book& book, std::size_t limit) {
   const Millis now = clock_.MonotonicMs();
-  while (!book.waiting.empty() && book.waiting.begin()->first <= now) {
+  // Each lane that is due gives at least one delivery: more than `limit` lanes are not needed in
+  // this turn.
+  for (std::size_t lanes = 0;
+       lanes < limit && !book.waiting.empty() && book.waiting.begin()->first <= now; ++lanes) {
     const LaneKey key = book.waiting.begin()->second;
     Lane& lane = book.lanes[key];
     Unlist(book, key, lane);

@@ -352,7 +352,8 @@ TEST_CASE("what a removed endpoint left ages to dead") {
   f.Advance(f.endpoint->schedule.max_age_ms - 1);
   CHECK(f.stats().dead == 0);
   f.Advance(1);
-  CHECK(f.stats().pending == 0);
+  CHECK(f.stats().pending == 3'000 - Engine::kSlice);
+  while (f.stats().pending > 0) f.AdvanceToNext();
   CHECK(f.stats().dead + f.stats().purged == 3'000);
   CHECK(f.outbox.dead(1).back().reason == "endpoint removed");
 }
