@@ -17,30 +17,14 @@ struct EasyDeleter {
   void operator()(CURL* easy) const noexcept { curl_easy_cleanup(easy); }
 };
 
-struct SlistDeleter {
-  void operator()(curl_slist* list) const noexcept { curl_slist_free_all(list); }
-};
-
-using Slist = std::unique_ptr<curl_slist, SlistDeleter>;
-
-Slist MakeHeaders(const std::vector<std::string>& headers) {
-  // The empty Expect keeps curl from waiting for "100 Continue" before a large body.
-  Slist list(curl_slist_append(nullptr, "Expect:"));
-  for (const std::string& header : headers) {
-    curl_slist* longer = curl_slist_append(list.get(), header.c_str());
-    if (longer == nullptr) return nullptr;
-    list.release();  // NOLINT(bugprone-unused-return-value): `longer` is the same list
-    list.reset(longer);
-  }
-  return list;
-}
-
 }  // namespace
 
 struct CurlTransport::Transfer {
   std::unique_ptr<CURL, EasyDeleter> easy;
-  Slist headers;    // LIFETIME: curl reads both until the transfer ends
-  Request request;  //
+  Request request;                  // LIFETIME: curl reads body and headers until the transfer ends
+  std::vector<curl_slist> headers;  // of `request`
+  // Whose options the handle still has; none after an exchange that was not plain.
+  std::shared_ptr<const Endpoint> configured_for;
   std::array<char, CURL_ERROR_SIZE> error{};
   Answer answer;
   std::size_t header_bytes = 0;
@@ -50,6 +34,8 @@ struct CurlTransport::Transfer {
 
   static std::size_t OnHeader(char* data, std::size_t, std::size_t size, void* self) noexcept;
   static std::size_t OnBody(char* data, std::size_t, std::size_t size, void* self) noexcept;
+  void LinkHeaders();
+  bool Configure();
   bool Prepare();
 };
 
@@ -76,21 +62,43 @@ std::size_t CurlTransport::Transfer::OnBody(char* data, std::size_t, std::size_t
   return size;
 }
 
-// Sets every option anew: libcurl 7.88 clears an easy handle's count of retries in curl_easy_reset
-// alone, and after five dead connections would refuse the handle for good.
+// The list of headers without a copy: curl only reads it.
+void CurlTransport::Transfer::LinkHeaders() {
+  // An empty Expect keeps curl from waiting for "100 Continue" before a large body.
+  static std::array<char, 8> no_expect{"Expect:"};
+  headers.clear();
+  headers.push_back({no_expect.data(), nullptr});
+  for (std::string& header : request.headers) headers.push_back({header.data(), nullptr});
+  for (std::size_t i = 1; i < headers.size(); ++i) headers[i - 1].next = &headers[i];
+}
+
 bool CurlTransport::Transfer::Prepare() {
-  const Endpoint& endpoint = *request.endpoint;
-  const bool verify = endpoint.origin.tls_verify;
-  answer = {};
+  answer.status = 0;
+  answer.failure.clear();
+  answer.retry_after.clear();
+  answer.body.clear();
   answer.body.reserve(kAnswerKept);
   error.front() = '\0';
   header_bytes = 0;
   body_bytes = 0;
   head_ended = false;
   cut = false;
-  headers = MakeHeaders(request.headers);
-  if (!headers) return false;
+  LinkHeaders();
+  if (configured_for != request.endpoint && !Configure()) return false;
+  configured_for = request.endpoint;
+  CURL* handle = easy.get();
+  return curl_easy_setopt(handle, CURLOPT_POSTFIELDSIZE_LARGE,
+                          static_cast<curl_off_t>(request.body.size())) == CURLE_OK &&
+         // Not copied.
+         curl_easy_setopt(handle, CURLOPT_POSTFIELDS, request.body.data()) == CURLE_OK &&
+         curl_easy_setopt(handle, CURLOPT_HTTPHEADER, headers.data()) == CURLE_OK;
+}
 
+// Sets every option anew: libcurl 7.88 clears an easy handle's count of retries in curl_easy_reset
+// alone, and after five dead connections would refuse the handle for good.
+bool CurlTransport::Transfer::Configure() {
+  const Endpoint& endpoint = *request.endpoint;
+  const bool verify = endpoint.origin.tls_verify;
   CURL* handle = easy.get();
   curl_easy_reset(handle);
   bool ok = true;
@@ -98,10 +106,8 @@ bool CurlTransport::Transfer::Prepare() {
     ok = curl_easy_setopt(handle, option, value) == CURLE_OK && ok;
   };
   set(CURLOPT_URL, endpoint.post_url.c_str());
+  set(CURLOPT_POST, 1L);
   set(CURLOPT_PROTOCOLS_STR, "http,https");
-  set(CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(request.body.size()));
-  set(CURLOPT_POSTFIELDS, request.body.data());  // not copied
-  set(CURLOPT_HTTPHEADER, headers.get());
   set(CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_1_1));
   set(CURLOPT_FOLLOWLOCATION, 0L);
   set(CURLOPT_TIMEOUT_MS, static_cast<long>(endpoint.timeout_ms));
@@ -243,6 +249,10 @@ void CurlTransport::Finish(Transfer& transfer, CURLcode code, TransportListener&
     answer.failure =
         transfer.error.front() != '\0' ? transfer.error.data() : curl_easy_strerror(code);
   }
+  // A connection that was made anew may have replaced a dead one, which the handle counts.
+  long new_connections = 1;
+  curl_easy_getinfo(transfer.easy.get(), CURLINFO_NUM_CONNECTS, &new_connections);
+  if (code != CURLE_OK || new_connections != 0) transfer.configured_for = nullptr;
   const RequestId id = transfer.request.id;
   listener.OnDone(id, ReadAnswer(transfer.request, answer, clock_.UnixMs()));
 }

@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <string_view>
+#include <tuple>
 
 #include "model/clock.hpp"
 
@@ -14,6 +16,21 @@ struct EndpointKey {
   std::string vhost;
   std::string module;
   auto operator<=>(const EndpointKey&) const = default;  // NOLINT: clang-tidy 14 misreads it
+};
+
+// The same without owning it, for a look-up that copies nothing.
+struct EndpointKeyView {
+  std::string_view vhost;
+  std::string_view module;
+};
+
+struct EndpointKeyLess {
+  using is_transparent = void;
+  template <typename A, typename B>
+  bool operator()(const A& a, const B& b) const {
+    using View = std::tuple<std::string_view, std::string_view>;
+    return View(a.vhost, a.module) < View(b.vhost, b.module);
+  }
 };
 
 // A number for an EndpointKey, valid as long as the process runs.

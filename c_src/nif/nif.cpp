@@ -66,9 +66,9 @@ ERL_NIF_TERM Guarded(ErlNifEnv* env, Function function) noexcept {
 
 ERL_NIF_TERM Configure(ErlNifEnv* env, int, const ERL_NIF_TERM argv[]) {
   return Guarded(env, [&] {
-    std::optional<EndpointKey> key = ReadKey(env, argv[0]);
+    const std::optional<EndpointKeyView> key = ReadKey(env, argv[0]);
     if (!key) return enif_make_badarg(env);
-    const std::optional<EndpointConfig> config = ReadConfig(env, std::move(*key), argv[1]);
+    const std::optional<EndpointConfig> config = ReadConfig(env, *key, argv[1]);
     if (!config) return enif_make_badarg(env);
     if (const Status status = TheService().Configure(*config)) {
       return MakeError(env, MakeBinary(env, status->text));
@@ -79,13 +79,12 @@ ERL_NIF_TERM Configure(ErlNifEnv* env, int, const ERL_NIF_TERM argv[]) {
 
 ERL_NIF_TERM Submit(ErlNifEnv* env, int, const ERL_NIF_TERM argv[]) {
   return Guarded(env, [&] {
-    const std::optional<EndpointKey> key = ReadKey(env, argv[0]);
-    std::optional<Submission> submission = ReadSubmission(env, argv[1]);
-    if (!key || !submission) return enif_make_badarg(env);
-    const Service::Submitted submitted = TheService().Submit(*key, std::move(*submission));
-    switch (submitted.admission) {
+    const std::optional<EndpointKeyView> key = ReadKey(env, argv[0]);
+    const std::shared_ptr<Event> event = ReadEvent(env, argv[1]);
+    if (!key || !event) return enif_make_badarg(env);
+    switch (TheService().Submit(*key, event)) {
       case Admission::kAccepted:
-        return enif_make_tuple2(env, atoms.ok_, MakeBinary(env, submitted.id));
+        return enif_make_tuple2(env, atoms.ok_, MakeBinary(env, event->id));
       case Admission::kFull:
         return MakeError(env, atoms.full_);
       case Admission::kStopped:
@@ -97,7 +96,7 @@ ERL_NIF_TERM Submit(ErlNifEnv* env, int, const ERL_NIF_TERM argv[]) {
 
 ERL_NIF_TERM Remove(ErlNifEnv* env, int, const ERL_NIF_TERM argv[]) {
   return Guarded(env, [&] {
-    const std::optional<EndpointKey> key = ReadKey(env, argv[0]);
+    const std::optional<EndpointKeyView> key = ReadKey(env, argv[0]);
     ErlNifSInt64 timeout_ms = 0;
     ErlNifPid caller;
     if (!key || enif_get_int64(env, argv[1], &timeout_ms) == 0 || timeout_ms < 0 ||
@@ -125,7 +124,7 @@ ERL_NIF_TERM Stop(ErlNifEnv* env, int, const ERL_NIF_TERM[]) {
 
 ERL_NIF_TERM GetStats(ErlNifEnv* env, int, const ERL_NIF_TERM argv[]) {
   return Guarded(env, [&] {
-    const std::optional<EndpointKey> key = ReadKey(env, argv[0]);
+    const std::optional<EndpointKeyView> key = ReadKey(env, argv[0]);
     if (!key) return enif_make_badarg(env);
     const std::optional<Stats> stats = TheService().GetStats(*key);
     return stats ? MakeStats(env, *stats) : atoms.undefined_;

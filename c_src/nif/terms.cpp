@@ -18,10 +18,14 @@ void InitAtoms(ErlNifEnv* env) {
 
 namespace {
 
+std::string_view View(const ErlNifBinary& binary) {
+  return {reinterpret_cast<const char*>(binary.data), binary.size};
+}
+
 bool Read(ErlNifEnv* env, ERL_NIF_TERM term, std::string& out) {
   ErlNifBinary binary;
   if (enif_inspect_binary(env, term, &binary) == 0) return false;
-  out.assign(reinterpret_cast<const char*>(binary.data), binary.size);
+  out = View(binary);
   return true;
 }
 
@@ -103,18 +107,20 @@ ERL_NIF_TERM LevelAtom(Notice::Level level) {
 
 }  // namespace
 
-std::optional<EndpointKey> ReadKey(ErlNifEnv* env, ERL_NIF_TERM term) {
+std::optional<EndpointKeyView> ReadKey(ErlNifEnv* env, ERL_NIF_TERM term) {
   const ERL_NIF_TERM* key = Tuple<2>(env, term);
-  EndpointKey out;
-  if (key == nullptr || !Read(env, key[0], out.vhost) || !Read(env, key[1], out.module)) {
+  ErlNifBinary vhost;
+  ErlNifBinary module;
+  if (key == nullptr || enif_inspect_binary(env, key[0], &vhost) == 0 ||
+      enif_inspect_binary(env, key[1], &module) == 0) {
     return std::nullopt;
   }
-  return out;
+  return EndpointKeyView{View(vhost), View(module)};
 }
 
-std::optional<EndpointConfig> ReadConfig(ErlNifEnv* env, EndpointKey key, ERL_NIF_TERM term) {
+std::optional<EndpointConfig> ReadConfig(ErlNifEnv* env, EndpointKeyView key, ERL_NIF_TERM term) {
   EndpointConfig config;
-  config.key = std::move(key);
+  config.key = {std::string(key.vhost), std::string(key.module)};
   const auto field = [env, term](ERL_NIF_TERM name, auto& out) {
     ERL_NIF_TERM value = 0;
     return enif_get_map_value(env, term, name, &value) != 0 && Read(env, value, out);
@@ -131,14 +137,14 @@ std::optional<EndpointConfig> ReadConfig(ErlNifEnv* env, EndpointKey key, ERL_NI
   return config;
 }
 
-std::optional<Submission> ReadSubmission(ErlNifEnv* env, ERL_NIF_TERM term) {
-  const ERL_NIF_TERM* event = Tuple<4>(env, term);
-  Submission out;
-  if (event == nullptr || !Read(env, event[0], out.to) || !Read(env, event[1], out.from) ||
-      !Read(env, event[2], out.message_id) || !Read(env, event[3], out.body)) {
-    return std::nullopt;
-  }
-  return out;
+std::shared_ptr<Event> ReadEvent(ErlNifEnv* env, ERL_NIF_TERM term) {
+  const ERL_NIF_TERM* fields = Tuple<4>(env, term);
+  if (fields == nullptr) return nullptr;
+  auto event = std::make_shared<Event>();
+  const bool complete = Read(env, fields[0], event->to) && Read(env, fields[1], event->from) &&
+                        Read(env, fields[2], event->message_id) &&
+                        Read(env, fields[3], event->body);
+  return complete ? event : nullptr;
 }
 
 ERL_NIF_TERM MakeBinary(ErlNifEnv* env, std::string_view text) {

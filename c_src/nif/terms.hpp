@@ -4,6 +4,7 @@
 
 #include <erl_nif.h>
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -12,16 +13,19 @@
 #include "engine/ledger.hpp"
 #include "engine/notices.hpp"
 #include "model/endpoint.hpp"
+#include "model/event.hpp"
 #include "service/service.hpp"
 
 namespace offline_post::nif {
 
 // {Host :: binary(), Module :: binary()}
-std::optional<EndpointKey> ReadKey(ErlNifEnv* env, ERL_NIF_TERM term);
+// Valid as long as the call lasts.
+std::optional<EndpointKeyView> ReadKey(ErlNifEnv* env, ERL_NIF_TERM term);
 // The map of mod_offline_post_nif:config(); every key is required.
-std::optional<EndpointConfig> ReadConfig(ErlNifEnv* env, EndpointKey key, ERL_NIF_TERM term);
+std::optional<EndpointConfig> ReadConfig(ErlNifEnv* env, EndpointKeyView key, ERL_NIF_TERM term);
 // {To, From, MessageId, Body}, addresses as {User, Server, Resource}
-std::optional<Submission> ReadSubmission(ErlNifEnv* env, ERL_NIF_TERM term);
+// Nothing (nullptr) for a term of another shape.
+std::shared_ptr<Event> ReadEvent(ErlNifEnv* env, ERL_NIF_TERM term);
 
 ERL_NIF_TERM MakeBinary(ErlNifEnv* env, std::string_view text);
 // {error, Reason}

@@ -24,10 +24,10 @@ void MemoryOutbox::Append(Delivery delivery) {
   Book& book = books_[delivery.endpoint];
   const LaneKey key = delivery.recipient;
   Lane& lane = book.lanes[key];
-  Unlist(book, key, lane);
+  const bool listed = !lane.deliveries.empty();  // by its first delivery, which stays the first
   const Sequence sequence = delivery.sequence;
   lane.deliveries.emplace_hint(lane.deliveries.end(), sequence, std::move(delivery));
-  List(book, key, lane);
+  if (!listed) List(book, key, lane);
 }
 
 Ticket MemoryOutbox::Flush() {

@@ -6,8 +6,10 @@ namespace offline_post {
 
 std::string FormBody(const Event& event, const Endpoint& endpoint) {
   std::string out;
-  // Escapes triple a text at worst; chat text in Latin script needs about a third more.
-  out.reserve(64 + event.body.size() * 3 / 2 + endpoint.auth_token.size());
+  // Escapes triple a text at worst: one allocation, which lives as long as the attempt.
+  constexpr std::size_t kNames = 32;
+  out.reserve(kNames + 3 * (event.to.user.size() + event.from.user.size() + event.body.size() +
+                            endpoint.auth_token.size()));
   out += "to=";
   AppendPercentEncoded(event.to.user, out);
   out += "&from=";

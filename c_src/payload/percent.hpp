@@ -18,15 +18,20 @@ inline constexpr std::array<bool, 256> kUnreserved = [] {
 
 inline void AppendPercentEncoded(std::string_view text, std::string& out) {
   constexpr std::string_view kHex = "0123456789ABCDEF";
+  const std::size_t start = out.size();
+  out.resize(start + 3 * text.size());  // at worst; cut to what it took
+  char* next = out.data() + start;
   for (const char c : text) {
     const auto byte = static_cast<unsigned char>(c);
     if (kUnreserved[byte]) {
-      out.push_back(c);
+      *next++ = c;
     } else {
-      const std::array<char, 3> escape{'%', kHex[byte >> 4U], kHex[byte & 15U]};
-      out.append(escape.data(), escape.size());
+      *next++ = '%';
+      *next++ = kHex[byte >> 4U];
+      *next++ = kHex[byte & 15U];
     }
   }
+  out.resize(static_cast<std::size_t>(next - out.data()));
 }
 
 }  // namespace offline_post

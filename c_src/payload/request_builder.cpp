@@ -12,8 +12,10 @@ Request BuildRequest(RequestId id, std::shared_ptr<const Endpoint> endpoint,
   Request request;
   request.id = id;
   request.body = FormBody(event, *endpoint);
-  request.headers = {"Content-Type: application/x-www-form-urlencoded", "webhook-id: " + event.id,
-                     "User-Agent: mod_offline_post/" OFFLINE_POST_VERSION};
+  request.headers.reserve(3);
+  request.headers.emplace_back("Content-Type: application/x-www-form-urlencoded");
+  request.headers.emplace_back("webhook-id: " + event.id);
+  request.headers.emplace_back("User-Agent: mod_offline_post/" OFFLINE_POST_VERSION);
   for (const Delivery& delivery : deliveries) request.deliveries.push_back(delivery.sequence);
   request.endpoint = std::move(endpoint);
   return request;

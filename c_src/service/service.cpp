@@ -109,32 +109,26 @@ Status Service::Configure(const EndpointConfig& config) {
   return std::nullopt;
 }
 
-Service::Submitted Service::Submit(const EndpointKey& key, Submission submission) {
+Admission Service::Submit(EndpointKeyView key, const std::shared_ptr<Event>& event) {
   // Held to the end: JoinThread closes the transport, which Wakeup needs, only when nobody is in
   // here.
   const std::shared_lock lock(registry_mutex_);
   const auto found = registry_.find(key);
-  if (found == registry_.end()) return {Admission::kStopped, {}};
-  auto event = std::make_shared<Event>();
+  if (found == registry_.end()) return Admission::kStopped;
   event->id = NextEventId();
   event->accepted_unix_ms = clock_.UnixMs();
-  event->to = std::move(submission.to);
-  event->from = std::move(submission.from);
-  event->message_id = std::move(submission.message_id);
-  event->body = std::move(submission.body);
   const Admission admission = found->second.ledger->Reserve(EventBytes(*event));
   if (admission != Admission::kAccepted) {
     if (admission == Admission::kFull && !rejected_.exchange(true) && mailbox_.TakeSleeper()) {
       transport_.Wakeup();
     }
-    return {admission, {}};
+    return admission;
   }
-  std::string id = event->id;
-  if (mailbox_.Push({found->second.id, std::move(event)})) transport_.Wakeup();
-  return {Admission::kAccepted, std::move(id)};
+  if (mailbox_.Push({found->second.id, event})) transport_.Wakeup();
+  return Admission::kAccepted;
 }
 
-bool Service::Remove(const EndpointKey& key, Millis timeout_ms, RemovedCallback callback) {
+bool Service::Remove(EndpointKeyView key, Millis timeout_ms, RemovedCallback callback) {
   const std::lock_guard life(life_mutex_);
   if (!thread_.joinable()) return false;
   EndpointId id = 0;
@@ -173,7 +167,7 @@ void Service::Shutdown() {
   JoinThread();
 }
 
-std::optional<Stats> Service::GetStats(const EndpointKey& key) const {
+std::optional<Stats> Service::GetStats(EndpointKeyView key) const {
   const std::shared_lock lock(registry_mutex_);
   const auto found = registry_.find(key);
   if (found == registry_.end()) return std::nullopt;
@@ -219,7 +213,11 @@ void Service::Command(std::function<void()> command) {
   transport_.Wakeup();
 }
 
-std::string Service::NextEventId() { return id_prefix_ + Hex(next_event_.fetch_add(1)); }
+std::string Service::NextEventId() {
+  std::string id;
+  id.reserve(id_prefix_.size() + 16);  // one allocation
+  return id.append(id_prefix_).append(Hex(next_event_.fetch_add(1)));
+}
 
 void Service::Run() noexcept {
   pthread_setname_np(pthread_self(), "offline_post");

@@ -41,14 +41,6 @@ struct EndpointConfig {
   RetrySchedule schedule;
 };
 
-// What a caller knows of an event; the service adds id and time.
-struct Submission {
-  Jid to;
-  Jid from;
-  std::string message_id;
-  std::string body;
-};
-
 class Service {
  public:
   // Receives log lines, on the service thread. False: nobody listens; they are kept, bounded, and
@@ -66,17 +58,15 @@ class Service {
   // A new endpoint, or a reload. Starts the thread.
   Status Configure(const EndpointConfig& config);
 
-  struct Submitted {
-    Admission admission;
-    std::string id;  // the event's, when accepted
-  };
-  Submitted Submit(const EndpointKey& key, Submission submission);
+  // Gives the event its id and time and queues it. Once it is accepted it belongs to all: read it
+  // only.
+  Admission Submit(EndpointKeyView key, const std::shared_ptr<Event>& event);
 
   // Accepts nothing more for the endpoint, sends what can be sent, and calls back when that is done
   // or `timeout_ms` is over; what is left stays in memory. Removals that follow each other within a
   // second share one deadline, so that a node with many vhosts stops within one `timeout_ms`.
   // False: no such endpoint.
-  bool Remove(const EndpointKey& key, Millis timeout_ms, RemovedCallback callback);
+  bool Remove(EndpointKeyView key, Millis timeout_ms, RemovedCallback callback);
 
   // Joins the thread and closes every descriptor. False: an endpoint is configured.
   bool Stop();
@@ -84,7 +74,7 @@ class Service {
   // Idempotent; nothing starts the thread again.
   void Shutdown();
 
-  std::optional<Stats> GetStats(const EndpointKey& key) const;
+  std::optional<Stats> GetStats(EndpointKeyView key) const;
   bool running() const;
 
  private:
@@ -139,7 +129,8 @@ class Service {
 
   // The hook's way: a read lock, a ledger's lock, a push.
   mutable std::shared_mutex registry_mutex_;
-  std::map<EndpointKey, Registration> registry_;  // guarded by registry_mutex_; never shrinks
+  std::map<EndpointKey, Registration, EndpointKeyLess>
+      registry_;  // guarded by registry_mutex_; never shrinks
   Mailbox<Mail> mailbox_;
   std::atomic<bool> rejected_{false};  // since the last report
 

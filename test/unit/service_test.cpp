@@ -17,19 +17,19 @@ using test::HttpReply;
 using test::HttpRequest;
 using test::HttpServer;
 
-const EndpointKey kKey{"example.org", "mod_offline_post"};
+const EndpointKeyView kKey{"example.org", "mod_offline_post"};
 
-EndpointConfig Config(const std::string& url, EndpointKey key = kKey) {
+EndpointConfig Config(const std::string& url, EndpointKeyView key = kKey) {
   EndpointConfig config;
-  config.key = std::move(key);
+  config.key = {std::string(key.vhost), std::string(key.module)};
   config.post_url = url;
   config.auth_token = "secret";
   config.timeout_ms = 5'000;
   return config;
 }
 
-Submission To(const std::string& user, const std::string& body = "hello") {
-  return {{user, "example.org", ""}, {"romeo", "example.org", "orchard"}, "1", body};
+std::shared_ptr<Event> To(const std::string& user, const std::string& body = "hello") {
+  return test::MakeEvent(user, body);
 }
 
 // Polls a condition; false at the deadline.
@@ -57,7 +57,7 @@ struct Fixture {
     if (const auto stats = service.GetStats(kKey)) test::CheckLaw(*stats);
   }
 
-  Stats stats(const EndpointKey& key = kKey) { return service.GetStats(key).value(); }
+  Stats stats(EndpointKeyView key = kKey) { return service.GetStats(key).value(); }
 
   bool Noticed(const std::string& part) {
     const std::lock_guard lock(mutex);
@@ -67,7 +67,7 @@ struct Fixture {
   }
 
   // Removes an endpoint and waits; what was left pending.
-  std::uint64_t Remove(Millis timeout_ms, const EndpointKey& key = kKey) {
+  std::uint64_t Remove(Millis timeout_ms, EndpointKeyView key = kKey) {
     std::condition_variable done;
     std::optional<std::uint64_t> left;
     REQUIRE(service.Remove(key, timeout_ms, [&](std::uint64_t pending) {
@@ -95,18 +95,18 @@ TEST_CASE("a submitted event arrives at the backend under its id") {
   HttpServer server([](const HttpRequest&) { return test::Status(200); });
   Fixture f;
   REQUIRE_FALSE(f.service.Configure(Config(server.url())).has_value());
-  const Service::Submitted submitted = f.service.Submit(kKey, To("juliet"));
-  CHECK(submitted.admission == Admission::kAccepted);
-  CHECK(submitted.id.find('.') == std::string::npos);
+  const std::shared_ptr<Event> event = To("juliet");
+  CHECK(f.service.Submit(kKey, event) == Admission::kAccepted);
+  CHECK(event->id.find('.') == std::string::npos);
   REQUIRE(Eventually([&f] { return f.stats().delivered == 1; }));
   const HttpRequest request = server.requests().at(0);
-  CHECK(request.head.find("webhook-id: " + submitted.id + "\r\n") != std::string::npos);
+  CHECK(request.head.find("webhook-id: " + event->id + "\r\n") != std::string::npos);
   CHECK(request.body == "to=juliet&from=romeo&body=hello&access_token=secret");
 }
 
 TEST_CASE("nothing is accepted for an endpoint that is not configured") {
   Fixture f;
-  CHECK(f.service.Submit(kKey, To("juliet")).admission == Admission::kStopped);
+  CHECK(f.service.Submit(kKey, To("juliet")) == Admission::kStopped);
   CHECK_FALSE(f.service.GetStats(kKey).has_value());
   CHECK_FALSE(f.service.Remove(kKey, 0, [](std::uint64_t) {}));
   CHECK(f.service.Stop());
@@ -151,10 +151,9 @@ TEST_CASE("a full queue rejects, counts and says so") {
   config.limits.events = 5;
   REQUIRE_FALSE(f.service.Configure(config).has_value());
   for (int i = 0; i < 5; ++i) {
-    CHECK(f.service.Submit(kKey, To("u" + std::to_string(i))).admission == Admission::kAccepted);
+    CHECK(f.service.Submit(kKey, To("u" + std::to_string(i))) == Admission::kAccepted);
   }
-  for (int i = 0; i < 3; ++i)
-    CHECK(f.service.Submit(kKey, To("juliet")).admission == Admission::kFull);
+  for (int i = 0; i < 3; ++i) CHECK(f.service.Submit(kKey, To("juliet")) == Admission::kFull);
   CHECK(f.stats().rejected == 3);
   CHECK(Eventually([&f] { return f.Noticed("rejected, the queue is full"); }));
 }
@@ -185,13 +184,13 @@ TEST_CASE("removal drains what can be sent") {
   for (int i = 0; i < 200; ++i) f.service.Submit(kKey, To("u" + std::to_string(i)));
   CHECK(f.Remove(20'000) == 0);
   CHECK(f.stats().delivered == 200);
-  CHECK(f.service.Submit(kKey, To("juliet")).admission == Admission::kStopped);
+  CHECK(f.service.Submit(kKey, To("juliet")) == Admission::kStopped);
 }
 
 TEST_CASE("removal is bounded, shared by those that follow, and keeps what is left") {
   HttpServer silent([](const HttpRequest&) { return HttpReply{"", HttpReply::Then::kHang}; });
   HttpServer good([](const HttpRequest&) { return test::Status(200); });
-  const EndpointKey other{"example.net", "mod_offline_post"};
+  const EndpointKeyView other{"example.net", "mod_offline_post"};
   Fixture f;
   REQUIRE_FALSE(f.service.Configure(Config(silent.url())).has_value());
   REQUIRE_FALSE(f.service.Configure(Config(silent.url(), other)).has_value());
@@ -251,7 +250,7 @@ TEST_CASE("shutdown with a silent backend is quick, idempotent and final") {
   f.service.Shutdown();
   f.service.Shutdown();
   CHECK(clock.MonotonicMs() - start < 1'000);
-  CHECK(f.service.Submit(kKey, To("juliet")).admission == Admission::kAccepted);
+  CHECK(f.service.Submit(kKey, To("juliet")) == Admission::kAccepted);
   const Status status = f.service.Configure(Config(silent.url()));
   REQUIRE(status.has_value());
   CHECK(status->kind == Error::Kind::kUnavailable);
@@ -267,8 +266,7 @@ TEST_CASE("submitting while another thread stops and starts is safe, and the law
   for (int t = 0; t < 3; ++t) {
     threads.emplace_back([&f, &stop, &accepted, t] {
       while (!stop) {
-        if (f.service.Submit(kKey, To("u" + std::to_string(t))).admission == Admission::kAccepted)
-          ++accepted;
+        if (f.service.Submit(kKey, To("u" + std::to_string(t))) == Admission::kAccepted) ++accepted;
         std::this_thread::sleep_for(std::chrono::microseconds(200));
       }
     });
