@@ -1,0 +1,158 @@
+// curl_floor URL CONNECTIONS WARM_MS RUN_MS BODY [HEADER]...
+//
+// The least that a POST through libcurl costs: one thread, easy handles that are set up once,
+// epoll, no queue, no answer read but its status. Prints "REQUESTS_PER_SECOND CPU_US_PER_REQUEST".
+#include <curl/curl.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <cstdlib>
+#include <iostream>
+#include <string>
+#include <vector>
+
+namespace {
+
+using SteadyClock = std::chrono::steady_clock;
+
+struct Loop {
+  CURLM* multi = nullptr;
+  int epoll = -1;
+  long timeout_ms = -1;
+};
+
+int OnSocket(CURL* /*easy*/, curl_socket_t socket, int what, void* user, void* known) {
+  Loop& loop = *static_cast<Loop*>(user);
+  epoll_event event{};
+  event.data.fd = socket;
+  if ((what & CURL_POLL_IN) != 0) event.events |= EPOLLIN;
+  if ((what & CURL_POLL_OUT) != 0) event.events |= EPOLLOUT;
+  if (what == CURL_POLL_REMOVE) {
+    epoll_ctl(loop.epoll, EPOLL_CTL_DEL, socket, nullptr);
+    return 0;
+  }
+  // Any pointer but NULL tells, from now on, that epoll knows this socket.
+  if (known == nullptr) curl_multi_assign(loop.multi, socket, &loop);
+  return epoll_ctl(loop.epoll, known == nullptr ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, socket, &event);
+}
+
+int OnTimer(CURLM* /*multi*/, long timeout_ms, void* user) {
+  static_cast<Loop*>(user)->timeout_ms = timeout_ms;
+  return 0;
+}
+
+std::size_t OnBody(char* /*data*/, std::size_t /*one*/, std::size_t size, void* /*user*/) {
+  return size;
+}
+
+double CpuUs() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  const auto us = [](const timeval& time) {
+    return static_cast<double>(time.tv_sec) * 1e6 + static_cast<double>(time.tv_usec);
+  };
+  return us(usage.ru_utime) + us(usage.ru_stime);
+}
+
+// Requests that ended until `until`; -1: one failed.
+std::int64_t RunUntil(Loop& loop, SteadyClock::time_point until) {
+  CURLM* multi = loop.multi;
+  std::int64_t done = 0;
+  std::array<epoll_event, 64> events{};
+  while (SteadyClock::now() < until) {
+    int running = 0;
+    const int timeout =
+        loop.timeout_ms < 0 || loop.timeout_ms > 100 ? 100 : static_cast<int>(loop.timeout_ms);
+    const int ready =
+        epoll_wait(loop.epoll, events.data(), static_cast<int>(events.size()), timeout);
+    for (int i = 0; i < ready; ++i) {
+      const epoll_event& event = events.at(static_cast<std::size_t>(i));
+      const int mask = ((event.events & EPOLLIN) != 0 ? CURL_CSELECT_IN : 0) |
+                       ((event.events & EPOLLOUT) != 0 ? CURL_CSELECT_OUT : 0) |
+                       ((event.events & (EPOLLERR | EPOLLHUP)) != 0 ? CURL_CSELECT_ERR : 0);
+      curl_multi_socket_action(multi, event.data.fd, mask, &running);
+    }
+    if (loop.timeout_ms == 0 || ready == 0) {
+      loop.timeout_ms = -1;
+      curl_multi_socket_action(multi, CURL_SOCKET_TIMEOUT, 0, &running);
+    }
+    int left = 0;
+    while (const CURLMsg* message = curl_multi_info_read(multi, &left)) {
+      CURL* easy = message->easy_handle;
+      const CURLcode code = message->data.result;
+      long status = 0;
+      curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
+      if (code != CURLE_OK || status != 200) {
+        std::cerr << "curl_floor: HTTP " << status << ", " << curl_easy_strerror(code) << "\n";
+        return -1;
+      }
+      ++done;
+      curl_multi_remove_handle(multi, easy);
+      curl_multi_add_handle(multi, easy);
+    }
+  }
+  return done;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const std::vector<std::string> args(argv + 1, argv + argc);
+  if (args.size() < 5) {
+    std::cerr << "usage: curl_floor URL CONNECTIONS WARM_MS RUN_MS BODY [HEADER]...\n";
+    return 2;
+  }
+  const long connections = std::strtol(args[1].c_str(), nullptr, 10);
+  const std::chrono::milliseconds warm(std::strtol(args[2].c_str(), nullptr, 10));
+  const std::chrono::milliseconds run(std::strtol(args[3].c_str(), nullptr, 10));
+  curl_slist* headers = nullptr;
+  for (std::size_t i = 5; i < args.size(); ++i)
+    headers = curl_slist_append(headers, args[i].c_str());
+
+  curl_global_init(CURL_GLOBAL_DEFAULT);
+  Loop loop;
+  loop.epoll = epoll_create1(EPOLL_CLOEXEC);
+  CURLM* multi = curl_multi_init();
+  loop.multi = multi;
+  curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, &OnSocket);
+  curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, static_cast<void*>(&loop));
+  curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, &OnTimer);
+  curl_multi_setopt(multi, CURLMOPT_TIMERDATA, static_cast<void*>(&loop));
+  curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, connections);
+  std::vector<CURL*> handles;
+  for (long i = 0; i < connections; ++i) {
+    CURL* easy = curl_easy_init();
+    curl_easy_setopt(easy, CURLOPT_URL, args[0].c_str());
+    curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE, static_cast<long>(args[4].size()));
+    curl_easy_setopt(easy, CURLOPT_POSTFIELDS, args[4].c_str());
+    curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers);
+    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, &OnBody);
+    curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(easy, CURLOPT_PROXY, "");
+    curl_multi_add_handle(multi, easy);
+    handles.push_back(easy);
+  }
+
+  if (RunUntil(loop, SteadyClock::now() + warm) < 0) return 1;
+  const SteadyClock::time_point start = SteadyClock::now();
+  const double cpu = CpuUs();
+  const std::int64_t done = RunUntil(loop, start + run);
+  if (done <= 0) return 1;
+  const std::chrono::duration<double> took = SteadyClock::now() - start;
+  std::cout << std::fixed << static_cast<double>(done) / took.count() << " "
+            << (CpuUs() - cpu) / static_cast<double>(done) << "\n";
+
+  for (CURL* easy : handles) {
+    curl_multi_remove_handle(multi, easy);
+    curl_easy_cleanup(easy);
+  }
+  curl_multi_cleanup(multi);
+  curl_slist_free_all(headers);
+  close(loop.epoll);
+  curl_global_cleanup();
+  return 0;
+}

@@ -1,0 +1,247 @@
+%% The benchmark, run inside a private ejabberd by scripts/bench: rounds of measurements beside each other, their
+%% medians and the medians of their ratios, round by round.
+-module(offline_post_bench).
+
+-export([run/1, backlog/1]).
+
+-define(ROUNDS, 7).
+-define(CONNECTIONS, 32).
+
+%% Calls per round in a loop, calls per round 2 ms apart, messages per round and vhost through the router.
+-define(LOOP, 20000).
+-define(PACED, 400).
+-define(ROUTED, 1000).
+-define(ROUTED_IN_TURN, 50).
+-define(WARM_MS, 300).
+-define(RUN_MS, 2000).
+-define(DRAIN_MS, 30000).
+
+-define(BACKLOG, 100000).
+-define(BACKLOG_RUNS, 5).
+
+%% The vhosts of scripts/bench: posting to nginx, posting where nobody listens, not posting.
+-define(LIVE, <<"live.localhost">>).
+-define(DEAD, <<"dead.localhost">>).
+-define(PLAIN, <<"plain.localhost">>).
+
+-type options() :: #{url := string(), floor := string(), wrk_script := string(), token := binary(), ebins := [string()],
+                     dead_url := binary(), json := string(), about := string()}.
+
+-spec run(options()) -> done.
+run(Options) ->
+    {ok, _} = application:ensure_all_started(inets),
+    offline_post_bench_load:prepare([?LIVE, ?DEAD, ?PLAIN]),
+    _ = round(Options#{run_ms => 500}, 0, "warming up"),
+    Rounds = [round(Options#{run_ms => ?RUN_MS}, N, io_lib:format("round ~B of ~B", [N, ?ROUNDS]))
+              || N <- lists:seq(1, ?ROUNDS)],
+    say("100,000 waiting events, ~B times in a VM of their own", [?BACKLOG_RUNS]),
+    Backlogs = [#{rss_mb_at_100k_backlog => backlog_mb(Options)} || _ <- lists:seq(1, ?BACKLOG_RUNS)],
+    ok = offline_post_bench_report:write(Options, Rounds ++ Backlogs),
+    done.
+
+%% Every figure of one round. What is compared changes places from round to round.
+round(Options, N, Title) ->
+    say("~ts", [Title]),
+    Throughput = [fun() -> curl_floor(Options) end,
+                  fun() -> deliver(Options) end,
+                  fun() -> httpc(Options) end,
+                  fun() -> wrk(Options) end],
+    Latency = [fun() -> latency(Options) end,
+               fun() -> router(N) end],
+    add_ratios(lists:foldl(fun(Step, Figures) -> maps:merge(Figures, Step()) end, #{},
+                           turn_about(N, Throughput) ++ Latency)).
+
+add_ratios(#{deliver_per_s := Rate, deliver_cpu_us := Cpu, curl_floor_per_s := FloorRate, curl_floor_cpu_us := FloorCpu,
+             httpc_per_s := HttpcRate} = Figures) ->
+    Figures#{deliver_vs_curl_floor => Rate / FloorRate,
+             deliver_vs_httpc => Rate / HttpcRate,
+             deliver_cpu_vs_curl_floor => Cpu / FloorCpu}.
+
+turn_about(N, List) when N rem 2 =:= 0 -> List;
+turn_about(_, List) -> lists:reverse(List).
+
+%%% Throughput, each with the same request, connections and backend
+
+curl_floor(#{floor := Floor, url := Url, token := Token, run_ms := RunMs}) ->
+    Headers = [Name ++ ": " ++ Value || {Name, Value} <- headers()],
+    Args = [Url, integer_to_list(?CONNECTIONS), integer_to_list(?WARM_MS), integer_to_list(RunMs), body(Token) | Headers],
+    [PerSecond, CpuUs] = [list_to_float(Text) || Text <- string:lexemes(offline_post_bench_load:execute(Floor, Args), " \n")],
+    #{curl_floor_per_s => PerSecond, curl_floor_cpu_us => CpuUs}.
+
+wrk(#{wrk_script := Script, url := Url, token := Token, run_ms := RunMs}) ->
+    Args = ["-t1", "-c" ++ integer_to_list(?CONNECTIONS), "-d" ++ integer_to_list(max(1, RunMs div 1000)) ++ "s",
+            "-s", Script, Url, "--", body(Token) | lists:append([[Name, Value] || {Name, Value} <- headers()])],
+    Output = offline_post_bench_load:execute("wrk", Args),
+    nomatch = re:run(Output, "Non-2xx|Socket errors"),
+    {match, [PerSecond]} = re:run(Output, "Requests/sec: *([0-9.]+)", [{capture, [1], list}]),
+    #{wrk_per_s => list_to_float(PerSecond)}.
+
+%% From the hook on: one session that keeps some thousand events waiting.
+deliver(#{run_ms := RunMs}) ->
+    Feeder = spawn_link(fun() -> feed(0) end),
+    {PerSecond, CpuUs} = rate(RunMs, fun() -> counter(delivered) end),
+    unlink(Feeder),
+    exit(Feeder, kill),
+    drain(),
+    #{deliver_per_s => PerSecond, deliver_cpu_us => CpuUs}.
+
+feed(I) ->
+    case counter(pending) < 10000 of
+        true ->
+            lists:foreach(fun(J) -> offline_post_bench_load:hook(?LIVE, J) end, lists:seq(I, I + 4999)),
+            feed(I + 5000);
+        false ->
+            timer:sleep(20),
+            feed(I)
+    end.
+
+%% As many sessions as connections, each waiting for its answers.
+httpc(#{url := Url, token := Token, run_ms := RunMs}) ->
+    Done = counters:new(1, [write_concurrency]),
+    Session = fun Session(I) ->
+                  offline_post_bench_load:original(Url, Token, ?LIVE, I),
+                  counters:add(Done, 1, 1),
+                  Session(I + 1)
+              end,
+    Sessions = [spawn_link(fun() -> Session(N * 100) end) || N <- lists:seq(1, ?CONNECTIONS)],
+    {PerSecond, CpuUs} = rate(RunMs, fun() -> counters:get(Done, 1) end),
+    [begin unlink(Pid), exit(Pid, kill) end || Pid <- Sessions],
+    timer:sleep(200),
+    #{httpc_per_s => PerSecond, httpc_cpu_us => CpuUs}.
+
+%% What Count counts, per second, and this process's CPU time for each, all threads together.
+rate(RunMs, Count) ->
+    timer:sleep(?WARM_MS),
+    {Start, Cpu, Before} = {now_ns(), cpu_ms(), Count()},
+    timer:sleep(RunMs),
+    {End, CpuEnd, After} = {now_ns(), cpu_ms(), Count()},
+    {(After - Before) * 1.0e9 / (End - Start), (CpuEnd - Cpu) * 1000 / (After - Before)}.
+
+cpu_ms() ->
+    {Total, _} = statistics(runtime),
+    Total.
+
+%%% Latency
+
+latency(#{url := Url, token := Token}) ->
+    Submit = fun(I) -> {ok, _} = mod_offline_post_nif:submit(key(?LIVE), offline_post_bench_load:ready_event(?LIVE, I)) end,
+    Hook = fun(I) -> offline_post_bench_load:hook(?LIVE, I) end,
+    Original = fun(I) -> offline_post_bench_load:original(Url, Token, ?LIVE, I) end,
+    Hooks = drained(fun() -> samples(?LOOP, 0, Hook) end),
+    #{submit_p50_us => quantile(0.5, drained(fun() -> samples(?LOOP, 0, Submit) end)),
+      submit_idle_p50_us => quantile(0.5, drained(fun() -> samples(?PACED, 2, Submit) end)),
+      hook_p50_us => quantile(0.5, Hooks),
+      hook_p99_us => quantile(0.99, Hooks),
+      timer_p50_us => quantile(0.5, samples(?LOOP, 0, fun(_) -> ok end)),
+      httpc_hook_p50_us => quantile(0.5, samples(?LOOP div 10, 0, Original))}.
+
+%% Sorted times (ns) of Count calls, PauseMs apart, in a process of its own. They are kept outside of its heap.
+%% Nothing is subtracted: timer_p50_us is what an empty call takes.
+samples(Count, PauseMs, Do) ->
+    Times = atomics:new(Count, []),
+    {_, Ref} = spawn_monitor(fun() -> sample(Count, PauseMs, Do, Times) end),
+    receive {'DOWN', Ref, process, _, normal} -> ok end,
+    lists:sort([atomics:get(Times, I) || I <- lists:seq(1, Count)]).
+
+sample(0, _, _, _) ->
+    ok;
+sample(I, PauseMs, Do, Times) ->
+    PauseMs =:= 0 orelse timer:sleep(PauseMs),
+    Start = now_ns(),
+    _ = Do(I),
+    atomics:put(Times, I, now_ns() - Start),
+    sample(I - 1, PauseMs, Do, Times).
+
+quantile(Q, Sorted) ->
+    lists:nth(max(1, ceil(Q * length(Sorted))), Sorted) / 1000.
+
+%% A message to an offline user through ejabberd, which stores it: with us and a dead backend, and without us. In
+%% short turns, so that both meet the same disk and neighbours.
+router(N) ->
+    Turns = [{Host, Turn} || Turn <- lists:seq(N, N + ?ROUTED div ?ROUTED_IN_TURN - 1),
+                             Host <- turn_about(Turn, [?PLAIN, ?DEAD])],
+    Times = [{Host, route(Host, Turn * ?ROUTED_IN_TURN)} || {Host, Turn} <- Turns],
+    [With, Without] = [quantile(0.5, lists:sort(lists:append([Ns || {H, Ns} <- Times, H =:= Host])))
+                       || Host <- [?DEAD, ?PLAIN]],
+    #{router_ratio_dead_backend => With / Without, router_p50_us => Without}.
+
+route(Host, First) ->
+    samples(?ROUTED_IN_TURN, 0, fun(I) -> ejabberd_router:route(offline_post_bench_load:message(Host, First + I)) end).
+
+%%% Memory
+
+backlog_mb(#{ebins := Ebins, dead_url := Url}) ->
+    Call = io_lib:format("offline_post_bench:backlog(~p)", [Url]),
+    Args = ["-noinput", "-boot", "start_clean"] ++ lists:append([["-pa", Dir] || Dir <- Ebins]) ++ ["-eval", lists:flatten(Call)],
+    list_to_float(string:trim(offline_post_bench_load:execute("erl", Args))).
+
+%% In a fresh VM: prints the growth of the process in MB while 100,000 events, each to another user, come to wait.
+-spec backlog(binary()) -> no_return().
+backlog(Url) ->
+    Key = key(?DEAD),
+    ok = mod_offline_post_nif:configure(
+           Key, #{post_url => Url, auth_token => <<>>, timeout => 10000, connect_timeout => 5000,
+                  max_connections => ?CONNECTIONS, queue_limit => 1000000, queue_bytes => 1 bsl 30,
+                  tls_verify => true, ca_file => <<>>}),
+    Submit = fun(I) -> {ok, _} = mod_offline_post_nif:submit(Key, offline_post_bench_load:event(?DEAD, I)) end,
+    lists:foreach(Submit, lists:seq(1, 100)),
+    timer:sleep(500),
+    Before = resident_bytes(),
+    lists:foreach(Submit, lists:seq(101, 100 + ?BACKLOG)),
+    timer:sleep(1000),
+    #{pending := Pending} = mod_offline_post_nif:stats(Key),
+    true = Pending =:= ?BACKLOG + 100,
+    io:format("~.2f~n", [(resident_bytes() - Before) / 1.0e6]),
+    halt(0).
+
+resident_bytes() ->
+    erlang:garbage_collect(),
+    {ok, Status} = file:read_file("/proc/self/status"),
+    {match, [Kib]} = re:run(Status, "VmRSS:\\s+([0-9]+) kB", [{capture, [1], list}]),
+    list_to_integer(Kib) * 1024.
+
+%%% Helpers
+
+%% Afterwards nothing is pending, so that no measurement carries the load of the one before.
+drained(Measure) ->
+    Result = Measure(),
+    drain(),
+    Result.
+
+drain() ->
+    drain(now_ns() + ?DRAIN_MS * 1000000).
+
+drain(Deadline) ->
+    case counter(pending) of
+        0 ->
+            timer:sleep(50);
+        Pending ->
+            now_ns() < Deadline orelse error({not_delivered, Pending}),
+            timer:sleep(20),
+            drain(Deadline)
+    end.
+
+counter(Name) ->
+    case mod_offline_post_nif:stats(key(?LIVE)) of
+        undefined -> 0;
+        Stats -> maps:get(Name, Stats)
+    end.
+
+key(Host) ->
+    {Host, <<"mod_offline_post">>}.
+
+body(Token) ->
+    offline_post_bench_load:body(Token, ?LIVE, 1).
+
+%% Ours, name by name; an id of the usual length.
+headers() ->
+    #{version := Version} = mod_offline_post_nif:info(),
+    [{"Content-Type", "application/x-www-form-urlencoded"},
+     {"webhook-id", "msg_0123456789abcdef_12345"},
+     {"User-Agent", "mod_offline_post/" ++ binary_to_list(Version)}].
+
+now_ns() ->
+    erlang:monotonic_time(nanosecond).
+
+say(Format, Args) ->
+    io:format("bench: " ++ Format ++ "~n", Args).

@@ -1,0 +1,65 @@
+%% From the figures of all rounds to the table and the JSON file.
+-module(offline_post_bench_report).
+
+-export([write/2]).
+
+-type bound() :: {at_most | at_least, number()}.
+
+%% Rows of the table, in its order: figure, unit's digits, target.
+-spec rows() -> [{atom(), 0..2, bound() | none}].
+rows() ->
+    [{submit_p50_us, 2, {at_most, 3}},
+     {submit_idle_p50_us, 2, {at_most, 40}},
+     {hook_p50_us, 2, {at_most, 10}},
+     {hook_p99_us, 2, {at_most, 50}},
+     {timer_p50_us, 2, none},
+     {deliver_per_s, 0, none},
+     {deliver_vs_curl_floor, 2, {at_least, 0.8}},
+     {deliver_vs_httpc, 2, {at_least, 3}},
+     {deliver_cpu_us, 2, none},
+     {deliver_cpu_vs_curl_floor, 2, {at_most, 1.6}},
+     {router_ratio_dead_backend, 2, {at_most, 1.1}},
+     {router_p50_us, 2, none},
+     {rss_mb_at_100k_backlog, 2, {at_most, 100}},
+     {curl_floor_per_s, 0, none},
+     {curl_floor_cpu_us, 2, none},
+     {wrk_per_s, 0, none},
+     {httpc_per_s, 0, none},
+     {httpc_cpu_us, 2, none},
+     {httpc_hook_p50_us, 2, none}].
+
+%% Rounds: maps of figures; a figure's value is the median over the rounds that have it.
+-spec write(#{json := string(), about := string(), _ => _}, [#{atom() => number()}]) -> ok.
+write(#{json := Json, about := About}, Rounds) ->
+    Values = [{Name, Digits, Bound, lists:sort([maps:get(Name, Round) || Round <- Rounds, is_map_key(Name, Round)])}
+              || {Name, Digits, Bound} <- rows()],
+    io:format("~n~ts~n", [About]),
+    io:format("~n~-27s ~10s  ~-12s ~-5s ~s~n", ["figure", "median", "target", "met?", "lowest .. highest"]),
+    lists:foreach(fun print/1, Values),
+    Missed = length([missed || {_, _, Bound, Sorted} <- Values, met(Bound, median(Sorted)) =:= "NO"]),
+    Targets = length([target || {_, _, Bound} <- rows(), Bound =/= none]),
+    io:format("~n~B of ~B targets met; written to ~ts~n", [Targets - Missed, Targets, Json]),
+    Lines = [io_lib:format("  \"~s\": ~s", [Name, number(4, median(Sorted))]) || {Name, _, _, Sorted} <- Values],
+    ok = file:write_file(Json, ["{\n", lists:join(",\n", Lines), "\n}\n"]).
+
+print({Name, Digits, Bound, Sorted}) ->
+    Median = median(Sorted),
+    io:format("~-27s ~10s  ~-12s ~-5s ~s .. ~s~n",
+              [Name, number(Digits, Median), target(Bound), met(Bound, Median), number(Digits, hd(Sorted)),
+               number(Digits, lists:last(Sorted))]).
+
+target(none) -> "";
+target({at_most, Limit}) -> io_lib:format("<= ~p", [Limit]);
+target({at_least, Limit}) -> io_lib:format(">= ~p", [Limit]).
+
+met(none, _) -> "";
+met({at_most, Limit}, Value) when Value =< Limit -> "yes";
+met({at_least, Limit}, Value) when Value >= Limit -> "yes";
+met(_, _) -> "NO".
+
+number(Digits, Value) ->
+    float_to_list(float(Value), [{decimals, Digits}]).
+
+median(Sorted) ->
+    Length = length(Sorted),
+    (lists:nth((Length + 1) div 2, Sorted) + lists:nth(Length div 2 + 1, Sorted)) / 2.
