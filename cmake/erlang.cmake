@@ -1,4 +1,4 @@
-# The NIF library (priv/ of the source tree, where both rebar3 and ejabberd look for it), the beams, and
+# The NIF library, the beams, and
 # the layout that ejabberd loads from its modules directory.
 
 find_program(ERL_EXECUTABLE erl REQUIRED)
@@ -26,15 +26,28 @@ target_link_libraries(offline_post_nif PRIVATE offline_post_core)
 target_link_options(offline_post_nif PRIVATE -Wl,-z,nodelete -Wl,--no-undefined-version -Wl,-z,relro,-z,now)
 set_target_properties(offline_post_nif PROPERTIES
   PREFIX "" OUTPUT_NAME mod_offline_post_nif
-  LIBRARY_OUTPUT_DIRECTORY ${CMAKE_SOURCE_DIR}/priv)
+  LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/priv)
 offline_post_warnings(offline_post_nif)
+
+# A copy where rebar3 and ejabberdctl module_install look for it. Its own rule: it comes back when somebody
+# removes it, though nothing has to be linked again.
+if(OFFLINE_POST_PRIV)
+  set(PRIV_LIBRARY ${CMAKE_SOURCE_DIR}/priv/mod_offline_post_nif.so)
+  add_custom_command(OUTPUT ${PRIV_LIBRARY}
+    COMMAND ${CMAKE_COMMAND} -E copy $<TARGET_FILE:offline_post_nif> ${PRIV_LIBRARY}
+    DEPENDS offline_post_nif VERBATIM)
+  add_custom_target(offline_post_priv ALL DEPENDS ${PRIV_LIBRARY})
+endif()
 
 # Debian names ejabberd's XMPP library p1_xmpp; elsewhere it is xmpp. ejabberd itself may live outside
 # of Erlang's own library directory.
 erlang_eval(XMPP_LIBRARIES
   "lists:join(\";\", lists:usort([D || N <- [p1_xmpp, xmpp, fast_xml, p1_xml], D <- [code:lib_dir(N)], is_list(D)]))")
 file(GLOB EJABBERD_LIBRARIES /usr/lib/*/ejabberd-* ${ERLANG_ROOT}/lib/ejabberd-*)
-set(ERLC_FLAGS +debug_info +warnings_as_errors)
+set(ERLC_FLAGS +debug_info)
+if(OFFLINE_POST_WERROR)
+  list(APPEND ERLC_FLAGS +warnings_as_errors)
+endif()
 foreach(library ${XMPP_LIBRARIES} ${EJABBERD_LIBRARIES})
   list(APPEND ERLC_FLAGS -I ${library}/include -pa ${library}/ebin)
 endforeach()

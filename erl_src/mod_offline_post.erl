@@ -5,7 +5,7 @@
 -behaviour(gen_mod).
 
 -export([start/2, stop/1, reload/3, depends/2, mod_opt_type/1, mod_options/1, mod_doc/0]).
--export([archived_message/1, offline_message/1]).
+-export([new_message/1, archived_message/1, offline_message/1]).
 -export([stats/1]).
 
 -include_lib("kernel/include/logger.hrl").
@@ -13,10 +13,14 @@
 
 -type verdict() :: {Action :: term(), message()} | term().
 
-%% mod_offline, at 50, ends the fold when the user's store is full. What mod_mam has archived, also at 49 and
-%% before us by the order of names, is therefore taken at once; for the rest the verdict is awaited.
--define(AFTER_ARCHIVE, 49).
--define(AFTER_STORE, 75).
+%% The handlers of offline_message_hook. The action at the start tells an import (`pass`) from a live message:
+%% mod_mam and mod_offline write over it. mod_offline, at 50, ends the fold when the user's store is full, so what
+%% mod_mam has archived, also at 49 and before us by the order of names, is taken at once; for the rest the
+%% verdict is awaited.
+-define(HANDLERS, [{new_message, 1}, {archived_message, 49}, {offline_message, 75}]).
+
+%% In the process dictionary: the message in this fold is an import.
+-define(IMPORT, mod_offline_post_import).
 
 %% How much longer than asked a stop may take before we stop waiting for its answer (ms).
 -define(GRACE, 1000).
@@ -30,17 +34,17 @@ start(Host, Opts) ->
 -spec reload(binary(), gen_mod:opts(), gen_mod:opts()) -> ok.
 reload(Host, NewOpts, _OldOpts) ->
     guarded(reload, Host, fun() ->
-                                  Ready = case stats(Host) of
-                                              undefined -> prepare();
-                                              _ -> ok
+                                  Ready = case is_active(Host) of
+                                              true -> ok;
+                                              false -> prepare()
                                           end,
                                   activate(Host, NewOpts, Ready)
                           end).
 
 -spec stop(binary()) -> ok.
 stop(Host) ->
-    ejabberd_hooks:delete(offline_message_hook, Host, ?MODULE, archived_message, ?AFTER_ARCHIVE),
-    ejabberd_hooks:delete(offline_message_hook, Host, ?MODULE, offline_message, ?AFTER_STORE),
+    [ejabberd_hooks:delete(offline_message_hook, Host, ?MODULE, Handler, Priority) ||
+        {Handler, Priority} <- ?HANDLERS],
     guarded(stop, Host, fun() -> drain(Host, mod_offline_post_opt:shutdown_timeout(Host)) end),
     case gen_mod:is_loaded_elsewhere(Host, ?MODULE) of
         true -> ok;
@@ -59,15 +63,22 @@ stats(Host) ->
         undefined -> undefined;
         Stats -> Stats#{hook_crashes => mod_offline_post_owner:crashes()}
     catch
-        error:not_loaded -> undefined
+        error:Reason when Reason =:= not_loaded; Reason =:= undef -> undefined
     end.
 
 %%% The hook. It runs in the sender's session: cheap tests first; the accumulator comes back untouched.
 
+-spec new_message(verdict()) -> verdict().
+new_message({pass, _} = Verdict) ->
+    put(?IMPORT, true),
+    Verdict;
+new_message(Verdict) ->
+    erase(?IMPORT),
+    Verdict.
+
 -spec archived_message(verdict()) -> verdict().
-archived_message({Action, #message{type = chat, body = [_ | _], to = #jid{lserver = Host},
-                                   meta = #{mam_archived := true}} = Message} = Verdict)
-  when Action =/= pass ->
+archived_message({Action, #message{type = chat, body = [_ | _], to = #jid{lserver = Host}} = Message} = Verdict)
+  when Action =:= archived; Action =:= bounce ->
     guarded(hook, Host, fun() -> is_archived(Message) andalso submit(Host, Message) end),
     Verdict;
 archived_message(Verdict) ->
@@ -94,11 +105,11 @@ is_archived(#message{}) ->
 %% A refusal is counted, and logged, on the native side.
 -spec submit(binary(), message()) -> ok.
 submit(Host, Message) ->
-    case mod_offline_post_event:from_message(Message) of
+    case get(?IMPORT) =/= true andalso mod_offline_post_event:from_message(Message) of
         {ok, Event} ->
             _ = mod_offline_post_nif:submit(key(Host), Event),
             ok;
-        ignore ->
+        _ ->
             ok
     end.
 
@@ -122,26 +133,23 @@ activate(Host, Opts, ok) ->
     ok = mod_offline_post_owner:start(),
     case mod_offline_post_nif:configure(key(Host), config(Opts)) of
         ok ->
-            ejabberd_hooks:add(offline_message_hook, Host, ?MODULE, archived_message, ?AFTER_ARCHIVE),
-            ejabberd_hooks:add(offline_message_hook, Host, ?MODULE, offline_message, ?AFTER_STORE),
+            [ejabberd_hooks:add(offline_message_hook, Host, ?MODULE, Handler, Priority) ||
+                {Handler, Priority} <- ?HANDLERS],
             ok;
         {error, Why} ->
             activate(Host, Opts, {error, Why})
     end;
 activate(Host, _Opts, {error, Why}) ->
-    Consequence = case stats(Host) of
-                      undefined -> "no notifications";
-                      _ -> "the old settings stay"
+    Consequence = case is_active(Host) of
+                      true -> "the old settings stay";
+                      false -> "no notifications"
                   end,
     ?LOG_ERROR("mod_offline_post: ~ts for ~ts: ~ts", [Consequence, Host, Why]).
 
 -spec drain(binary(), pos_integer()) -> ok.
 drain(Host, Timeout) ->
-    case stats(Host) of
-        undefined ->
-            ok;
-        _ ->
-            {ok, Ref} = mod_offline_post_nif:remove(key(Host), Timeout),
+    case is_active(Host) andalso mod_offline_post_nif:remove(key(Host), Timeout) of
+        {ok, Ref} ->
             receive
                 {offline_post_removed, Ref, 0} ->
                     ok;
@@ -149,8 +157,18 @@ drain(Host, Timeout) ->
                     ?LOG_WARNING("mod_offline_post: ~B messages for ~ts are not delivered yet: they wait in memory for "
                                  "the module's next start and are lost when the node stops", [Pending, Host])
             after Timeout + ?GRACE ->
-                ?LOG_ERROR("mod_offline_post: the stop for ~ts was not confirmed within ~B ms", [Host, Timeout + ?GRACE])
-            end
+                ?LOG_ERROR("mod_offline_post: the stop for ~ts was not confirmed within ~B ms",
+                           [Host, Timeout + ?GRACE])
+            end;
+        _ ->
+            ok
+    end.
+
+-spec is_active(binary()) -> boolean().
+is_active(Host) ->
+    case stats(Host) of
+        undefined -> false;
+        #{state := State} -> State =/= stopped
     end.
 
 %% With the last host: the thread ends, and with the owner the last lines are logged.
@@ -171,7 +189,10 @@ prepare() ->
                   [mod_offline_post_event, mod_offline_post_opt, mod_offline_post_owner]),
     case is_native() of
         false ->
-            %% Nothing loaded, so nothing in use: the operator may have built the library by now.
+            %% Nothing loaded, so nothing in use: the operator may have built the library by now. Deleted first,
+            %% because after an on_load that failed the code server may take for loaded what is not.
+            _ = code:soft_purge(mod_offline_post_nif),
+            _ = code:delete(mod_offline_post_nif),
             load_anew(mod_offline_post_nif),
             mod_offline_post_nif:status();
         true ->
@@ -184,7 +205,7 @@ prepare() ->
 -spec is_native() -> boolean().
 is_native() ->
     try is_map(mod_offline_post_nif:info())
-    catch error:not_loaded -> false
+    catch error:Reason when Reason =:= not_loaded; Reason =:= undef -> false
     end.
 
 -spec is_outdated(module()) -> boolean().
@@ -240,10 +261,10 @@ mod_options(_Host) ->
      {tls_verify, true},
      {ca_file, <<>>}].
 
-%% A bare number is in seconds, as everywhere in ejabberd; "500 ms" is possible too.
+%% A bare number is in seconds, as everywhere in ejabberd; "500 ms" is possible too. At most a day.
 -spec duration() -> econf:validator().
 duration() ->
-    econf:either(econf:timeout(second), econf:timeout(millisecond)).
+    econf:and_then(econf:either(econf:timeout(second), econf:timeout(millisecond)), econf:int(1, timer:hours(24))).
 
 -spec check_url(binary()) -> binary().
 check_url(Url) ->
@@ -277,7 +298,9 @@ check_ca_file(Path) ->
 invalid(Why) ->
     econf:fail({invalid_syntax, Why}).
 
--spec mod_doc() -> map().
+-spec mod_doc() -> #{desc := [binary()],
+                     opts := [{atom(), #{value := binary() | string(), desc := binary()}}],
+                     example := [string()]}.
 mod_doc() ->
     #{desc =>
           [<<"This module sends an HTTP POST to a URL of your choice for each chat message to a user who is offline, "
@@ -300,12 +323,12 @@ mod_doc() ->
               desc => <<"How long connecting may take, the TLS handshake included. The default is '5 seconds'.">>}},
            {shutdown_timeout,
             #{value => "timeout()",
-              desc => <<"How long a stop of the module or of ejabberd waits for what is in flight and due; one limit for "
-                        "all virtual hosts together. The default is '5 seconds'.">>}},
+              desc => <<"How long a stop of the module or of ejabberd waits for what is in flight and due; one limit "
+                        "for all virtual hosts together. The default is '5 seconds'.">>}},
            {max_connections,
             #{value => "1..10000",
-              desc => <<"How many connections to the backend may be open at once. Virtual hosts whose URLs have the same "
-                        "scheme, host and port share them; then the largest number counts. The default is '64'.">>}},
+              desc => <<"How many connections to the backend may be open at once. Virtual hosts whose URLs have the "
+                        "same scheme, host and port share them; then the largest counts. The default is '64'.">>}},
            {queue_limit,
             #{value => "pos_integer()",
               desc => <<"How many messages may wait. Over it, new ones are not taken, are counted as rejected and "

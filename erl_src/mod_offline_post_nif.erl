@@ -13,6 +13,9 @@
 -define(ABI, 1).
 -endif.
 
+-include_lib("kernel/include/file.hrl").
+
+-type file_identity() :: {Inode :: non_neg_integer(), Mtime :: integer(), Size :: non_neg_integer()} | missing.
 -type key() :: {Host :: binary(), Module :: binary()}.
 -type address() :: {User :: binary(), Server :: binary(), Resource :: binary()}.
 -type event() :: {To :: address(), From :: address(), MessageId :: binary(), Body :: binary()}.
@@ -30,13 +33,8 @@
 -spec status() -> ok | {error, binary()}.
 status() ->
     case persistent_term:get(?MODULE, undefined) of
-        {loaded, Digest} ->
-            case digest(library()) of
-                Digest -> ok;
-                <<>> -> {error, missing(library())};
-                _ -> {error, text("the native library ~ts has changed since this node loaded it: "
-                                  "restart the node", [library()])}
-            end;
+        {loaded, Identity, Digest} ->
+            unchanged(library(), Identity, Digest);
         {error, _} = Error ->
             Error;
         undefined ->
@@ -77,10 +75,11 @@ info() -> erlang:nif_error(not_loaded).
 -spec load() -> ok | {error, atom()}.
 load() ->
     Path = library(),
+    Identity = identity(Path),
     Digest = digest(Path),
     case erlang:load_nif(filename:rootname(Path), ?ABI) of
         ok ->
-            persistent_term:put(?MODULE, {loaded, Digest});
+            persistent_term:put(?MODULE, {loaded, Identity, Digest});
         {error, {Reason, _}} when Reason =:= upgrade; Reason =:= reload ->
             {error, native_library_in_use};
         {error, _} when Digest =:= <<>> ->
@@ -101,6 +100,23 @@ library() ->
                _ -> filename:absname("ebin")
            end,
     filename:join([filename:dirname(Ebin), "priv", "mod_offline_post_nif.so"]).
+
+%% The file is read only if it looks like another one: a library may have several megabytes.
+-spec unchanged(file:filename(), file_identity(), binary()) -> ok | {error, binary()}.
+unchanged(Path, Identity, Digest) ->
+    case identity(Path) =:= Identity orelse digest(Path) of
+        true -> ok;
+        Digest -> ok;
+        <<>> -> {error, missing(Path)};
+        _ -> {error, text("the native library ~ts has changed since this node loaded it: restart the node", [Path])}
+    end.
+
+-spec identity(file:filename()) -> file_identity().
+identity(Path) ->
+    case file:read_file_info(Path, [{time, posix}]) of
+        {ok, #file_info{inode = Inode, mtime = Time, size = Size}} -> {Inode, Time, Size};
+        {error, _} -> missing
+    end.
 
 -spec digest(file:filename()) -> binary().
 digest(Path) ->

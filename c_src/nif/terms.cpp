@@ -1,8 +1,8 @@
 #include "nif/terms.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <limits>
-#include <ranges>
 
 #include "nif/atoms.hpp"
 
@@ -183,10 +183,10 @@ ERL_NIF_TERM MakeStats(ErlNifEnv* env, const Stats& stats) {
 
 ERL_NIF_TERM MakeNotices(ErlNifEnv* env, const std::vector<Notice>& notices) {
   ERL_NIF_TERM list = enif_make_list(env, 0);
-  for (const Notice& notice : std::views::reverse(notices)) {
+  std::for_each(notices.rbegin(), notices.rend(), [env, &list](const Notice& notice) {
     const ERL_NIF_TERM line = MakeBinary(env, notice.line);
     list = enif_make_list_cell(env, enif_make_tuple2(env, LevelAtom(notice.level), line), list);
-  }
+  });
   return enif_make_tuple2(env, atoms.offline_post_, list);
 }
 

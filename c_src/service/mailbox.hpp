@@ -32,7 +32,7 @@ class Mailbox {
 
   // Reader only: everything pushed so far, appended to `out` in order of the pushes.
   void TakeAll(std::vector<T>& out) {
-    if (head_.load(std::memory_order_relaxed) == nullptr) return;
+    if (empty()) return;
     for (Node* next = Reverse(head_.exchange(nullptr)); next != nullptr;) {
       const std::unique_ptr<Node> node(next);
       next = node->next;
@@ -40,12 +40,15 @@ class Mailbox {
     }
   }
 
+  // Reader only.
+  bool empty() const { return head_.load() == nullptr; }
+
   // Reader only: announces that the reader will sleep. False: there is something to read, do not.
   // The default (sequentially consistent) order of the atomics makes either this see a push or the
   // push see the sleeper.
   [[nodiscard]] bool PrepareSleep() {
     sleeping_.store(true);
-    if (head_.load() == nullptr) return true;
+    if (empty()) return true;
     sleeping_.store(false);
     return false;
   }

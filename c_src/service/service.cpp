@@ -35,8 +35,9 @@ std::uint64_t RandomBits() {
 
 std::string Hex(std::uint64_t number) {
   std::array<char, 16> digits{};
-  const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), number, 16).ptr;
-  return {digits.data(), end};
+  const char* end = std::to_chars(digits.data(), digits.data() + digits.size(), number, 16).ptr;
+  const char* begin = digits.data();
+  return {begin, end};
 }
 
 // The `webhook-id` of all events of this run starts with it.
@@ -100,6 +101,7 @@ Status Service::Configure(const EndpointConfig& config) {
       if (removal.id == id) removal.callback(ledger->Snapshot().pending);
     }
     std::erase_if(removals_, [id](const Removal& removal) { return removal.id == id; });
+    removal_deadline_ms_.reset();  // a node that configures is not going down
     engine_.Configure(id, endpoint, ledger);
     transport_.SetConnectionLimit(engine_.ConnectionLimit());
     rejections_.try_emplace(id, Rejections{endpoint->key.vhost, ledger, 0});
@@ -142,9 +144,11 @@ bool Service::Remove(EndpointKeyView key, Millis timeout_ms, RemovedCallback cal
   }
   Command([this, id, timeout_ms, callback = std::move(callback)] {
     const Millis now = clock_.MonotonicMs();
-    if (now - removal_seen_ms_ > kSharedDeadlineMs) removal_deadline_ms_ = now + timeout_ms;
+    if (!removal_deadline_ms_ || now - removal_seen_ms_ > kSharedDeadlineMs) {
+      removal_deadline_ms_ = now + timeout_ms;
+    }
     removal_seen_ms_ = now;
-    removals_.push_back({id, removal_deadline_ms_, callback});
+    removals_.push_back({id, *removal_deadline_ms_, callback});
   });
   return true;
 }
@@ -284,7 +288,8 @@ void Service::FinishRemovals() {
   if (removals_.empty()) return;
   const Millis now = clock_.MonotonicMs();
   removal_seen_ms_ = now;
-  const bool read = inbox_read_ == inbox_.size();
+  // What was submitted before the removal is in the mailbox at the latest now.
+  const bool read = inbox_read_ == inbox_.size() && mailbox_.empty();
   std::erase_if(removals_, [this, now, read](const Removal& removal) {
     if (now < removal.deadline_ms && !(read && engine_.Idle(removal.id))) return false;
     engine_.Remove(removal.id);

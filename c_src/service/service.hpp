@@ -146,7 +146,7 @@ class Service {
   std::vector<Mail> inbox_;
   std::size_t inbox_read_ = 0;
   std::vector<Removal> removals_;
-  Millis removal_deadline_ms_ = 0;  // shared by removals that follow each other
+  std::optional<Millis> removal_deadline_ms_;  // shared by removals that follow each other
   Millis removal_seen_ms_ = 0;
   struct Rejections {
     std::string vhost;

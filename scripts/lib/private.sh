@@ -1,6 +1,6 @@
 # shellcheck shell=sh
 # Sourced: a private directory and background processes, all gone when the script ends, however it ends.
-#   private_dir          the directory
+#   private_dir          the directory, and TMPDIR for all that is started
 #   start NAME COMMAND   a background process; its output goes to private_dir/NAME.out, its id is in pid_NAME
 #   run COMMAND          a foreground command that a signal to the script ends at once
 
@@ -13,6 +13,7 @@ fail() { printf '%s: %s\n' "$me" "$*" >&2; exit 1; }
 
 private_dir=$(mktemp -d "${TMPDIR:-/tmp}/offline-post.XXXXXX")
 private_pids=
+export TMPDIR="$private_dir"
 
 start() {
     start_name=$1
@@ -33,17 +34,22 @@ run() {
 }
 
 # The youngest first: ejabberd before its epmd. Each is asked, every 2 s because a node that is still booting
-# may miss it, and forced after 15 s.
+# may miss it, and forced after private_patience seconds.
+private_patience=15
 private_end() {
     trap '' HUP INT TERM
     for pid in $private_pids; do
         tenths=0
         while kill -0 "$pid" 2>/dev/null; do
             [ $((tenths % 20)) -ne 0 ] || kill "$pid" 2>/dev/null || break
-            [ $tenths -lt 150 ] || kill -KILL "$pid" 2>/dev/null || break
+            [ $tenths -lt $((private_patience * 10)) ] || kill -KILL "$pid" 2>/dev/null || break
             sleep 0.1
             tenths=$((tenths + 1))
         done
+    done
+    # What others left running, such as the nodes of an interrupted test, was told our TMPDIR.
+    for environ in /proc/[0-9]*/environ; do
+        ! grep -qsazF "TMPDIR=$private_dir" "$environ" || kill -KILL "$(basename "${environ%/environ}")" 2>/dev/null || true
     done
     rm -rf "$private_dir"
 }

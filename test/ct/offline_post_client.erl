@@ -1,20 +1,22 @@
 %% Real XMPP clients (test/support/xmpp_client.py), any number behind one port.
 -module(offline_post_client).
 
--export([start/0, stop/1, login/4, send/3, message/4, ping_ms/2, is_quick/2, offline/2, escape/1]).
+-export([start/0, take/1, stop/1, login/4, send/3, message/4, ping_ms/2, request/4, is_quick/2, offline/2, escape/1]).
 
 -define(TIMEOUT, 20000).
 
 start() ->
     Script = filename:join([offline_post_node:root(), "test", "support", "xmpp_client.py"]),
-    open_port({spawn_executable, "/usr/bin/python3"},
-              [{args, ["-u", Script]}, binary, {line, 4 * 1024 * 1024}, exit_status]).
+    offline_post_port:open("/usr/bin/python3", ["-u", Script], [{line, 4 * 1024 * 1024}]).
+
+%% From now on this process is the one that hears of what arrives.
+take(Clients) ->
+    offline_post_port:take(Clients).
 
 stop(Clients) ->
-    catch port_command(Clients, "quit\n"),
-    receive {Clients, {exit_status, _}} -> ok
-    after ?TIMEOUT -> port_close(Clients)
-    end,
+    take(Clients),
+    command(Clients, "quit"),
+    0 = offline_post_port:await_exit(Clients, ?TIMEOUT),
     ok.
 
 %% Logs in and is known by Name from then on.
@@ -37,11 +39,15 @@ message(Clients, Name, To, Text) ->
 
 %% How long the server takes to answer this client (ms): what a session that waits for a backend would show.
 ping_ms(Clients, Name) ->
-    Id = "ping" ++ integer_to_list(erlang:unique_integer([positive])),
     Start = erlang:monotonic_time(millisecond),
-    send(Clients, Name, ["<iq type='get' id='", Id, "'><ping xmlns='urn:xmpp:ping'/></iq>"]),
-    await_stanza(Clients, Name, list_to_binary(Id)),
+    request(Clients, Name, "get", "<ping xmlns='urn:xmpp:ping'/>"),
     erlang:monotonic_time(millisecond) - Start.
+
+%% An iq; returns when its answer is there.
+request(Clients, Name, Type, Content) ->
+    Id = "iq" ++ integer_to_list(erlang:unique_integer([positive])),
+    send(Clients, Name, ["<iq type='", Type, "' id='", Id, "'>", Content, "</iq>"]),
+    await_stanza(Clients, Name, list_to_binary(Id)).
 
 is_quick(Clients, Name) ->
     case ping_ms(Clients, Name) of

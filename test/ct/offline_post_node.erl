@@ -2,15 +2,15 @@
 %% it through a small controller VM, which alone joins the distribution: the test's VM needs no name, no cookie.
 -module(offline_post_node).
 
--export([start/1, boot/1, stop/1, halt/2, await_exit/2, kill/1]).
--export([call/4, call/5, reload/2, try_reload/2, configure/2, stats/2, os_pid/1, is_alive/1]).
+-export([start/1, boot/1, boot_fails/1, current/1, stop/1, cleanup/1, finish/2, await_exit/2, kill/1]).
+-export([call/4, call/5, reload/2, try_reload/2, configure/2, stats/2, route/4, message/4, os_pid/1, is_alive/1]).
 -export([log/1, await_log/2, count_log/2, threads/1, descriptors/1, register/4, dir/1, c2s/1, root/0, library/0]).
 
 -define(BOOT_MS, 60000).
 -define(CALL_MS, 30000).
 
-%% Config: hosts, modules (YAML of the modules section, without mod_offline_post), offline_post (YAML of its
-%% options), host_config (YAML), install (false: an empty modules directory), user (run as), env.
+%% Config: hosts => [{Host, #{modules => YAML, offline_post => YAML of our options}}], top => YAML at the top level,
+%% loglevel; install => false for an empty modules directory; user => whom to run as.
 start(Config) ->
     Dir = string:trim(os:cmd("mktemp -d")),
     Epmd = free_port(),
@@ -23,57 +23,76 @@ start(Config) ->
     boot(Node).
 
 %% Starts ejabberd (again) in its directory and waits until it serves.
-boot(#{dir := Dir, name := Name, epmd := Epmd, user := User} = Node) ->
-    Script = filename:join([root(), "scripts", "lib", "ejabberd-node"]),
-    {Command, Args} = case User of
-                          undefined -> {Script, []};
-                          _ ->
-                              "" = os:cmd("chown -R " ++ User ++ ": " ++ Dir),
-                              {os:find_executable("setpriv"), ["--reuid=" ++ User, "--regid=" ++ User, "--clear-groups", Script]}
-                      end,
-    Port = open_port({spawn_executable, Command},
-                     [{args, Args ++ [Dir, atom_to_list(Name)]}, {env, [{"ERL_EPMD_PORT", integer_to_list(Epmd)}]},
-                      exit_status, stderr_to_stdout, binary, hide]),
+boot(#{dir := Dir, epmd := Epmd} = Node) ->
+    Port = run(Node),
     {os_pid, Pid} = erlang:port_info(Port, os_pid),
-    Owner = self(),
     Cookie = filename:join([Dir, "home", ".erlang.cookie"]),
     offline_post_wait:until(fun() -> cookie(Cookie) =/= "" end, ?BOOT_MS),
     {ok, Controller, _} = peer:start(#{name => peer:random_name(), host => "127.0.0.1", longnames => true,
                                        connection => standard_io, wait_boot => ?BOOT_MS,
                                        env => [{"ERL_EPMD_PORT", integer_to_list(Epmd)}],
                                        args => ["-hidden", "-start_epmd", "false", "-setcookie", cookie(Cookie)]}),
-    Started = Node#{port => Port, pid => Pid, owner => Owner, controller => Controller},
+    Started = Node#{port => Port, pid => Pid, controller => Controller},
+    persistent_term:put({?MODULE, Dir}, Started),
     offline_post_wait:until(fun() -> is_up(Started) end, ?BOOT_MS,
-                            fun() -> {ejabberd_did_not_start, flush_port(Port, []), log(Started)} end),
+                            fun() -> {ejabberd_did_not_start, offline_post_port:output(Port), log(Started)} end),
     Started.
 
+%% The node of this directory as it is now, however often it was booted since: suites keep the first.
+current(#{dir := Dir} = Node) ->
+    Latest = persistent_term:get({?MODULE, Dir}, Node),
+    {case is_alive(Latest) of true -> up; false -> down end, Latest}.
+
+%% Starts ejabberd, which is to end by itself. {exit status, output}.
+boot_fails(Node) ->
+    Port = run(Node),
+    {offline_post_port:await_exit(Port, ?BOOT_MS), offline_post_port:output(Port)}.
+
+run(#{dir := Dir, name := Name, epmd := Epmd, user := User}) ->
+    {Command, Args} = as(User, Dir),
+    offline_post_port:open(Command, Args ++ [Dir, atom_to_list(Name)],
+                           [{env, [{"ERL_EPMD_PORT", integer_to_list(Epmd)},
+                                   %% For what module_install builds.
+                                   {"CMAKE_BUILD_TYPE", "Debug"}, {"CMAKE_BUILD_PARALLEL_LEVEL", "2"}]}, stderr_to_stdout]).
+
+as(undefined, _Dir) ->
+    {script(), []};
+as(User, Dir) ->
+    %% The sources may lie where this user cannot read.
+    Copy = filename:join(Dir, "ejabberd-node"),
+    {ok, _} = file:copy(script(), Copy),
+    ok = file:change_mode(Copy, 8#755),
+    "" = os:cmd("chown -R " ++ User ++ ": " ++ Dir),
+    {os:find_executable("setpriv"), ["--reuid=" ++ User, "--regid=" ++ User, "--clear-groups", Copy]}.
+
+script() ->
+    filename:join([root(), "scripts", "lib", "ejabberd-node"]).
+
 is_up(#{port := Port} = Node) ->
-    receive
-        {Port, {exit_status, Status}} -> error({ejabberd_ended, Status, flush_port(Port, []), log(Node)})
-    after 0 -> ok
-    end,
-    try call(Node, lists, keymember, [ejabberd, 1, call(Node, application, which_applications, [])]) of
-        true -> call(Node, ejabberd_hooks, run_fold, [offline_post_is_up, true, []]);
-        false -> false
+    is_alive(Node) orelse ct:fail({ejabberd_ended, offline_post_port:output(Port), log(Node)}),
+    try call(Node, application, which_applications, []) of
+        Applications -> lists:keymember(ejabberd, 1, Applications)
     catch
         _:_ -> false
     end.
 
 %% Orderly, as a service manager does it. Returns the exit status.
 stop(Node) ->
-    try halt(Node, init_stop)
+    try finish(Node, init_stop)
     after cleanup(Node)
     end.
 
 %% How = init_stop | abrupt | kill. Returns what a shell would: 128 + N for signal N.
-halt(Node, init_stop) ->
+finish(Node, init_stop) ->
     call(Node, init, stop, []),
     await_exit(Node, ?BOOT_MS);
-halt(Node, abrupt) ->
+finish(Node, abrupt) ->
     %% The answer may or may not come before the end.
-    catch call(Node, erlang, spawn, [erlang, halt, [0]]),
+    try call(Node, erlang, spawn, [erlang, halt, [0]])
+    catch _:_ -> ok
+    end,
     await_exit(Node, ?BOOT_MS);
-halt(Node, kill) ->
+finish(Node, kill) ->
     kill(Node).
 
 kill(#{pid := Pid} = Node) ->
@@ -81,19 +100,21 @@ kill(#{pid := Pid} = Node) ->
     await_exit(Node, ?BOOT_MS).
 
 await_exit(#{port := Port, controller := Controller}, Timeout) ->
-    receive
-        {Port, {exit_status, Status}} ->
-            catch peer:stop(Controller),
-            Status
-    after Timeout ->
-        {still_running, flush_port(Port, [])}
+    try offline_post_port:await_exit(Port, Timeout)
+    after stop_controller(Controller)
+    end.
+
+stop_controller(Controller) ->
+    try peer:stop(Controller)
+    catch exit:_ -> ok
     end.
 
 cleanup(#{dir := Dir, epmd := Epmd} = Node) ->
-    case erlang:port_info(maps:get(port, Node)) of
-        undefined -> ok;
-        _ -> kill(Node)
+    case current(Node) of
+        {up, Running} -> kill(Running);
+        {down, _} -> ok
     end,
+    _ = persistent_term:erase({?MODULE, Dir}),
     _ = os:cmd("epmd -port " ++ integer_to_list(Epmd) ++ " -kill"),
     ok = file:del_dir_r(Dir).
 
@@ -105,26 +126,25 @@ call(#{controller := Controller, name := Name}, Module, Function, Args, Timeout)
 
 %% Writes ejabberd.yml.
 configure(#{dir := Dir, c2s := C2s}, Config) ->
-    Hosts = maps:get(hosts, Config, ["localhost"]),
+    Hosts = maps:get(hosts, Config),
     ok = file:write_file(
            filename:join(Dir, "ejabberd.yml"),
-           ["hosts:\n", [["  - \"", H, "\"\n"] || H <- Hosts],
-            "loglevel: ", maps:get(loglevel, Config, "info"), "\n",
-            "auth_method: [internal]\n",
-            "listen:\n",
-            "  -\n    port: ", integer_to_list(C2s), "\n    ip: \"127.0.0.1\"\n    module: ejabberd_c2s\n",
-            "    max_stanza_size: infinity\n",
-            maps:get(top, Config, ""),
-            "modules:\n",
-            indent(2, maps:get(modules, Config, "mod_offline: {}\nmod_ping: {}\n")),
-            case maps:get(offline_post, Config, undefined) of
-                undefined -> [];
-                Options -> ["  mod_offline_post:\n", indent(4, Options)]
-            end,
-            case maps:get(host_config, Config, undefined) of
-                undefined -> [];
-                PerHost -> ["append_host_config:\n", indent(2, PerHost)]
-            end]).
+           unicode:characters_to_binary(
+             ["hosts:\n", [["  - \"", Host, "\"\n"] || {Host, _} <- Hosts],
+              "loglevel: ", maps:get(loglevel, Config, "info"), "\n",
+              "auth_method: [internal]\n",
+              "listen:\n",
+              "  -\n    port: ", integer_to_list(C2s), "\n    ip: \"127.0.0.1\"\n    module: ejabberd_c2s\n",
+              maps:get(top, Config, ""),
+              "host_config:\n", [host(Host, Options) || {Host, Options} <- Hosts]])).
+
+host(Host, Options) ->
+    ["  \"", Host, "\":\n    modules:\n",
+     indent(6, maps:get(modules, Options, "mod_offline: {}\nmod_ping: {}\n")),
+     case Options of
+         #{offline_post := Yaml} -> ["      mod_offline_post:\n", indent(8, Yaml)];
+         _ -> []
+     end].
 
 %% Writes the configuration and has ejabberd load it.
 reload(Node, Config) ->
@@ -140,6 +160,14 @@ stats(Node, Host) ->
 register(Node, User, Host, Password) ->
     ok = call(Node, ejabberd_auth, try_register,
               [iolist_to_binary(User), iolist_to_binary(Host), iolist_to_binary(Password)]).
+
+%% A chat message, as if it came from another server.
+route(Node, From, To, Text) ->
+    call(Node, ejabberd_router, route, [message(Node, From, To, Text)]).
+
+message(Node, From, To, Text) ->
+    Xml = ["<message xmlns='jabber:client' type='chat' id='m1' from='", From, "' to='", To, "'><body>", Text, "</body></message>"],
+    call(Node, xmpp, decode, [call(Node, fxml_stream, parse_element, [unicode:characters_to_binary(Xml)])]).
 
 dir(#{dir := Dir}) -> Dir.
 c2s(#{c2s := Port}) -> Port.
@@ -209,13 +237,6 @@ cookie(Path) ->
     case file:read_file(Path) of
         {ok, Cookie} -> string:trim(binary_to_list(Cookie));
         {error, _} -> ""
-    end.
-
-flush_port(Port, Acc) ->
-    receive
-        {Port, {data, Data}} -> flush_port(Port, [Data | Acc])
-    after 0 ->
-        iolist_to_binary(lists:reverse(Acc))
     end.
 
 free_port() ->

@@ -15,29 +15,34 @@ hook_test_() ->
                                          {"no text in the log", fun silent/1}]]
      end}.
 
-%% Name, what the fold holds at 49 and at 75, and how often the message is posted.
+%% Name, what the fold holds at its start, at 49 and at 75, and how often the message is posted.
 table() ->
     Plain = message(),
     Archived = archived(message(), anna()),
     ForSender = archived(message(), bob()),
-    [{"stored", [{bounce, Plain}, {offlined, Plain}], 1},
-     {"nothing stores it", [{bounce, Plain}, {bounce, Plain}], 1},
-     {"archived and stored", [{archived, Archived}, {offlined, Archived}], 1},
-     {"archived alone", [{archived, Archived}, {archived, Archived}], 1},
-     {"archived, store full", [{archived, Archived}], 1},
-     {"store full", [{bounce, Plain}], 0},
-     {"archived for the sender, stored", [{bounce, ForSender}, {offlined, ForSender}], 1},
-     {"archived for the sender, store full", [{bounce, ForSender}], 0},
-     {"an import", [{pass, Plain}, {pass, Plain}], 0},
-     {"an import that was archived before", [{pass, Archived}, {pass, Archived}], 0},
-     {"dropped", [{drop, Plain}, {drop, Plain}], 0},
-     {"dropped with a reason", [{{drop, spam}, Plain}, {{drop, spam}, Plain}], 0},
-     {"no body", [{bounce, Plain#message{body = []}}, {offlined, Plain#message{body = []}}], 0},
-     {"empty body", [{bounce, empty()}, {offlined, empty()}], 0},
-     {"groupchat", [{bounce, Plain#message{type = groupchat}}, {offlined, Plain#message{type = groupchat}}], 0},
-     {"normal", [{bounce, Plain#message{type = normal}}, {offlined, Plain#message{type = normal}}], 0},
-     {"no recipient", [{bounce, Plain#message{to = undefined}}, {offlined, Plain#message{to = undefined}}], 0},
-     {"no verdict at all", [stop, undefined], 0}].
+    Live = {bounce, Plain},
+    [{"stored", [Live, {bounce, Plain}, {offlined, Plain}], 1},
+     {"nothing stores it", [Live, {bounce, Plain}, {bounce, Plain}], 1},
+     {"archived and stored", [Live, {archived, Archived}, {offlined, Archived}], 1},
+     {"archived alone", [Live, {archived, Archived}, {archived, Archived}], 1},
+     {"archived, store full", [Live, {archived, Archived}], 1},
+     {"store full", [Live, {bounce, Plain}], 0},
+     {"archived for the sender, stored", [{bounce, ForSender}, {bounce, ForSender}, {offlined, ForSender}], 1},
+     {"archived for the sender, store full", [{bounce, ForSender}, {bounce, ForSender}], 0},
+     {"sent again after a lost session, archived before", [{bounce, Archived}, {bounce, Archived}, {offlined, Archived}], 1},
+     {"sent again, archived before, store full", [{bounce, Archived}, {bounce, Archived}], 1},
+     {"an import that nothing stores", [{pass, Plain}, {pass, Plain}, {pass, Plain}], 0},
+     {"an import, stored", [{pass, Plain}, {pass, Plain}, {offlined, Plain}], 0},
+     {"an import, archived and stored", [{pass, Plain}, {archived, Archived}, {offlined, Archived}], 0},
+     {"live after an import", [Live, {bounce, Plain}, {offlined, Plain}], 1},
+     {"dropped", [Live, {bounce, Plain}, {drop, Plain}], 0},
+     {"dropped with a reason", [Live, {{drop, spam}, Plain}, {{drop, spam}, Plain}], 0},
+     {"no body", [{bounce, Plain#message{body = []}}, {bounce, Plain#message{body = []}}, {offlined, Plain#message{body = []}}], 0},
+     {"empty body", [{bounce, empty()}, {bounce, empty()}, {offlined, empty()}], 0},
+     {"groupchat", [{bounce, Plain#message{type = groupchat}}, {bounce, Plain#message{type = groupchat}}, {offlined, Plain#message{type = groupchat}}], 0},
+     {"normal", [{bounce, Plain#message{type = normal}}, {bounce, Plain#message{type = normal}}, {offlined, Plain#message{type = normal}}], 0},
+     {"no recipient", [{bounce, Plain#message{to = undefined}}, {bounce, Plain#message{to = undefined}}, {offlined, Plain#message{to = undefined}}], 0},
+     {"no verdict at all", [undefined, stop, {}], 0}].
 
 posts(Vm, Verdicts, Expected) ->
     Events = run(Vm, Verdicts),
@@ -47,12 +52,12 @@ posts(Vm, Verdicts, Expected) ->
      || Event <- Events].
 
 crash(Vm) ->
-    ?assertEqual([], run(Vm, crash, [{bounce, message()}, {offlined, message()}])),
-    ?assertEqual([], run(Vm, not_loaded, [{bounce, message()}, {offlined, message()}])).
+    ?assertEqual([], run(Vm, crash, live(message()))),
+    ?assertEqual([], run(Vm, not_loaded, live(message()))).
 
 crashes(Vm) ->
     Before = offline_post_vm:call(Vm, mod_offline_post_owner, crashes, []),
-    [run(Vm, crash, [{archived, archived(message(), anna())}, {offlined, message()}]) || _ <- lists:seq(1, 50)],
+    [run(Vm, crash, [{bounce, message()}, {archived, archived(message(), anna())}, {offlined, message()}]) || _ <- lists:seq(1, 50)],
     ?assertEqual(Before + 100, offline_post_vm:call(Vm, mod_offline_post_owner, crashes, [])).
 
 %% One line for all the crashes above, with neither text nor reason.
@@ -69,9 +74,9 @@ run(Vm, Verdicts) ->
 run(Vm, Mode, Verdicts) ->
     ok = offline_post_vm:call(Vm, persistent_term, put, [{fake, mode}, Mode]),
     ok = offline_post_vm:call(Vm, persistent_term, put, [{fake, events}, []]),
-    Handlers = lists:sublist([archived_message, offline_message], length(Verdicts)),
-    [?assertEqual(Verdict, offline_post_vm:call(Vm, mod_offline_post, Handler, [Verdict])) ||
-        {Handler, Verdict} <- lists:zip(Handlers, Verdicts)],
+    Handlers = lists:sublist([new_message, archived_message, offline_message], length(Verdicts)),
+    Results = offline_post_vm:call(Vm, mod_offline_post_nif, fold, [Handlers, Verdicts]),
+    ?assertEqual(Verdicts, Results),
     lists:reverse(offline_post_vm:call(Vm, persistent_term, get, [{fake, events}])).
 
 setup() ->
@@ -82,11 +87,12 @@ setup() ->
     ok = offline_post_vm:call(Vm, logger, add_handler, [fake, mod_offline_post_nif, #{}]),
     Vm.
 
-%% Also a logger's handler, to see what is logged.
+%% Also a logger's handler, to see what is logged, and the fold, as the handlers of a message share a process.
 fake_nif() ->
     Source =
         "-module(mod_offline_post_nif).\n"
-        "-export([submit/2, log/2]).\n"
+        "-export([submit/2, log/2, fold/2]).\n"
+        "fold(Handlers, Verdicts) -> [mod_offline_post:H(V) || {H, V} <- lists:zip(Handlers, Verdicts)].\n"
         "submit(Key, Event) ->\n"
         "    case persistent_term:get({fake, mode}) of\n"
         "        collect -> add(events, {Key, Event}), {ok, <<\"id\">>};\n"
@@ -107,6 +113,9 @@ forms([{dot, _} = Dot | Tokens], Form) ->
     [Parsed | forms(Tokens, [])];
 forms([Token | Tokens], Form) ->
     forms(Tokens, [Token | Form]).
+
+live(Message) ->
+    [{bounce, Message}, {bounce, Message}, {offlined, Message}].
 
 message() ->
     #message{type = chat, id = <<"m1">>, from = bob(), to = anna(), body = [#text{data = <<"Hello">>}]}.

@@ -48,6 +48,7 @@ refused_test_() ->
              {[{url, ?URL}, {post_url, ?URL}], <<"url">>, <<"Did you mean post_url">>},
              {[{post_url, ?URL}, {timeout, -5}], <<"timeout">>, <<"positive integer">>},
              {[{post_url, ?URL}, {timeout, 0}], <<"timeout">>, <<"positive integer">>},
+             {[{post_url, ?URL}, {timeout, <<"2 days">>}], <<"timeout">>, <<"86400000">>},
              {[{post_url, ?URL}, {connect_timeout, <<"soon">>}], <<"connect_timeout">>, <<"integer">>},
              {[{post_url, ?URL}, {shutdown_timeout, infinity}], <<"shutdown_timeout">>, <<"integer">>},
              {[{post_url, ?URL}, {max_connections, 0}], <<"max_connections">>, <<"integer">>},

@@ -187,6 +187,22 @@ TEST_CASE("removal drains what can be sent") {
   CHECK(f.service.Submit(kKey, To("juliet")) == Admission::kStopped);
 }
 
+TEST_CASE("a removal after a restart has a deadline of its own") {
+  HttpServer silent([](const HttpRequest&) { return HttpReply{"", HttpReply::Then::kHang}; });
+  HttpServer good([](const HttpRequest&) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    return test::Status(200);
+  });
+  Fixture f;
+  REQUIRE_FALSE(f.service.Configure(Config(silent.url())).has_value());
+  f.service.Submit(kKey, To("juliet"));
+  CHECK(f.Remove(100) == 1);
+  REQUIRE_FALSE(f.service.Configure(Config(good.url())).has_value());
+  for (int i = 0; i < 9; ++i) f.service.Submit(kKey, To("juliet", std::to_string(i)));
+  CHECK(f.Remove(20'000) == 0);
+  CHECK(f.stats().delivered == 10);
+}
+
 TEST_CASE("removal is bounded, shared by those that follow, and keeps what is left") {
   HttpServer silent([](const HttpRequest&) { return HttpReply{"", HttpReply::Then::kHang}; });
   HttpServer good([](const HttpRequest&) { return test::Status(200); });

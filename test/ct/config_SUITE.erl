@@ -1,0 +1,179 @@
+%% What the operator writes into ejabberd.yml: mistakes are named when the configuration is loaded and leave what
+%% runs alone; changes reach also what is queued.
+-module(config_SUITE).
+
+-include_lib("common_test/include/ct.hrl").
+-include_lib("stdlib/include/assert.hrl").
+
+-export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
+-export([mistakes/1, mistake_at_boot/1, change_url/1, change_token/1, change_limits/1, reload_of_nothing/1,
+         added_and_removed_host/1, documentation/1]).
+
+-define(SECRET, "do-not-print-me").
+
+suite() -> [{timetrap, {minutes, 2}}].
+
+all() ->
+    [mistakes, change_url, change_token, change_limits, reload_of_nothing, added_and_removed_host, documentation,
+     mistake_at_boot].
+
+init_per_suite(Config) ->
+    Backend = offline_post_backend:start(),
+    Node = offline_post_node:start(options(offline_post_backend:url(Backend), "")),
+    offline_post_node:register(Node, "anna", "localhost", "x"),
+    [{node, Node}, {backend, Backend} | Config].
+
+end_per_suite(Config) ->
+    Node = ?config(node, Config),
+    offline_post_node:is_alive(Node) andalso offline_post_node:finish(Node, init_stop),
+    offline_post_node:cleanup(Node),
+    offline_post_backend:stop(?config(backend, Config)).
+
+init_per_testcase(_Case, Config) ->
+    Backend = ?config(backend, Config),
+    offline_post_backend:listen(Backend),
+    offline_post_backend:set(Backend, {reply, 200}),
+    Config.
+
+end_per_testcase(mistake_at_boot, _Config) ->
+    ok;
+end_per_testcase(_Case, Config) ->
+    ?assertEqual([], offline_post_law:violations(offline_post_node:stats(?config(node, Config), "localhost"))),
+    ok = load(Config, options(url(Config), "")),
+    offline_post_wait:until(fun() -> maps:get(pending, stats(Config)) =:= 0 end).
+
+%% Each is an error that names the option and says what is wrong; the module goes on with what it had.
+mistakes(Config) ->
+    Node = ?config(node, Config),
+    Url = "post_url: \"http://localhost/x\"\n",
+    [begin
+         {error, Reason, Context} = offline_post_node:try_reload(Node, with(Yaml)),
+         Message = unicode:characters_to_binary(offline_post_node:call(Node, econf, format_error, [Reason, Context])),
+         ct:pal("~ts~n-> ~ts", [Yaml, Message]),
+         [?assertNotEqual({Part, nomatch, Message}, {Part, binary:match(Message, list_to_binary(Part)), Message}) || Part <- [Option | Parts]],
+         ?assertEqual(nomatch, binary:match(Message, <<?SECRET>>))
+     end || {Yaml, Option, Parts} <-
+                [{"auth_token: x\n", "post_url", ["Missing"]},
+                 {"post_url: \"\"\n", "post_url", ["Empty"]},
+                 {"post_url: /offline\n", "post_url", ["http://", "/offline"]},
+                 {"post_url: \"ftp://localhost/x\"\n", "post_url", ["http://"]},
+                 {"post_url: \"%%% garbage\"\n", "post_url", ["percent-encode"]},
+                 {"post_url: \"http:///x\"\n", "post_url", ["hostname"]},
+                 {[Url, "post_ulr: x\n"], "post_ulr", ["Unknown", "Did you mean post_url"]},
+                 {[Url, "timeout: -1\n"], "timeout", ["positive"]},
+                 {[Url, "connect_timeout: -5 s\n"], "connect_timeout", ["positive"]},
+                 {[Url, "ca_file: /nowhere/ca.pem\n"], "ca_file", ["/nowhere/ca.pem", "no such file"]},
+                 {[Url, "ca_file: /etc/hostname\n"], "ca_file", ["no PEM certificate"]},
+                 {[Url, "auth_token: \"" ?SECRET "\\nX-Header: y\"\n"], "auth_token", ["control characters"]},
+                 {[Url, "max_connections: 0\n"], "max_connections", []},
+                 {[Url, "tls_verify: perhaps\n"], "tls_verify", []}]],
+    %% And it still delivers.
+    route(Config, "after all that"),
+    ?assertEqual(<<"after all that">>, field(<<"body">>, offline_post_backend:await(?config(backend, Config)))),
+    ?assertEqual(nomatch, binary:match(offline_post_node:log(Node), <<?SECRET>>)).
+
+%% What waits for a backend that is broken goes to the one that is written now.
+change_url(Config) ->
+    Old = ?config(backend, Config),
+    New = offline_post_backend:start(),
+    offline_post_backend:set(Old, {reply, 503}),
+    route(Config, "one"),
+    offline_post_backend:await(Old),
+    ok = load(Config, options(offline_post_backend:url(New, "/new"), "")),
+    #{path := Path} = Post = offline_post_backend:await(New),
+    ?assertEqual({<<"/new">>, <<"one">>}, {Path, field(<<"body">>, Post)}),
+    offline_post_wait:until(fun() -> maps:get(pending, stats(Config)) =:= 0 end),
+    ok = load(Config, options(url(Config), "")),
+    offline_post_backend:stop(New).
+
+change_token(Config) ->
+    Backend = ?config(backend, Config),
+    offline_post_backend:set(Backend, {reply, 401}),
+    route(Config, "two"),
+    ?assertEqual(<<>>, field(<<"access_token">>, offline_post_backend:await(Backend))),
+    offline_post_backend:set(Backend, {reply, 200}),
+    ok = load(Config, options(url(Config), "auth_token: \"the new one\"\n")),
+    await_field(Backend, <<"access_token">>, <<"the new one">>).
+
+change_limits(Config) ->
+    Backend = ?config(backend, Config),
+    offline_post_backend:set(Backend, silent),
+    #{rejected := Rejected} = stats(Config),
+    ok = load(Config, options(url(Config), "queue_limit: 2\n")),
+    [route(Config, "x") || _ <- lists:seq(1, 4)],
+    offline_post_wait:until(fun() -> maps:get(rejected, stats(Config)) =:= Rejected + 2 end),
+    ok = load(Config, options(url(Config), "queue_limit: 3\n")),
+    [route(Config, "x") || _ <- lists:seq(1, 2)],
+    offline_post_wait:until(fun() -> maps:get(rejected, stats(Config)) =:= Rejected + 3 end),
+    %% In bytes.
+    ok = load(Config, options(url(Config), "queue_bytes: 1\n")),
+    route(Config, "x"),
+    offline_post_wait:until(fun() -> maps:get(rejected, stats(Config)) =:= Rejected + 4 end),
+    ?assertMatch(#{pending := 3}, stats(Config)),
+    offline_post_backend:set(Backend, {reply, 200}).
+
+%% A reload that changes nothing of ours changes nothing.
+reload_of_nothing(Config) ->
+    Threads = offline_post_node:threads(?config(node, Config)),
+    [ok = load(Config, options(url(Config), "")) || _ <- lists:seq(1, 5)],
+    ?assertEqual({1, 1}, {Threads, offline_post_node:threads(?config(node, Config))}).
+
+added_and_removed_host(Config) ->
+    Node = ?config(node, Config),
+    #{hosts := Hosts} = Options = options(url(Config), ""),
+    ok = load(Config, Options#{hosts := Hosts ++ [{"later.localhost", #{offline_post => ["post_url: \"", url(Config), "\"\n"]}}]}),
+    offline_post_node:register(Node, "anna", "later.localhost", "x"),
+    route(Config, "anna@later.localhost", "hello"),
+    ?assertEqual(<<"hello">>, field(<<"body">>, offline_post_backend:await(?config(backend, Config)))),
+    offline_post_wait:until(fun() -> maps:get(pending, offline_post_node:stats(Node, "later.localhost")) =:= 0 end),
+    ok = load(Config, Options),
+    ?assertEqual(1, offline_post_node:threads(Node)),
+    route(Config, "here"),
+    ?assertEqual(<<"here">>, field(<<"body">>, offline_post_backend:await(?config(backend, Config)))).
+
+%% ejabberd's own documentation command takes mod_doc/0.
+documentation(Config) ->
+    #{opts := Opts} = offline_post_node:call(?config(node, Config), mod_offline_post, mod_doc, []),
+    ?assert(length(Opts) >= 10).
+
+%% At boot ejabberd refuses a wrong configuration as a whole, and names the mistake.
+mistake_at_boot(Config) ->
+    Node = ?config(node, Config),
+    0 = offline_post_node:finish(Node, init_stop),
+    offline_post_node:configure(Node, with("post_url: \"ftp://localhost/x\"\n")),
+    {Status, _} = offline_post_node:boot_fails(Node),
+    ?assert(Status > 0),
+    offline_post_node:await_log(Node, "modules->mod_offline_post->post_url").
+
+%%%
+
+options(Url, More) ->
+    with(["post_url: \"", Url, "\"\nshutdown_timeout: 500 ms\ntimeout: 1 s\n", More]).
+
+with(Yaml) ->
+    #{hosts => [{"localhost", #{offline_post => Yaml}}]}.
+
+load(Config, Options) ->
+    offline_post_node:reload(?config(node, Config), Options).
+
+url(Config) ->
+    offline_post_backend:url(?config(backend, Config)).
+
+stats(Config) ->
+    offline_post_node:stats(?config(node, Config), "localhost").
+
+route(Config, Text) ->
+    route(Config, "anna@localhost", Text).
+
+route(Config, To, Text) ->
+    offline_post_node:route(?config(node, Config), "bob@elsewhere.example/phone", To, Text).
+
+field(Name, #{body := Body}) ->
+    proplists:get_value(Name, uri_string:dissect_query(Body)).
+
+%% An attempt that was under way may still have the old value.
+await_field(Backend, Name, Value) ->
+    case field(Name, offline_post_backend:await(Backend)) of
+        Value -> ok;
+        _ -> await_field(Backend, Name, Value)
+    end.

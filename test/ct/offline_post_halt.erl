@@ -1,0 +1,32 @@
+%% The main program of a VM that ends while the native side is at work.
+-module(offline_post_halt).
+
+-export([main/1]).
+
+main([Url, Authority, Seed]) ->
+    Key = {<<"localhost">>, <<"mod_offline_post">>},
+    ok = mod_offline_post_nif:configure(Key, #{post_url => list_to_binary(Url), auth_token => <<>>, timeout => 5000,
+                                               connect_timeout => 5000, max_connections => 16, queue_limit => 10000,
+                                               queue_bytes => 100000000, tls_verify => true,
+                                               ca_file => list_to_binary(Authority)}),
+    [{ok, _} = mod_offline_post_nif:submit(Key, {{integer_to_binary(I rem 50), <<"localhost">>, <<>>},
+                                                 {<<"bob">>, <<"localhost">>, <<>>}, <<>>, <<"text">>}) || I <- lists:seq(1, 500)],
+    N = list_to_integer(Seed),
+    _ = rand:seed(exsss, N),
+    busy(Key, erlang:monotonic_time(millisecond) + 10000),
+    timer:sleep(rand:uniform(60)),
+    case N rem 3 of
+        0 -> erlang:halt(0, [{flush, false}]);
+        1 -> erlang:halt(0);
+        2 -> init:stop()
+    end.
+
+%% In flight, or already through.
+busy(Key, Deadline) ->
+    case mod_offline_post_nif:stats(Key) of
+        #{in_flight := InFlight, delivered := Delivered} when InFlight > 0; Delivered > 0 -> ok;
+        Stats ->
+            erlang:monotonic_time(millisecond) < Deadline orelse begin io:format("~p~n", [Stats]), erlang:halt(7) end,
+            timer:sleep(1),
+            busy(Key, Deadline)
+    end.
