@@ -16,7 +16,8 @@ void MemoryOutbox::List(Book& book, LaneKey key, const Lane& lane) {
   if (lane.due_ms) {
     book.waiting.insert({*lane.due_ms, key});
   } else if (lane.leased < kLeasedPerRecipient) {
-    book.ready.insert({lane.deliveries.begin()->first, key});
+    // An appended delivery is the last of all: no search through a long backlog.
+    book.ready.emplace_hint(book.ready.end(), lane.deliveries.begin()->first, key);
   }
 }
 
