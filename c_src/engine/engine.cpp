@@ -1,6 +1,7 @@
 #include "engine/engine.hpp"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "engine/backoff.hpp"
@@ -14,11 +15,8 @@ std::string Name(const Endpoint& endpoint) {
   return endpoint.key.module + " for " + endpoint.key.vhost;
 }
 
-// The origin answered, and is able to serve others: whatever was wrong, it is not its health.
-bool IsAlive(const Outcome& outcome) {
-  return outcome.kind == OutcomeClass::kDelivered || outcome.kind == OutcomeClass::kRefused ||
-         outcome.kind == OutcomeClass::kGone;
-}
+// The origin answered: whatever is wrong, it is not the origin's health.
+bool IsAlive(const Outcome& outcome) { return outcome.kind != OutcomeClass::kTrouble; }
 
 }  // namespace
 
@@ -39,6 +37,8 @@ void Engine::Configure(EndpointId id, std::shared_ptr<const Endpoint> config,
   endpoint.config = std::move(config);
   endpoint.ledger = std::move(ledger);
   endpoint.paused = false;
+  endpoint.gate = Breaker();
+  endpoint.gate.SetLimit(endpoint.config->max_connections);
   endpoint.claimable = true;
   Attach(endpoint);
   PruneOrigins();
@@ -64,16 +64,14 @@ void Engine::Attach(EndpointRecord& endpoint) {
     origin->name = OriginText(endpoint.config->origin);
   }
   origin->endpoints.push_back(&endpoint);
-  int limit = 1;
-  for (const EndpointRecord* each : origin->endpoints)
-    limit = std::max(limit, each->config->max_connections);
-  origin->breaker.SetLimit(limit);
+  origin->breaker.SetLimit(Limit(*origin));
   origin->breaker.Hasten(clock_.MonotonicMs());
   endpoint.origin = origin.get();
 }
 
 void Engine::Detach(EndpointRecord& endpoint) {
   std::erase(endpoint.origin->endpoints, &endpoint);
+  endpoint.origin->breaker.SetLimit(Limit(*endpoint.origin));
   endpoint.origin = nullptr;
 }
 
@@ -92,6 +90,7 @@ void Engine::CancelInFlight(EndpointRecord& endpoint) {
     transport_.Cancel(flight->first);
     --flight->second.origin->in_flight;
     flight->second.origin->breaker.OnCancelled(flight->second.probe);
+    endpoint.gate.OnCancelled(flight->second.gate_probe);
     for (Delivery& delivery : flight->second.deliveries) {
       --endpoint.in_flight;
       endpoint.ledger->AttemptEnded(true);
@@ -134,11 +133,12 @@ void Engine::Claim(EndpointRecord& endpoint) {
   // Half a window at a time: the outbox is asked seldom, and the other half keeps the connections
   // busy.
   if (endpoint.claiming || !endpoint.claimable || endpoint.in_outbox == 0 ||
-      endpoint.window.size() > kWindow / 2) {
+      endpoint.window.size() > WindowSize(endpoint) / 2) {
     return;
   }
   endpoint.claiming = true;
-  outbox_.Claim(endpoint.id, removed ? kSlice : kWindow - endpoint.window.size());
+  endpoint.claimable = false;
+  outbox_.Claim(endpoint.id, removed ? kSlice : WindowSize(endpoint) - endpoint.window.size());
 }
 
 void Engine::Dispatch(const std::shared_ptr<OriginRecord>& origin) {
@@ -151,32 +151,37 @@ bool Engine::SendNext(const std::shared_ptr<OriginRecord>& origin) {
   // Endpoints that share an origin take turns.
   for (std::size_t tried = 0; tried < origin->endpoints.size(); ++tried) {
     EndpointRecord& endpoint = *origin->endpoints[origin->next++ % origin->endpoints.size()];
-    if (endpoint.paused) continue;
+    if (endpoint.paused || !endpoint.gate.MaySend(clock_.MonotonicMs(), endpoint.in_flight))
+      continue;
     std::optional<Delivery> delivery = endpoint.window.Take();
     if (!delivery) continue;
     const RequestId id = next_request_++;
     const bool probe = origin->breaker.OnSend();
-    if (probe) PublishState(*origin);
+    const bool gate_probe = endpoint.gate.OnSend();
+    if (probe || gate_probe) PublishState(*origin);
     ++origin->in_flight;
     ++endpoint.in_flight;
     endpoint.ledger->AttemptStarted();
     std::vector<Delivery> deliveries;
     deliveries.push_back(std::move(*delivery));
     Request request = BuildRequest(id, endpoint.config, deliveries);
-    in_flight_.emplace(id, InFlight{&endpoint, origin, std::move(deliveries), probe});
+    in_flight_.emplace(
+        id, InFlight{&endpoint, endpoint.config, origin, std::move(deliveries), probe, gate_probe});
     transport_.Send(std::move(request));
     return true;
   }
   return false;
 }
 
-void Engine::OnCommitted(Ticket /*ticket*/) {}
+void Engine::OnCommitted(Ticket /*ticket*/) {
+  for (auto& [id, endpoint] : endpoints_) endpoint.claimable = endpoint.in_outbox > 0;
+}
 
 void Engine::OnClaimed(EndpointId id, std::vector<Delivery> deliveries,
                        std::optional<Millis> next_due) {
   EndpointRecord& endpoint = endpoints_.at(id);
   endpoint.claiming = false;
-  endpoint.claimable = !deliveries.empty();
+  endpoint.claimable = endpoint.claimable || !deliveries.empty();
   endpoint.next_due = next_due;
   endpoint.in_outbox -= deliveries.size();
   const Millis now = clock_.MonotonicMs();
@@ -184,13 +189,14 @@ void Engine::OnClaimed(EndpointId id, std::vector<Delivery> deliveries,
   const bool aged = removed && now >= endpoint.bury_ms;
   for (Delivery& delivery : deliveries) {
     if (aged) {
-      Bury(endpoint, delivery, "endpoint removed");
-    } else if (removed) {
+      Bury(endpoint, delivery, {"endpoint removed", ""});
+    } else if (removed || endpoint.held_back.contains(delivery.recipient)) {
       Park(endpoint, delivery);
     } else {
       endpoint.window.Add(std::move(delivery));
     }
   }
+  endpoint.held_back.clear();
   if (aged) endpoint.bury_ms = now + 1;
 }
 
@@ -205,51 +211,71 @@ void Engine::OnDone(RequestId id, std::vector<Outcome> outcomes) {
   in_flight_.erase(found);
   --flight.origin->in_flight;
   const auto alive = std::find_if(outcomes.begin(), outcomes.end(), IsAlive);
-  ReportToBreaker(flight, alive != outcomes.end() ? *alive : outcomes.front());
+  ReportToBreakers(flight, alive != outcomes.end() ? *alive : outcomes.front());
   for (std::size_t i = 0; i < outcomes.size(); ++i) {
-    Settle(*flight.endpoint, std::move(flight.deliveries[i]), outcomes[i]);
+    Settle(flight, std::move(flight.deliveries[i]), outcomes[i]);
   }
 }
 
-void Engine::ReportToBreaker(InFlight& flight, const Outcome& outcome) {
+void Engine::ReportToBreakers(InFlight& flight, const Outcome& outcome) {
   OriginRecord& origin = *flight.origin;
+  EndpointRecord& endpoint = *flight.endpoint;
   const Millis now = clock_.MonotonicMs();
-  bool changed = flight.probe;
-  if (IsAlive(outcome)) {
-    if (origin.breaker.OnAlive()) {
-      changed = true;
-      notices_.Add(Notice::Level::kInfo, origin.name + " answers again: notifications flow");
-    }
-  } else {
-    const std::optional<Millis> retry_after =
-        outcome.retry_after_ms
-            ? std::optional(
-                  std::min(*outcome.retry_after_ms, flight.endpoint->config->schedule.longest_ms))
-            : std::nullopt;
+  std::optional<Millis> retry_after = outcome.retry_after_ms;
+  if (retry_after) retry_after = std::min(*retry_after, endpoint.config->schedule.longest_ms);
+  bool changed = flight.probe || flight.gate_probe;
+  // An answer to a replaced configuration says nothing about the present one.
+  const bool current = flight.config == endpoint.config;
+  if (outcome.kind == OutcomeClass::kTrouble) {
+    if (current) endpoint.gate.OnCancelled(flight.gate_probe);
     if (origin.breaker.OnTrouble(now, flight.probe, retry_after, Unit())) {
       changed = true;
-      notices_.Add(Notice::Level::kWarning,
-                   origin.name + " has trouble (" + outcome.reason +
-                       "): notifications wait, one probe at a time until it answers");
+      notices_.AddRarely(origin.name + " trouble", Notice::Level::kWarning,
+                         origin.name + " has trouble (" + outcome.reason +
+                             "): notifications wait, one probe at a time until it answers");
+    }
+  } else {
+    if (origin.breaker.OnAlive()) {
+      changed = true;
+      notices_.AddRarely(origin.name + " answers", Notice::Level::kInfo,
+                         origin.name + " answers again");
+    }
+    if (current && outcome.kind == OutcomeClass::kMisconfigured) {
+      changed = endpoint.gate.OnTrouble(now, flight.gate_probe, retry_after, Unit()) || changed;
+    } else if (current && endpoint.gate.OnAlive()) {
+      changed = true;
+      notices_.AddRarely(
+          endpoint.config->key.vhost + " accepts", Notice::Level::kInfo,
+          Name(*endpoint.config) + ": " + origin.name + " accepts notifications again");
     }
   }
   if (changed) PublishState(origin);
 }
 
-void Engine::Settle(EndpointRecord& endpoint, Delivery delivery, const Outcome& outcome) {
+void Engine::Settle(const InFlight& flight, Delivery delivery, const Outcome& outcome) {
+  EndpointRecord& endpoint = *flight.endpoint;
   --endpoint.in_flight;
   endpoint.claimable = true;  // what followed for this recipient may be claimed now
+  const bool blames_endpoint =
+      outcome.kind == OutcomeClass::kGone || outcome.kind == OutcomeClass::kMisconfigured;
+  if (blames_endpoint && flight.config != endpoint.config) {
+    // The blame is for a configuration that was replaced meanwhile.
+    endpoint.ledger->AttemptEnded(true);
+    endpoint.window.Return(std::move(delivery));
+    return;
+  }
   ++delivery.attempts;
+  const Note note{outcome.reason, outcome.answer};
   switch (outcome.kind) {
     case OutcomeClass::kDelivered:
       endpoint.ledger->AttemptEnded(false);
       endpoint.window.Advance(delivery.recipient);
-      Finish(endpoint, delivery, Final::kDelivered, outcome.reason);
+      Finish(endpoint, delivery, Final::kDelivered, note);
       return;
     case OutcomeClass::kRefused:
       endpoint.ledger->AttemptEnded(false);
       endpoint.window.Advance(delivery.recipient);
-      Bury(endpoint, delivery, outcome.reason);
+      Bury(endpoint, delivery, note);
       return;
     case OutcomeClass::kGone:
       endpoint.ledger->AttemptEnded(true);
@@ -265,18 +291,22 @@ void Engine::Settle(EndpointRecord& endpoint, Delivery delivery, const Outcome& 
 
 void Engine::Retry(EndpointRecord& endpoint, Delivery delivery, const Outcome& outcome) {
   const RetrySchedule& schedule = endpoint.config->schedule;
-  const std::uint64_t delivered = endpoint.ledger->Snapshot().delivered;
-  if (delivery.attempts == 1) delivery.delivered_at_first_failure = delivered;
-  const bool others_succeed = delivered > delivery.delivered_at_first_failure;
+  if (outcome.kind == OutcomeClass::kMisconfigured) {
+    const std::uint64_t delivered = endpoint.ledger->Snapshot().delivered;
+    if (delivered > delivery.delivered_at_misconfigured || delivery.misconfigured == 0) {
+      ++delivery.misconfigured;
+    }
+    delivery.delivered_at_misconfigured = delivered;
+  }
   const Millis wait = RetryDelay(schedule, delivery.attempts, outcome.retry_after_ms, Unit());
   const bool expired =
       clock_.UnixMs() + wait > delivery.event->accepted_unix_ms + schedule.max_age_ms;
-  const bool hopeless = outcome.kind == OutcomeClass::kMisconfigured && others_succeed &&
-                        delivery.attempts >= kMisconfiguredAttempts;
+  const bool hopeless = delivery.misconfigured >= kMisconfiguredAttempts;
   if (expired || hopeless) {
     endpoint.ledger->AttemptEnded(false);
     endpoint.window.Advance(delivery.recipient);
-    Bury(endpoint, delivery, expired ? "expired, at last " + outcome.reason : outcome.reason);
+    Bury(endpoint, delivery,
+         {expired ? "expired, at last " + outcome.reason : outcome.reason, outcome.answer});
     return;
   }
   endpoint.ledger->AttemptEnded(true);
@@ -287,23 +317,24 @@ void Engine::Retry(EndpointRecord& endpoint, Delivery delivery, const Outcome& o
                            ": check post_url and auth_token; will try again");
   }
   const std::vector<Delivery> followers = endpoint.window.Dissolve(delivery.recipient);
-  outbox_.Reschedule(delivery, clock_.MonotonicMs() + wait, outcome.reason);
+  if (endpoint.claiming) endpoint.held_back.insert(delivery.recipient);
+  outbox_.Reschedule(delivery, clock_.MonotonicMs() + wait, {outcome.reason, outcome.answer});
   ++endpoint.in_outbox;
   for (const Delivery& follower : followers) Park(endpoint, follower);
 }
 
-void Engine::Bury(EndpointRecord& endpoint, const Delivery& delivery, const std::string& reason) {
+void Engine::Bury(EndpointRecord& endpoint, const Delivery& delivery, const Note& note) {
   notices_.AddRarely(endpoint.config->key.vhost + " dead", Notice::Level::kWarning,
                      Name(*endpoint.config) + ": notification " + delivery.event->id +
-                         " failed for good (" + reason + ") after " +
+                         " failed for good (" + note.reason + ") after " +
                          std::to_string(delivery.attempts) + " attempts");
-  Finish(endpoint, delivery, Final::kDead, reason);
+  Finish(endpoint, delivery, Final::kDead, note);
 }
 
 void Engine::Finish(EndpointRecord& endpoint, const Delivery& delivery, Final how,
-                    const std::string& reason) {
+                    const Note& note) {
   endpoint.ledger->Settle(how, EventBytes(*delivery.event));
-  outbox_.Finish(delivery, how, reason);
+  outbox_.Finish(delivery, how, note);
 }
 
 void Engine::Park(EndpointRecord& endpoint, const Delivery& delivery) {
@@ -327,11 +358,36 @@ void Engine::PublishState(const OriginRecord& origin) {
 }
 
 void Engine::PublishState(const EndpointRecord& endpoint) {
-  static constexpr EndpointState kByBreaker[] = {EndpointState::kHealthy, EndpointState::kBroken,
-                                                 EndpointState::kProbing};
-  endpoint.ledger->SetState(endpoint.paused
-                                ? EndpointState::kPaused
-                                : kByBreaker[static_cast<int>(endpoint.origin->breaker.state())]);
+  const auto either = [&endpoint](Breaker::State state) {
+    return endpoint.origin->breaker.state() == state || endpoint.gate.state() == state;
+  };
+  EndpointState state = EndpointState::kHealthy;
+  if (endpoint.paused) {
+    state = EndpointState::kPaused;
+  } else if (either(Breaker::State::kOpen)) {
+    state = EndpointState::kBroken;
+  } else if (either(Breaker::State::kProbing)) {
+    state = EndpointState::kProbing;
+  }
+  endpoint.ledger->SetState(state);
+}
+
+// Some breaker lets at most a probe pass.
+bool Engine::IsHeldBack(const EndpointRecord& endpoint) {
+  return endpoint.origin->breaker.state() != Breaker::State::kClosed ||
+         endpoint.gate.state() != Breaker::State::kClosed;
+}
+
+// When the next probe may leave, if that is a matter of time: both breakers must let it pass.
+std::optional<Millis> Engine::ProbeMs(const EndpointRecord& endpoint) {
+  std::optional<Millis> at;
+  for (const Breaker* breaker :
+       std::array<const Breaker*, 2>{&endpoint.origin->breaker, &endpoint.gate}) {
+    if (breaker->state() == Breaker::State::kProbing) return std::nullopt;
+    if (breaker->state() == Breaker::State::kOpen)
+      at = std::max(at.value_or(0), breaker->probe_at_ms());
+  }
+  return at;
 }
 
 std::optional<Millis> Engine::NextTurnMs() const {
@@ -343,11 +399,10 @@ std::optional<Millis> Engine::NextTurnMs() const {
       if (endpoint.in_outbox > 0) consider(std::max(endpoint.bury_ms, claimable_ms));
       continue;
     }
-    if (endpoint.next_due && endpoint.window.size() <= kWindow / 2) consider(*endpoint.next_due);
-    if (!endpoint.paused && endpoint.window.runnable() &&
-        endpoint.origin->breaker.state() == Breaker::State::kOpen) {
-      consider(endpoint.origin->breaker.probe_at_ms());
-    }
+    if (endpoint.next_due && endpoint.window.size() <= WindowSize(endpoint) / 2)
+      consider(*endpoint.next_due);
+    if (endpoint.paused || !endpoint.window.runnable()) continue;
+    if (const auto probe = ProbeMs(endpoint)) consider(*probe);
   }
   return next;
 }
@@ -357,20 +412,28 @@ bool Engine::Idle(EndpointId id) const {
   if (found == endpoints_.end() || found->second.origin == nullptr) return true;
   const EndpointRecord& endpoint = found->second;
   if (endpoint.in_flight > 0) return false;
-  if (endpoint.paused || endpoint.origin->breaker.state() != Breaker::State::kClosed) return true;
+  if (endpoint.paused || IsHeldBack(endpoint)) return true;
   return !endpoint.window.runnable() && !endpoint.claiming &&
          !(endpoint.claimable && endpoint.in_outbox > 0);
 }
 
+// Enough lanes to keep every connection busy even where each recipient has its full lease.
+std::size_t Engine::WindowSize(const EndpointRecord& endpoint) {
+  const auto connections = static_cast<std::size_t>(endpoint.config->max_connections);
+  return std::max(kWindow, 2 * Outbox::kLeasedPerRecipient * connections);
+}
+
+int Engine::Limit(const OriginRecord& origin) {
+  int limit = 1;
+  for (const EndpointRecord* endpoint : origin.endpoints) {
+    limit = std::max(limit, endpoint->config->max_connections);
+  }
+  return limit;
+}
+
 int Engine::ConnectionLimit() const {
   int sum = 0;
-  for (const auto& [key, origin] : origins_) {
-    int limit = 0;
-    for (const EndpointRecord* endpoint : origin->endpoints) {
-      limit = std::max(limit, endpoint->config->max_connections);
-    }
-    sum += limit;
-  }
+  for (const auto& [key, origin] : origins_) sum += Limit(*origin);
   return sum;
 }
 

@@ -14,6 +14,7 @@
 #include <random>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "engine/breaker.hpp"
@@ -30,8 +31,8 @@ namespace offline_post {
 
 class Engine final : public OutboxListener, public TransportListener {
  public:
-  // Deliveries that are held leased per endpoint: enough to keep every connection busy while the
-  // outbox answers, small enough to bound memory whatever the backlog.
+  // Deliveries that are held leased per endpoint, or more if its connections are many: enough to
+  // keep all busy while the outbox answers, small enough to bound memory whatever the backlog.
   static constexpr std::size_t kWindow = 1'024;
   // Bulk work (what a removed endpoint left) goes in slices of so many deliveries a turn, a
   // millisecond apart.
@@ -93,15 +94,20 @@ class Engine final : public OutboxListener, public TransportListener {
     bool claiming = false;
     bool claimable = false;  // in_outbox may hold something that does not wait
     std::optional<Millis> next_due;
+    std::unordered_set<std::uint64_t> held_back;  // recipients who wait since the Claim on its way
     bool paused = false;
+    // What 401, 404 and the like open: the origin is well, and its other endpoints go on.
+    Breaker gate;
     Millis bury_ms = 0;  // removed: when what it left is dead
   };
 
   struct InFlight {
     EndpointRecord* endpoint;
+    std::shared_ptr<const Endpoint> config;
     std::shared_ptr<OriginRecord> origin;  // the one it left for, whatever a reload did since
     std::vector<Delivery> deliveries;
-    bool probe;
+    bool probe;       // of the origin's breaker
+    bool gate_probe;  // of the endpoint's gate
   };
 
   void Attach(EndpointRecord& endpoint);
@@ -110,17 +116,20 @@ class Engine final : public OutboxListener, public TransportListener {
   void CancelInFlight(EndpointRecord& endpoint);
   void Claim(EndpointRecord& endpoint);
   void Dispatch(const std::shared_ptr<OriginRecord>& origin);
+  static bool IsHeldBack(const EndpointRecord& endpoint);
+  static std::optional<Millis> ProbeMs(const EndpointRecord& endpoint);
   bool SendNext(const std::shared_ptr<OriginRecord>& origin);
-  void Settle(EndpointRecord& endpoint, Delivery delivery, const Outcome& outcome);
+  void Settle(const InFlight& flight, Delivery delivery, const Outcome& outcome);
   void Retry(EndpointRecord& endpoint, Delivery delivery, const Outcome& outcome);
-  void Bury(EndpointRecord& endpoint, const Delivery& delivery, const std::string& reason);
-  void Finish(EndpointRecord& endpoint, const Delivery& delivery, Final how,
-              const std::string& reason);
+  void Bury(EndpointRecord& endpoint, const Delivery& delivery, const Note& note);
+  void Finish(EndpointRecord& endpoint, const Delivery& delivery, Final how, const Note& note);
   void Park(EndpointRecord& endpoint, const Delivery& delivery);
   void Pause(EndpointRecord& endpoint);
-  void ReportToBreaker(InFlight& flight, const Outcome& outcome);
+  void ReportToBreakers(InFlight& flight, const Outcome& outcome);
   void PublishState(const OriginRecord& origin);
   void PublishState(const EndpointRecord& endpoint);
+  static int Limit(const OriginRecord& origin);
+  static std::size_t WindowSize(const EndpointRecord& endpoint);
   double Unit();
 
   Outbox& outbox_;

@@ -6,6 +6,7 @@ void Ledger::Open(const QueueLimits& limits) {
   const std::lock_guard lock(mutex_);
   open_ = true;
   limits_ = limits;
+  if (stats_.state == EndpointState::kStopped) stats_.state = EndpointState::kHealthy;
 }
 
 void Ledger::Close() {
@@ -19,6 +20,7 @@ Admission Ledger::Reserve(std::uint64_t bytes) {
       stats_.pending >= limits_.events || stats_.pending_bytes + bytes > limits_.bytes;
   if (!open_ || full) {
     ++stats_.rejected;
+    if (open_) ++stats_.rejected_full;
     return open_ ? Admission::kFull : Admission::kStopped;
   }
   ++stats_.accepted;

@@ -30,7 +30,8 @@ struct Stats {
   std::uint64_t dead = 0;
   std::uint64_t cancelled = 0;
   std::uint64_t purged = 0;
-  std::uint64_t rejected = 0;
+  std::uint64_t rejected = 0;       // for whatever reason
+  std::uint64_t rejected_full = 0;  // of those, for lack of room
   std::uint64_t in_flight = 0;      // of the pending
   std::uint64_t pending_bytes = 0;  // as EventBytes counts
   std::uint64_t attempts = 0;       // deliveries handed to the transport

@@ -25,6 +25,12 @@ namespace offline_post {
 // Names a Flush; larger is later.
 using Ticket = std::uint64_t;
 
+// What the last attempt brought.
+struct Note {
+  std::string reason;  // fit for a log
+  std::string answer;  // the first bytes of the answer; may echo the message
+};
+
 class OutboxListener {
  public:
   virtual ~OutboxListener() = default;
@@ -40,9 +46,10 @@ class OutboxListener {
 
 class Outbox {
  public:
-  // At most this many deliveries of one recipient are leased at a time, so that a busy recipient
-  // cannot fill the engine's window and make others wait.
-  static constexpr std::size_t kLeasedPerRecipient = 16;
+  // At most this many deliveries of one recipient are leased at a time, so that busy recipients
+  // cannot fill the engine's window and make others wait: one in flight, and one to follow it at
+  // once.
+  static constexpr std::size_t kLeasedPerRecipient = 2;
 
   virtual ~Outbox() = default;
 
@@ -59,9 +66,9 @@ class Outbox {
   virtual void Claim(EndpointId endpoint, std::size_t limit) = 0;
 
   // The following take a leased delivery, and end the lease.
-  virtual void Finish(const Delivery& delivery, Final how, const std::string& reason) = 0;
+  virtual void Finish(const Delivery& delivery, Final how, const Note& note) = 0;
   // Stores the delivery's attempts; it waits until `due_ms` (monotonic), and its recipient with it.
-  virtual void Reschedule(const Delivery& delivery, Millis due_ms, const std::string& reason) = 0;
+  virtual void Reschedule(const Delivery& delivery, Millis due_ms, const Note& note) = 0;
   virtual void Park(const Delivery& delivery) = 0;
 
   // Hands completions over. False: there were none.

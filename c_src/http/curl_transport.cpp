@@ -120,7 +120,10 @@ bool CurlTransport::Transfer::Configure() {
     set(CURLOPT_SSLVERSION, static_cast<long>(CURL_SSLVERSION_TLSv1_2));
     set(CURLOPT_SSL_VERIFYPEER, verify ? 1L : 0L);
     set(CURLOPT_SSL_VERIFYHOST, verify ? 2L : 0L);
-    if (!endpoint.origin.ca_file.empty()) set(CURLOPT_CAINFO, endpoint.origin.ca_file.c_str());
+    if (!endpoint.origin.ca_file.empty()) {
+      set(CURLOPT_CAINFO, endpoint.origin.ca_file.c_str());
+      set(CURLOPT_CAPATH, static_cast<const char*>(nullptr));  // these authorities, and no others
+    }
   }
   set(CURLOPT_ERRORBUFFER, error.data());
   set(CURLOPT_PRIVATE, static_cast<void*>(this));

@@ -20,9 +20,10 @@ struct Delivery {
   std::shared_ptr<const Event> event;
   std::uint64_t recipient = 0;  // RecipientKey of the event
   int attempts = 0;             // that came to an end
-  // The endpoint's count of delivered events when this delivery first failed: whether others
-  // succeeded since then needs no clock.
-  std::uint64_t delivered_at_first_failure = 0;
+  // Answers like 401 or 404 between which others were delivered, and the endpoint's count of
+  // delivered events at the last of them: that others succeed needs no clock to be told.
+  int misconfigured = 0;
+  std::uint64_t delivered_at_misconfigured = 0;
 };
 
 // Where a delivery ends.

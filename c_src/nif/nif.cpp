@@ -176,14 +176,15 @@ int Load(ErlNifEnv* env, void** /*private_data*/, ERL_NIF_TERM load_info) noexce
   return 0;
 }
 
+// Dirty: what may wait for a start or a stop to end.
 ErlNifFunc functions[] = {
     {"configure", 2, Configure, ERL_NIF_DIRTY_JOB_IO_BOUND},
     {"submit", 2, Submit, 0},
-    {"remove", 2, Remove, 0},
+    {"remove", 2, Remove, ERL_NIF_DIRTY_JOB_IO_BOUND},
     {"stop", 0, Stop, ERL_NIF_DIRTY_JOB_IO_BOUND},
     {"stats", 1, GetStats, 0},
     {"attach", 1, Attach, 0},
-    {"info", 0, Info, 0},
+    {"info", 0, Info, ERL_NIF_DIRTY_JOB_IO_BOUND},
 };
 
 }  // namespace

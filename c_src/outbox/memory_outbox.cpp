@@ -40,7 +40,7 @@ void MemoryOutbox::Claim(EndpointId endpoint, std::size_t limit) {
   claims_.push_back({endpoint, limit});
 }
 
-void MemoryOutbox::Finish(const Delivery& delivery, Final how, const std::string& reason) {
+void MemoryOutbox::Finish(const Delivery& delivery, Final how, const Note& note) {
   Book& book = books_[delivery.endpoint];
   const LaneKey key = delivery.recipient;
   Lane& lane = book.lanes[key];
@@ -48,13 +48,12 @@ void MemoryOutbox::Finish(const Delivery& delivery, Final how, const std::string
   --lane.leased;
   List(book, key, lane);
   if (how != Final::kDead) return;
-  const std::uint64_t purged = BuryIn(book, delivery, reason);
+  const std::uint64_t purged = BuryIn(book, delivery, note);
   if (purged > 0) purged_[delivery.endpoint] += purged;
 }
 
-std::uint64_t MemoryOutbox::BuryIn(Book& book, const Delivery& delivery,
-                                   const std::string& reason) {
-  book.dead.push_back({delivery, reason});
+std::uint64_t MemoryOutbox::BuryIn(Book& book, const Delivery& delivery, const Note& note) {
+  book.dead.push_back({delivery, note});
   book.dead_bytes += EventBytes(*delivery.event);
   std::uint64_t purged = 0;
   while (book.dead.size() > kMaxDead || book.dead_bytes > kMaxDeadBytes) {
@@ -65,8 +64,7 @@ std::uint64_t MemoryOutbox::BuryIn(Book& book, const Delivery& delivery,
   return purged;
 }
 
-void MemoryOutbox::Reschedule(const Delivery& delivery, Millis due_ms,
-                              const std::string& /*reason*/) {
+void MemoryOutbox::Reschedule(const Delivery& delivery, Millis due_ms, const Note& /*note*/) {
   Book& book = books_[delivery.endpoint];
   Lane& lane = book.lanes[delivery.recipient];
   Unlist(book, delivery.recipient, lane);

@@ -29,7 +29,7 @@ class MemoryOutbox final : public Outbox {
 
   struct DeadLetter {
     Delivery delivery;
-    std::string reason;
+    Note note;
   };
 
   explicit MemoryOutbox(const Clock& clock) : clock_(clock) {}
@@ -38,8 +38,8 @@ class MemoryOutbox final : public Outbox {
   void Append(Delivery delivery) override;
   Ticket Flush() override;
   void Claim(EndpointId endpoint, std::size_t limit) override;
-  void Finish(const Delivery& delivery, Final how, const std::string& reason) override;
-  void Reschedule(const Delivery& delivery, Millis due_ms, const std::string& reason) override;
+  void Finish(const Delivery& delivery, Final how, const Note& note) override;
+  void Reschedule(const Delivery& delivery, Millis due_ms, const Note& note) override;
   void Park(const Delivery& delivery) override;
   bool Poll(OutboxListener& listener) override;
 
@@ -73,7 +73,7 @@ class MemoryOutbox final : public Outbox {
   static void List(Book& book, LaneKey key, const Lane& lane);
 
   std::vector<Delivery> TakeClaimable(Book& book, std::size_t limit);
-  std::uint64_t BuryIn(Book& book, const Delivery& delivery, const std::string& reason);
+  std::uint64_t BuryIn(Book& book, const Delivery& delivery, const Note& note);
 
   const Clock& clock_;
   std::unordered_map<EndpointId, Book> books_;

@@ -97,10 +97,11 @@ Status Service::Configure(const EndpointConfig& config) {
     ledger = registration.ledger;
   }
   Command([this, id, endpoint, ledger] {
-    for (const Removal& removal : removals_) {
+    // Back before it was gone: what is in flight goes on.
+    std::erase_if(removals_, [id, &ledger](const Removal& removal) {
       if (removal.id == id) removal.callback(ledger->Snapshot().pending);
-    }
-    std::erase_if(removals_, [id](const Removal& removal) { return removal.id == id; });
+      return removal.id == id;
+    });
     removal_deadline_ms_.reset();  // a node that configures is not going down
     engine_.Configure(id, endpoint, ledger);
     transport_.SetConnectionLimit(engine_.ConnectionLimit());
@@ -161,7 +162,9 @@ bool Service::Stop() {
       if (registration.configured) return false;
     }
   }
+  last_words_ = true;
   JoinThread();
+  last_words_ = false;
   return true;
 }
 
@@ -205,7 +208,9 @@ void Service::JoinThread() {
   transport_.Wakeup();
   thread_.join();
   thread_ = {};
-  const std::unique_lock lock(registry_mutex_);
+  mailbox_.EndSleep();
+  // Waits for those inside Submit who may still wake the thread; from here on nobody will.
+  { const std::unique_lock lock(registry_mutex_); }
   transport_.Close();
 }
 
@@ -236,6 +241,13 @@ void Service::Run() noexcept {
       transport_.Wait(100);
     }
   }
+  // Whoever stops us did not wait: what is in flight comes back into the outbox all the same.
+  try {
+    RunCommands();
+    for (const Removal& removal : std::exchange(removals_, {})) FinishRemoval(removal);
+    if (last_words_) DeliverNotices(true);
+  } catch (...) {  // NOLINT(bugprone-empty-catch): out of memory; the counters tell it all
+  }
 }
 
 void Service::RunOnce() {
@@ -248,32 +260,36 @@ void Service::RunOnce() {
   }
   RunCommands();
   bool worked = ReadMail();
+  FinishRemovals();
   Work();
   if (transport_.Perform(engine_)) {
     worked = true;
     Work();
   }
-  FinishRemovals();
   ReportRejections();
-  DeliverNotices();
+  DeliverNotices(false);
   Wait(worked);
 }
 
 void Service::RunCommands() {
-  std::vector<std::function<void()>> commands;
-  {
-    const std::lock_guard lock(command_mutex_);
-    commands.swap(commands_);
+  while (true) {
+    std::function<void()> command;
+    {
+      const std::lock_guard lock(command_mutex_);
+      if (commands_.empty()) return;
+      command = std::move(commands_.front());
+      commands_.pop_front();
+    }
+    command();
   }
-  for (const auto& command : commands) command();
 }
 
 bool Service::ReadMail() {
   const std::size_t end = std::min(inbox_.size(), inbox_read_ + kMailPerTurn);
   const bool any = inbox_read_ < end;
   for (; inbox_read_ < end; ++inbox_read_) {
-    Mail& mail = inbox_[inbox_read_];
-    engine_.Accept(mail.endpoint, std::move(mail.event));
+    const Mail& mail = inbox_[inbox_read_];
+    engine_.Accept(mail.endpoint, mail.event);  // should it throw, the mail is still there
   }
   return any;
 }
@@ -292,10 +308,15 @@ void Service::FinishRemovals() {
   const bool read = inbox_read_ == inbox_.size() && mailbox_.empty();
   std::erase_if(removals_, [this, now, read](const Removal& removal) {
     if (now < removal.deadline_ms && !(read && engine_.Idle(removal.id))) return false;
-    engine_.Remove(removal.id);
-    removal.callback(rejections_.at(removal.id).ledger->Snapshot().pending);
+    FinishRemoval(removal);
     return true;
   });
+}
+
+void Service::FinishRemoval(const Removal& removal) {
+  engine_.Remove(removal.id);
+  transport_.SetConnectionLimit(engine_.ConnectionLimit());
+  removal.callback(rejections_.at(removal.id).ledger->Snapshot().pending);
 }
 
 void Service::ReportRejections() {
@@ -306,21 +327,21 @@ void Service::ReportRejections() {
   rejected_ = false;
   for (auto& [id, entry] : rejections_) {
     const Stats stats = entry.ledger->Snapshot();
-    if (stats.rejected == entry.reported) continue;
+    if (stats.rejected_full == entry.reported) continue;
     notices_.Add(Notice::Level::kError,
-                 entry.vhost + ": " + std::to_string(stats.rejected - entry.reported) +
+                 entry.vhost + ": " + std::to_string(stats.rejected_full - entry.reported) +
                      " notifications were rejected, the queue is full (" +
                      std::to_string(stats.pending) + " pending, " +
                      std::to_string(stats.pending_bytes) +
                      " bytes): is the backend up? Else raise queue_limit or queue_bytes");
-    entry.reported = stats.rejected;
+    entry.reported = stats.rejected_full;
   }
 }
 
-void Service::DeliverNotices() {
+void Service::DeliverNotices(bool last) {
   if (notices_.empty()) return;
   const Millis now = clock_.MonotonicMs();
-  if (now < next_notices_ms_) return;
+  if (now < next_notices_ms_ && !last) return;
   next_notices_ms_ = now + kNoticesMs;
   if (sink_(notices_.Waiting())) notices_.Clear();
 }
@@ -329,18 +350,16 @@ void Service::Wait(bool worked) {
   const Millis now = clock_.MonotonicMs();
   if (worked) last_work_ms_ = now;
   if (inbox_read_ < inbox_.size()) return;
-  Millis until = now + kLongestSleepMs;
+  const bool nap = now - last_work_ms_ < kNapForMs;
+  // Before a look at what may wake us: who changes it later finds a sleeper.
+  if (!nap && !mailbox_.PrepareSleep()) return;
+  Millis until = now + (nap ? kNapMs : kLongestSleepMs);
   if (const auto next = engine_.NextTurnMs()) until = std::min(until, *next);
   for (const Removal& removal : removals_) until = std::min(until, removal.deadline_ms);
   if (rejected_) until = std::min(until, next_rejection_report_ms_);
   if (!notices_.empty()) until = std::min(until, next_notices_ms_);
-  const Millis timeout = std::max<Millis>(0, until - now);
-  if (now - last_work_ms_ < kNapForMs) {
-    transport_.Wait(std::min(timeout, kNapMs));
-  } else if (mailbox_.PrepareSleep()) {
-    transport_.Wait(timeout);
-    mailbox_.EndSleep();
-  }
+  transport_.Wait(std::max<Millis>(0, until - now));
+  mailbox_.EndSleep();
 }
 
 }  // namespace offline_post

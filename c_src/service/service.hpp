@@ -9,6 +9,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -114,8 +115,9 @@ class Service {
   bool ReadMail();
   void Work();
   void FinishRemovals();
+  void FinishRemoval(const Removal& removal);
   void ReportRejections();
-  void DeliverNotices();
+  void DeliverNotices(bool last);
   void Wait(bool worked);
 
   SystemClock clock_;
@@ -139,8 +141,9 @@ class Service {
   std::thread thread_;             // guarded by life_mutex_
   bool shut_down_ = false;         // guarded by life_mutex_
   std::mutex command_mutex_;
-  std::vector<std::function<void()>> commands_;  // guarded by command_mutex_
+  std::deque<std::function<void()>> commands_;  // guarded by command_mutex_
   std::atomic<bool> stopping_{false};
+  bool last_words_ = false;  // set before stopping_: somebody still reads the notices
 
   // The service thread's own.
   std::vector<Mail> inbox_;

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <deque>
+#include <functional>
+#include <utility>
 
 #include "outbox/memory_outbox.hpp"
 #include "payload/answer.hpp"
@@ -19,6 +21,46 @@ struct FakeTransport final : Transport {
   }
   std::deque<Request> sent;  // and not answered
   std::vector<RequestId> cancelled;
+};
+
+// Completes nothing before the second Poll, as an outbox behind a disk or a thread does.
+class SlowOutbox final : public Outbox, private OutboxListener {
+ public:
+  explicit SlowOutbox(Outbox& inner) : inner_(inner) {}
+  Sequence NextSequence() const override { return inner_.NextSequence(); }
+  void Append(Delivery delivery) override { inner_.Append(std::move(delivery)); }
+  Ticket Flush() override { return inner_.Flush(); }
+  void Claim(EndpointId endpoint, std::size_t limit) override { inner_.Claim(endpoint, limit); }
+  void Finish(const Delivery& delivery, Final how, const Note& note) override {
+    inner_.Finish(delivery, how, note);
+  }
+  void Reschedule(const Delivery& delivery, Millis due_ms, const Note& note) override {
+    inner_.Reschedule(delivery, due_ms, note);
+  }
+  void Park(const Delivery& delivery) override { inner_.Park(delivery); }
+  bool Poll(OutboxListener& listener) override {
+    const auto ready = std::exchange(waiting_, {});
+    inner_.Poll(*this);
+    for (const auto& completion : ready) completion(listener);
+    return !ready.empty();
+  }
+  bool idle() const { return waiting_.empty(); }
+
+ private:
+  using Completion = std::function<void(OutboxListener&)>;
+  void OnCommitted(Ticket ticket) override {
+    waiting_.emplace_back([ticket](OutboxListener& to) { to.OnCommitted(ticket); });
+  }
+  void OnClaimed(EndpointId id, std::vector<Delivery> deliveries,
+                 std::optional<Millis> next_due) override {
+    waiting_.emplace_back(
+        [id, deliveries, next_due](OutboxListener& to) { to.OnClaimed(id, deliveries, next_due); });
+  }
+  void OnPurged(EndpointId id, std::uint64_t count) override {
+    waiting_.emplace_back([id, count](OutboxListener& to) { to.OnPurged(id, count); });
+  }
+  Outbox& inner_;
+  std::vector<Completion> waiting_;
 };
 
 struct Fixture {
@@ -137,7 +179,7 @@ TEST_CASE("a message's own fault is dead at once, and the next one goes") {
     f.Answer(status);
     CHECK(f.stats().dead == 1);
     REQUIRE(f.outbox.dead(1).size() == 1);
-    CHECK(f.outbox.dead(1)[0].reason == "HTTP " + std::to_string(status));
+    CHECK(f.outbox.dead(1)[0].note.reason == "HTTP " + std::to_string(status));
     CHECK(f.outbox.dead(1)[0].delivery.attempts == 1);
     f.Answer(200);
     CHECK(f.stats().delivered == 1);
@@ -183,7 +225,7 @@ TEST_CASE("a delivery that fails for longer than max_age is dead, never without 
   f.Advance(10 * f.endpoint->schedule.max_age_ms);  // long in flight: a clock that jumped
   f.Answer(503);
   CHECK(f.stats().dead == 1);
-  CHECK(f.outbox.dead(1).at(0).reason == "expired, at last HTTP 503");
+  CHECK(f.outbox.dead(1).at(0).note.reason == "expired, at last HTTP 503");
 
   f.Accept("juliet");
   int attempts = 0;
@@ -221,6 +263,60 @@ TEST_CASE("what only one message gets wrong is dead after five attempts") {
   }
   CHECK(f.stats().dead == 1);
   CHECK(f.stats().delivered == 5);
+}
+
+TEST_CASE("what failed for other reasons before has five such answers of its own") {
+  Fixture f;
+  f.Accept("juliet");
+  for (int i = 0; i < 8; ++i) {
+    f.Answer(503);
+    f.Accept("nurse" + std::to_string(i));
+    while (f.transport.sent.empty()) f.AdvanceToNext();
+    f.Answer(200);
+    while (f.transport.sent.empty()) f.AdvanceToNext();
+  }
+  f.Answer(404);
+  CHECK(f.stats().dead == 0);
+  while (f.transport.sent.empty()) f.AdvanceToNext();
+  f.Answer(200);
+  CHECK(f.stats().delivered == 9);
+}
+
+TEST_CASE("blame for a configuration that was replaced meanwhile hits nobody") {
+  for (const int status : {410, 401}) {
+    Fixture f;
+    f.Accept("juliet");
+    f.Configure(1, test::MakeEndpoint("other"), f.ledger);
+    f.Answer(status);
+    CHECK(f.stats().state == EndpointState::kHealthy);
+    REQUIRE(f.transport.sent.size() == 1);
+    CHECK(f.transport.sent[0].endpoint->post_url == "http://other/push");
+    f.Answer(200);
+    CHECK(f.stats().delivered == 1);
+  }
+}
+
+TEST_CASE("an origin's limit follows the endpoints that come and go") {
+  Fixture f(64);
+  const auto other = test::MakeEndpoint("backend", 2);
+  const auto other_ledger = std::make_shared<Ledger>();
+  f.Configure(2, other, other_ledger);
+  f.engine.Remove(1);
+  CHECK(f.engine.ConnectionLimit() == 2);
+  for (int i = 0; i < 10; ++i) {
+    const auto event = test::MakeEvent("nurse" + std::to_string(i));
+    other_ledger->Reserve(EventBytes(*event));
+    f.engine.Accept(2, event);
+  }
+  f.Turn();
+  CHECK(f.transport.sent.size() == 2);
+}
+
+TEST_CASE("busy recipients do not keep others from free connections") {
+  Fixture f(400);
+  for (int i = 0; i < 40 * 20; ++i) f.Accept("busy" + std::to_string(i % 40), std::to_string(i));
+  for (int i = 0; i < 400; ++i) f.Accept("other" + std::to_string(i));
+  CHECK(f.transport.sent.size() == 400);
 }
 
 TEST_CASE("410 pauses the endpoint, loses nothing, and a reload resumes") {
@@ -312,6 +408,35 @@ TEST_CASE("endpoints of one origin share its breaker and take turns") {
   test::CheckLaw(other_ledger->Snapshot());
 }
 
+TEST_CASE("a wrong token holds its own endpoint back, not its neighbour at the same origin") {
+  Fixture f(8);
+  const auto other = test::MakeEndpoint("backend", 8);
+  const auto other_ledger = std::make_shared<Ledger>();
+  f.Configure(2, other, other_ledger);
+  for (int i = 0; i < 100; ++i) f.Accept("user" + std::to_string(i));
+  while (!f.transport.sent.empty()) f.Answer(401);
+  CHECK(f.stats().state == EndpointState::kBroken);
+  CHECK(f.stats().attempts == 12);  // 8 at once, and 4 more before the fifth failure
+  CHECK(other_ledger->Snapshot().state == EndpointState::kHealthy);
+  for (int i = 0; i < 20; ++i) {
+    const auto event = test::MakeEvent("nurse" + std::to_string(i));
+    other_ledger->Reserve(EventBytes(*event));
+    f.engine.Accept(2, event);
+    f.Turn();
+    f.Answer(200);
+  }
+  CHECK(other_ledger->Snapshot().delivered == 20);
+  while (f.transport.sent.empty()) f.AdvanceToNext();
+  CHECK(f.transport.sent.size() == 1);  // the probe
+  f.Answer(200);
+  CHECK(f.stats().state == EndpointState::kHealthy);
+  while (f.stats().pending > 0) {
+    if (f.transport.sent.empty()) f.AdvanceToNext();
+    f.Answer(200);
+  }
+  CHECK(f.stats().delivered == 100);
+}
+
 TEST_CASE("endpoints of different origins do not share trouble") {
   Fixture f;
   const auto other = test::MakeEndpoint("elsewhere");
@@ -352,10 +477,11 @@ TEST_CASE("what a removed endpoint left ages to dead") {
   f.Advance(f.endpoint->schedule.max_age_ms - 1);
   CHECK(f.stats().dead == 0);
   f.Advance(1);
-  CHECK(f.stats().pending == 3'000 - Engine::kSlice);
+  CHECK(f.stats().pending < 3'000);
+  CHECK(f.stats().pending >= 3'000 - Engine::kSlice);
   while (f.stats().pending > 0) f.AdvanceToNext();
   CHECK(f.stats().dead + f.stats().purged == 3'000);
-  CHECK(f.outbox.dead(1).back().reason == "endpoint removed");
+  CHECK(f.outbox.dead(1).back().note.reason == "endpoint removed");
 }
 
 TEST_CASE("idle means that nothing can be sent now") {
@@ -412,6 +538,58 @@ TEST_CASE("thousands of events in a mixed history all end, and the law holds") {
   CHECK(stats.delivered + stats.dead + stats.purged == 3'000);
   CHECK(stats.dead > 0);
   CHECK(stats.in_flight == 0);
+}
+
+TEST_CASE("an outbox that answers late changes neither order nor count") {
+  test::ManualClock clock;
+  Notices notices(clock);
+  MemoryOutbox memory(clock);
+  SlowOutbox outbox(memory);
+  FakeTransport transport;
+  Engine engine(outbox, transport, clock, notices, 42);
+  const auto ledger = std::make_shared<Ledger>();
+  ledger->Open({});
+  engine.Configure(1, test::MakeEndpoint("backend", 8), ledger);
+  std::mt19937 random(11);
+  std::map<std::string, int> next;  // per recipient: the message that must come next
+  const auto turn = [&] {
+    engine.Turn();
+    outbox.Poll(engine);
+  };
+  const auto answer = [&](int status) {
+    const Request request = std::move(transport.sent.front());
+    transport.sent.pop_front();
+    const std::string to = request.body.substr(3, request.body.find('&') - 3);
+    const std::size_t body = request.body.find("&body=") + 6;
+    CHECK(std::stoi(request.body.substr(body)) == next[to]);
+    if (status == 200) ++next[to];
+    offline_post::Answer reply;
+    reply.status = status;
+    engine.OnDone(request.id, ReadAnswer(request, reply, clock.UnixMs()));
+  };
+  std::map<std::string, int> written;
+  for (int i = 0; i < 2'000; ++i) {
+    const std::string to = "u" + std::to_string(random() % 10);
+    const auto event = test::MakeEvent(to, std::to_string(written[to]++));
+    event->accepted_unix_ms = clock.UnixMs();
+    REQUIRE(ledger->Reserve(EventBytes(*event)) == Admission::kAccepted);
+    engine.Accept(1, event);
+    turn();
+    while (transport.sent.size() > 4) answer(random() % 5 == 0 ? 503 : 200);
+    if (random() % 20 == 0) clock.Advance(1'000);
+  }
+  int rounds = 0;
+  while (ledger->Snapshot().pending > 0) {
+    REQUIRE(++rounds < 100'000);
+    turn();
+    if (!transport.sent.empty()) {
+      answer(200);
+    } else if (outbox.idle() && engine.NextTurnMs()) {
+      clock.Advance(std::max<Millis>(0, *engine.NextTurnMs() - clock.MonotonicMs()));
+    }
+  }
+  CHECK(ledger->Snapshot().delivered == 2'000);
+  test::CheckLaw(ledger->Snapshot());
 }
 
 }  // namespace offline_post

@@ -56,7 +56,7 @@ TEST_CASE("no command completes before the next poll") {
 TEST_CASE("claims come in order of sequence, each delivery once, within the limit") {
   Fixture f;
   for (Sequence s = 1; s <= 5; ++s)
-    f.outbox.Append(MakeDelivery(s, "user" + std::to_string(s % 2)));
+    f.outbox.Append(MakeDelivery(s, "user" + std::to_string(s % 3)));
   CHECK(Sequences(f.Claim(3)) == std::vector<Sequence>{1, 2, 3});
   CHECK(Sequences(f.Claim(3)) == std::vector<Sequence>{4, 5});
   CHECK(f.Claim(3).empty());
@@ -77,8 +77,8 @@ TEST_CASE("a busy recipient gets a bounded share, and the rest when its leases e
   REQUIRE(first.size() == share + 1);
   CHECK(first.back().sequence == 41);
   CHECK(f.Claim().empty());
-  f.outbox.Finish(first[0], Final::kDelivered, "");
-  f.outbox.Finish(first[1], Final::kDelivered, "");
+  f.outbox.Finish(first[0], Final::kDelivered, {});
+  f.outbox.Finish(first[1], Final::kDelivered, {});
   CHECK(Sequences(f.Claim()) == std::vector<Sequence>{share + 1, share + 2});
 }
 
@@ -87,7 +87,7 @@ TEST_CASE("a recipient whose delivery waits for a retry waits as a whole, others
   for (Sequence s = 1; s <= 3; ++s) f.outbox.Append(MakeDelivery(s, "juliet"));
   std::vector<Delivery> leased = f.Claim(2);
   leased[0].attempts = 1;
-  f.outbox.Reschedule(leased[0], f.clock.MonotonicMs() + 500, "HTTP 503");
+  f.outbox.Reschedule(leased[0], f.clock.MonotonicMs() + 500, {"HTTP 503", ""});
   f.outbox.Park(leased[1]);
   f.outbox.Append(MakeDelivery(4, "nurse"));
   CHECK(Sequences(f.Claim()) == std::vector<Sequence>{4});
@@ -96,7 +96,7 @@ TEST_CASE("a recipient whose delivery waits for a retry waits as a whole, others
   CHECK(f.Claim().empty());
   f.clock.Advance(1);
   const std::vector<Delivery> again = f.Claim();
-  CHECK(Sequences(again) == std::vector<Sequence>{1, 2, 3});
+  CHECK(Sequences(again) == std::vector<Sequence>{1, 2});
   CHECK(again[0].attempts == 1);
   CHECK(f.listener.next_due == std::nullopt);
 }
@@ -105,20 +105,21 @@ TEST_CASE("what is parked can be claimed again, in its place") {
   Fixture f;
   for (Sequence s = 1; s <= 3; ++s) f.outbox.Append(MakeDelivery(s, "juliet"));
   for (const Delivery& delivery : f.Claim(2)) f.outbox.Park(delivery);
-  CHECK(Sequences(f.Claim()) == std::vector<Sequence>{1, 2, 3});
+  CHECK(Sequences(f.Claim()) == std::vector<Sequence>{1, 2});
 }
 
 TEST_CASE("dead letters are kept with their reason, bounded in number") {
   Fixture f;
   for (Sequence s = 1; s <= MemoryOutbox::kMaxDead + 5; ++s) {
     f.outbox.Append(MakeDelivery(s, "user" + std::to_string(s)));
-    f.outbox.Finish(f.Claim().front(), Final::kDead, "HTTP 400");
+    f.outbox.Finish(f.Claim().front(), Final::kDead, {"HTTP 400", "what?"});
   }
   f.outbox.Poll(f.listener);
   CHECK(f.listener.purged == 5);
   REQUIRE(f.outbox.dead(1).size() == MemoryOutbox::kMaxDead);
   CHECK(f.outbox.dead(1).front().delivery.sequence == 6);
-  CHECK(f.outbox.dead(1).front().reason == "HTTP 400");
+  CHECK(f.outbox.dead(1).front().note.reason == "HTTP 400");
+  CHECK(f.outbox.dead(1).front().note.answer == "what?");
 }
 
 TEST_CASE("dead letters are bounded in bytes") {
@@ -130,7 +131,7 @@ TEST_CASE("dead letters are bounded in bytes") {
     event->body = large;
     delivery.event = event;
     f.outbox.Append(delivery);
-    f.outbox.Finish(f.Claim().front(), Final::kDead, "HTTP 413");
+    f.outbox.Finish(f.Claim().front(), Final::kDead, {"HTTP 413", ""});
   }
   f.outbox.Poll(f.listener);
   CHECK(f.outbox.dead(1).size() == 16);

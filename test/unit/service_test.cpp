@@ -164,7 +164,8 @@ TEST_CASE("a reload changes URL and token for what is queued") {
   REQUIRE_FALSE(f.service.Configure(Config(test::DeadUrl())).has_value());
   for (int i = 0; i < 10; ++i) f.service.Submit(kKey, To("u" + std::to_string(i)));
   REQUIRE(Eventually([&f] { return f.stats().state == EndpointState::kBroken; }));
-  CHECK(f.Noticed("secret") == false);
+  REQUIRE(Eventually([&f] { return f.Noticed("has trouble"); }));
+  CHECK_FALSE(f.Noticed("secret"));
   EndpointConfig changed = Config(server.url());
   changed.auth_token = "new";
   REQUIRE_FALSE(f.service.Configure(changed).has_value());
@@ -203,6 +204,23 @@ TEST_CASE("a removal after a restart has a deadline of its own") {
   CHECK(f.stats().delivered == 10);
 }
 
+TEST_CASE("a stop that does not wait for its removals loses nothing") {
+  HttpServer silent([](const HttpRequest&) { return HttpReply{"", HttpReply::Then::kHang}; });
+  HttpServer good([](const HttpRequest&) { return test::Status(200); });
+  Fixture f;
+  REQUIRE_FALSE(f.service.Configure(Config(silent.url())).has_value());
+  f.service.Submit(kKey, To("juliet"));
+  REQUIRE(Eventually([&f] { return f.stats().in_flight == 1; }));
+  std::atomic<std::uint64_t> left{99};
+  REQUIRE(f.service.Remove(kKey, 10'000, [&left](std::uint64_t pending) { left = pending; }));
+  CHECK(f.service.Stop());
+  CHECK(left == 1);
+  CHECK(f.stats().in_flight == 0);
+  REQUIRE_FALSE(f.service.Configure(Config(good.url())).has_value());
+  f.service.Submit(kKey, To("juliet", "second"));
+  CHECK(Eventually([&f] { return f.stats().delivered == 2; }));
+}
+
 TEST_CASE("removal is bounded, shared by those that follow, and keeps what is left") {
   HttpServer silent([](const HttpRequest&) { return HttpReply{"", HttpReply::Then::kHang}; });
   HttpServer good([](const HttpRequest&) { return test::Status(200); });
@@ -216,11 +234,11 @@ TEST_CASE("removal is bounded, shared by those that follow, and keeps what is le
   }
   const test::RealClock clock;
   const Millis start = clock.MonotonicMs();
-  CHECK(f.Remove(500) == 3);
-  CHECK(f.Remove(500, other) == 3);
+  CHECK(f.Remove(2'000) == 3);
+  CHECK(f.Remove(2'000, other) == 3);
   const Millis took = clock.MonotonicMs() - start;
-  CHECK(took >= 500);
-  CHECK(took < 950);
+  CHECK(took >= 2'000);
+  CHECK(took < 3'900);
   CHECK(f.service.Stop());
   CHECK(f.stats().pending == 3);
   CHECK(f.stats().state == EndpointState::kStopped);
@@ -265,7 +283,7 @@ TEST_CASE("shutdown with a silent backend is quick, idempotent and final") {
   const Millis start = clock.MonotonicMs();
   f.service.Shutdown();
   f.service.Shutdown();
-  CHECK(clock.MonotonicMs() - start < 1'000);
+  CHECK(clock.MonotonicMs() - start < 4'000);
   CHECK(f.service.Submit(kKey, To("juliet")) == Admission::kAccepted);
   const Status status = f.service.Configure(Config(silent.url()));
   REQUIRE(status.has_value());

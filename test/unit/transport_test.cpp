@@ -1,5 +1,6 @@
 #include <functional>
 #include <map>
+#include <mutex>
 
 #include "http/curl_transport.hpp"
 #include "support/http_server.hpp"
@@ -26,10 +27,14 @@ struct Fixture {
   }
 
   RequestId Send(const std::string& url, const std::string& body = "to=juliet") {
-    const auto endpoint = test::MakeEndpoint();
-    endpoint->post_url = url;
-    endpoint->timeout_ms = 1'000;
-    endpoint->connect_timeout_ms = 500;
+    // One endpoint per URL, as the service has it: handles are used again with their options.
+    std::shared_ptr<Endpoint>& endpoint = endpoints[url];
+    if (!endpoint) {
+      endpoint = test::MakeEndpoint();
+      endpoint->post_url = url;
+      endpoint->timeout_ms = 1'000;
+      endpoint->connect_timeout_ms = 500;
+    }
     Request request;
     request.id = next_id++;
     request.endpoint = endpoint;
@@ -59,6 +64,7 @@ struct Fixture {
   CurlTransport transport{clock};
   Listener listener;
   RequestId next_id = 1;
+  std::map<std::string, std::shared_ptr<Endpoint>> endpoints;
 };
 
 HttpServer::Handler Always(HttpReply reply) {
@@ -195,6 +201,39 @@ TEST_CASE("a backend that closes idle connections gets every request all the sam
   // More than five: libcurl 7.88 would refuse a handle that is not reset after the fifth dead
   // connection.
   for (int i = 0; i < 12; ++i) CHECK(f.Post(server.url()).kind == OutcomeClass::kDelivered);
+}
+
+TEST_CASE("a kept connection that dies under a request costs nothing but the connection") {
+  // The second request of each connection is reset without an answer.
+  std::mutex mutex;
+  std::map<int, int> seen;
+  HttpServer server([&](const HttpRequest& request) {
+    const std::lock_guard lock(mutex);
+    return ++seen[request.connection] == 2 ? HttpReply{"", HttpReply::Then::kReset}
+                                           : test::Status(200);
+  });
+  Fixture f;
+  for (int i = 0; i < 30; ++i) {
+    INFO(i);
+    CHECK(f.Post(server.url()).kind == OutcomeClass::kDelivered);
+  }
+  CHECK(server.connections() > 10);
+}
+
+TEST_CASE("a handle forgets the request before") {
+  HttpServer server([](const HttpRequest& request) {
+    return request.body == "bad" ? HttpReply{"HTTP/1.1 400 No\r\nContent-Length: 3\r\n\r\nno!"}
+                                 : test::Status(200);
+  });
+  Fixture f;
+  const std::string large(200'000, 'x');
+  for (const std::string& body :
+       {large, std::string("small"), std::string("bad"), std::string(""), large}) {
+    const Outcome outcome = f.Post(server.url(), body);
+    CHECK(outcome.kind == (body == "bad" ? OutcomeClass::kRefused : OutcomeClass::kDelivered));
+    CHECK(outcome.answer == (body == "bad" ? "no!" : ""));
+    CHECK(server.requests().back().body == body);
+  }
 }
 
 TEST_CASE("a cancelled request reports nothing") {

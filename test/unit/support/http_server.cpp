@@ -141,8 +141,10 @@ void HttpServer::Serve(int socket, int number) {
 }
 
 std::string DeadUrl() {
-  std::uint16_t port = 0;
-  ::close(BindLoopback(port));
+  // Bound and never listening: nobody else gets the port, and connections are refused.
+  static std::uint16_t port = 0;
+  static const int socket = BindLoopback(port);
+  if (socket < 0) throw std::runtime_error("no dead port");
   return "http://127.0.0.1:" + std::to_string(port) + "/push";
 }
 
