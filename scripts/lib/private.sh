@@ -13,7 +13,7 @@ fail() { printf '%s: %s\n' "$me" "$*" >&2; exit 1; }
 
 private_dir=$(mktemp -d "${TMPDIR:-/tmp}/offline-post.XXXXXX")
 private_pids=
-export TMPDIR="$private_dir"
+export TMPDIR="$private_dir" PYTHONUTF8=1
 
 start() {
     start_name=$1
