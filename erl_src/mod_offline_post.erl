@@ -5,7 +5,7 @@
 -behaviour(gen_mod).
 
 -export([start/2, stop/1, reload/3, depends/2, mod_opt_type/1, mod_options/1, mod_doc/0]).
--export([new_message/1, archived_message/1, offline_message/1]).
+-export([new_message/1, archived_message/1, offline_message/1, config_reloaded/0]).
 -export([stats/1]).
 
 -include_lib("kernel/include/logger.hrl").
@@ -19,6 +19,12 @@
 %% verdict is awaited.
 -define(HANDLERS, [{new_message, 1}, {archived_message, 49}, {offline_message, 75}]).
 
+%% After gen_mod has started, stopped and reloaded modules, at 60.
+-define(CONFIG_RELOADED, 90).
+
+%% What this module needs beside the native side.
+-define(HELPERS, [mod_offline_post_event, mod_offline_post_opt, mod_offline_post_owner]).
+
 %% In the process dictionary: the message in this fold is an import.
 -define(IMPORT, mod_offline_post_import).
 
@@ -28,27 +34,41 @@
 %% Returns ok whatever happens: a module that fails to start takes the whole server down.
 -spec start(binary(), gen_mod:opts()) -> ok.
 start(Host, Opts) ->
+    ejabberd_hooks:add(config_reloaded, ?MODULE, config_reloaded, ?CONFIG_RELOADED),
     guarded(start, Host, fun() -> activate(Host, Opts, prepare()) end).
 
-%% What runs goes on with the new options, also when another version waits on the disk for a restart.
+%% What runs goes on with the new options, also when another version waits on the disk for a restart. What does
+%% not run is left to config_reloaded/0, which follows.
 -spec reload(binary(), gen_mod:opts(), gen_mod:opts()) -> ok.
 reload(Host, NewOpts, _OldOpts) ->
-    guarded(reload, Host, fun() ->
-                                  Ready = case is_active(Host) of
-                                              true -> ok;
-                                              false -> prepare()
-                                          end,
-                                  activate(Host, NewOpts, Ready)
-                          end).
+    guarded(reload, Host, fun() -> state(Host) =:= stopped orelse activate(Host, NewOpts, ok) end).
+
+%% gen_mod calls reload/3 only when the options have changed. A plain `ejabberdctl reload_config` is what an
+%% operator types after mending something else: the backend that has answered 410, or the installation.
+-spec config_reloaded() -> ok.
+config_reloaded() ->
+    [guarded(reload, Host, fun() -> refresh(Host, state(Host)) end) ||
+        Host <- ejabberd_option:hosts(), gen_mod:is_loaded(Host, ?MODULE)],
+    ok.
+
+-spec refresh(binary(), atom()) -> ok.
+refresh(Host, stopped) -> activate(Host, Host, prepare());
+refresh(Host, paused) -> activate(Host, Host, ok);
+refresh(_Host, _Running) -> ok.
 
 -spec stop(binary()) -> ok.
 stop(Host) ->
     [ejabberd_hooks:delete(offline_message_hook, Host, ?MODULE, Handler, Priority) ||
         {Handler, Priority} <- ?HANDLERS],
-    guarded(stop, Host, fun() -> drain(Host, mod_offline_post_opt:shutdown_timeout(Host)) end),
+    %% In a process of its own: an answer that comes too late finds nobody.
+    {_, Monitor} = spawn_monitor(fun() -> guarded(stop, Host, fun() -> drain(Host, state(Host)) end) end),
+    receive {'DOWN', Monitor, process, _, _} -> ok end,
     case gen_mod:is_loaded_elsewhere(Host, ?MODULE) of
-        true -> ok;
-        false -> guarded(stop, Host, fun stop_node/0)
+        true ->
+            ok;
+        false ->
+            ejabberd_hooks:delete(config_reloaded, ?MODULE, config_reloaded, ?CONFIG_RELOADED),
+            guarded(stop, Host, fun stop_node/0)
     end.
 
 -spec depends(binary(), gen_mod:opts()) -> [].
@@ -56,7 +76,8 @@ depends(_Host, _Opts) ->
     [].
 
 %% The counters of a host, from one snapshot: accepted = delivered + pending + dead + cancelled + purged.
-%% undefined: the module does not run there.
+%% undefined: the module does not run there. hook_crashes is the whole node's: messages of any host that were not
+%% handed over because of a defect.
 -spec stats(binary()) -> #{atom() => non_neg_integer() | atom()} | undefined.
 stats(Host) ->
     try mod_offline_post_nif:stats(key(Host)) of
@@ -123,32 +144,63 @@ guarded(Where, Host, Do) ->
     try Do() of
         _ -> ok
     catch
-        Class:Reason:Stack -> mod_offline_post_owner:crashed(Where, Host, Class, Reason, Stack)
+        Class:Reason:Stack -> crashed(Where, Host, fun() -> defect(Class, Reason, Stack) end)
     end.
+
+%% Needs no other module of ours: one that is missing may be what has crashed.
+-spec crashed(hook | start | reload | stop, binary(), fun(() -> iolist())) -> ok.
+crashed(hook, Host, Defect) ->
+    try mod_offline_post_owner:crashed(Host, Defect)
+    catch error:_ -> ok
+    end;
+crashed(Where, Host, Defect) ->
+    ?LOG_ERROR("mod_offline_post: the ~ts for ~ts failed because of a defect (~ts)", [Where, Host, Defect()]).
+
+%% Neither the reason's values nor the arguments in the stack: a message's text or the token may be there.
+-spec defect(atom(), term(), [tuple()]) -> iolist().
+defect(Class, Reason, Stack) ->
+    io_lib:format("~ts:~ts in ~ts", [Class, kind(Reason), place(Stack)]).
+
+-spec kind(term()) -> atom().
+kind(Reason) when is_atom(Reason) -> Reason;
+kind(Reason) when is_tuple(Reason), tuple_size(Reason) > 0, is_atom(element(1, Reason)) -> element(1, Reason);
+kind(_) -> other.
+
+-spec place([tuple()]) -> iolist().
+place([{Module, Function, Args, Where} | _]) when is_list(Args) ->
+    place([{Module, Function, length(Args), Where}]);
+place([{Module, Function, Arity, Where} | _]) ->
+    io_lib:format("~ts:~ts/~B line ~B", [Module, Function, Arity, proplists:get_value(line, Where, 0)]);
+place(_) ->
+    "an unknown place".
 
 %%% Start and stop
 
--spec activate(binary(), gen_mod:opts(), ok | {error, binary()}) -> ok.
-activate(Host, Opts, ok) ->
+%% Source: the options, or the host whose options they are.
+-spec activate(binary(), gen_mod:opts() | binary(), ok | {error, binary()}) -> ok.
+activate(Host, Source, ok) ->
     ok = mod_offline_post_owner:start(),
-    case mod_offline_post_nif:configure(key(Host), config(Opts)) of
+    case mod_offline_post_nif:configure(key(Host), config(Source)) of
         ok ->
             [ejabberd_hooks:add(offline_message_hook, Host, ?MODULE, Handler, Priority) ||
                 {Handler, Priority} <- ?HANDLERS],
             ok;
         {error, Why} ->
-            activate(Host, Opts, {error, Why})
+            activate(Host, Source, {error, Why})
     end;
-activate(Host, _Opts, {error, Why}) ->
-    Consequence = case is_active(Host) of
-                      true -> "the old settings stay";
-                      false -> "no notifications"
+activate(Host, _Source, {error, Why}) ->
+    Consequence = case state(Host) of
+                      stopped -> "no notifications";
+                      _ -> "the old settings stay"
                   end,
     ?LOG_ERROR("mod_offline_post: ~ts for ~ts: ~ts", [Consequence, Host, Why]).
 
--spec drain(binary(), pos_integer()) -> ok.
-drain(Host, Timeout) ->
-    case is_active(Host) andalso mod_offline_post_nif:remove(key(Host), Timeout) of
+-spec drain(binary(), atom()) -> ok.
+drain(_Host, stopped) ->
+    ok;
+drain(Host, _Running) ->
+    Timeout = mod_offline_post_opt:shutdown_timeout(Host),
+    case mod_offline_post_nif:remove(key(Host), Timeout) of
         {ok, Ref} ->
             receive
                 {offline_post_removed, Ref, 0} ->
@@ -160,46 +212,70 @@ drain(Host, Timeout) ->
                 ?LOG_ERROR("mod_offline_post: the stop for ~ts was not confirmed within ~B ms",
                            [Host, Timeout + ?GRACE])
             end;
-        _ ->
+        {error, unknown} ->
             ok
     end.
 
--spec is_active(binary()) -> boolean().
-is_active(Host) ->
-    case stats(Host) of
-        undefined -> false;
-        #{state := State} -> State =/= stopped
+%% stopped: also when the native side cannot be asked.
+-spec state(binary()) -> atom().
+state(Host) ->
+    try mod_offline_post_nif:stats(key(Host)) of
+        #{state := State} -> State;
+        undefined -> stopped
+    catch
+        error:Reason when Reason =:= not_loaded; Reason =:= undef -> stopped
     end.
 
 %% With the last host: the thread ends, and with the owner the last lines are logged.
 -spec stop_node() -> ok.
 stop_node() ->
     Stopped = is_native() andalso mod_offline_post_nif:stop(),
-    mod_offline_post_owner:stop(),
+    _ = gen_mod:stop_child(mod_offline_post_owner),
     case Stopped of
         {error, busy} -> ?LOG_ERROR("mod_offline_post: the native side still has an endpoint and runs on", []);
         _ -> ok
     end.
 
 %% After an upgrade without a restart ejabberd has loaded only this module anew. What else is of another
-%% version is replaced here, except the module whose native library is in use.
+%% version is replaced here, except the module whose native library is in use: then all stays as it is.
 -spec prepare() -> ok | {error, binary()}.
 prepare() ->
-    lists:foreach(fun(Module) -> is_outdated(Module) andalso load_anew(Module) end,
-                  [mod_offline_post_event, mod_offline_post_opt, mod_offline_post_owner]),
     case is_native() of
+        true ->
+            case is_outdated(mod_offline_post_nif) of
+                true -> {error, <<"another version was installed than this node has loaded: restart the node">>};
+                false -> prepare_helpers(mod_offline_post_nif:status())
+            end;
         false ->
             %% Nothing loaded, so nothing in use: the operator may have built the library by now. Deleted first,
             %% because after an on_load that failed the code server may take for loaded what is not.
             _ = code:soft_purge(mod_offline_post_nif),
             _ = code:delete(mod_offline_post_nif),
             load_anew(mod_offline_post_nif),
-            mod_offline_post_nif:status();
-        true ->
-            case is_outdated(mod_offline_post_nif) of
-                true -> {error, <<"another version was installed than this node has loaded: restart the node">>};
-                false -> mod_offline_post_nif:status()
+            case loaded([mod_offline_post_nif]) of
+                ok -> prepare_helpers(mod_offline_post_nif:status());
+                Error -> Error
             end
+    end.
+
+-spec prepare_helpers(ok | {error, binary()}) -> ok | {error, binary()}.
+prepare_helpers(ok) ->
+    [load_anew(Module) || Module <- ?HELPERS, is_outdated(Module)],
+    loaded(?HELPERS);
+prepare_helpers(Error) ->
+    Error.
+
+-spec loaded([module()]) -> ok | {error, binary()}.
+loaded([]) ->
+    ok;
+loaded([Module | Modules]) ->
+    case code:ensure_loaded(Module) of
+        {module, Module} ->
+            loaded(Modules);
+        {error, Why} ->
+            {error, unicode:characters_to_binary(
+                      io_lib:format("the module ~ts cannot be loaded (~ts): install mod_offline_post again, then run "
+                                    "ejabberdctl reload_config", [Module, Why]))}
     end.
 
 -spec is_native() -> boolean().
@@ -210,9 +286,9 @@ is_native() ->
 
 -spec is_outdated(module()) -> boolean().
 is_outdated(Module) ->
-    case code:get_object_code(Module) of
+    case code:is_loaded(Module) =/= false andalso code:get_object_code(Module) of
         {Module, Beam, _} -> beam_lib:md5(Beam) =/= {ok, {Module, Module:module_info(md5)}};
-        error -> false
+        _ -> false
     end.
 
 -spec load_anew(module()) -> ok.
@@ -223,17 +299,17 @@ load_anew(Module) ->
 
 %%% Options
 
--spec config(gen_mod:opts()) -> mod_offline_post_nif:config().
-config(Opts) ->
-    #{post_url => mod_offline_post_opt:post_url(Opts),
-      auth_token => mod_offline_post_opt:auth_token(Opts),
-      timeout => mod_offline_post_opt:timeout(Opts),
-      connect_timeout => mod_offline_post_opt:connect_timeout(Opts),
-      max_connections => mod_offline_post_opt:max_connections(Opts),
-      queue_limit => mod_offline_post_opt:queue_limit(Opts),
-      queue_bytes => mod_offline_post_opt:queue_bytes(Opts),
-      tls_verify => mod_offline_post_opt:tls_verify(Opts),
-      ca_file => mod_offline_post_opt:ca_file(Opts)}.
+-spec config(gen_mod:opts() | binary()) -> mod_offline_post_nif:config().
+config(Source) ->
+    #{post_url => mod_offline_post_opt:post_url(Source),
+      auth_token => mod_offline_post_opt:auth_token(Source),
+      timeout => mod_offline_post_opt:timeout(Source),
+      connect_timeout => mod_offline_post_opt:connect_timeout(Source),
+      max_connections => mod_offline_post_opt:max_connections(Source),
+      queue_limit => mod_offline_post_opt:queue_limit(Source),
+      queue_bytes => mod_offline_post_opt:queue_bytes(Source),
+      tls_verify => mod_offline_post_opt:tls_verify(Source),
+      ca_file => mod_offline_post_opt:ca_file(Source)}.
 
 -spec mod_opt_type(atom()) -> econf:validator().
 mod_opt_type(post_url) ->

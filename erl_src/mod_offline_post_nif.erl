@@ -86,8 +86,8 @@ load() ->
             persistent_term:put(?MODULE, {error, missing(Path)});
         {error, {load, _}} ->
             persistent_term:put(?MODULE, {error, text("the native library ~ts is from another version: build it "
-                                                      "anew with make -C c_src, install it and restart the module",
-                                                      [Path])});
+                                                      "anew with make -C c_src, install it and run "
+                                                      "ejabberdctl reload_config", [Path])});
         {error, {_, Why}} ->
             persistent_term:put(?MODULE, {error, text("the native library ~ts cannot be loaded: ~ts", [Path, Why])})
     end.
@@ -128,7 +128,7 @@ digest(Path) ->
 -spec missing(file:filename()) -> binary().
 missing(Path) ->
     text("the native library ~ts is not there: build it with make -C c_src in the module's sources "
-         "(~ts tells why a build failed), install it and restart the module",
+         "(~ts tells why a build failed), install it and run ejabberdctl reload_config",
          [Path, filename:join(filename:dirname(Path), "build.log")]).
 
 -spec text(io:format(), [term()]) -> binary().

@@ -6,7 +6,8 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
--export([mistakes/1, mistake_at_boot/1, change_url/1, change_token/1, change_limits/1, reload_of_nothing/1,
+-export([mistakes/1, mistake_at_boot/1, change_url/1, change_token/1, change_limits/1, change_for_backlog/1, unreadable_file/1,
+         reload_of_nothing/1,
          added_and_removed_host/1, documentation/1]).
 
 -define(SECRET, "do-not-print-me").
@@ -14,7 +15,7 @@
 suite() -> [{timetrap, {minutes, 2}}].
 
 all() ->
-    [mistakes, change_url, change_token, change_limits, reload_of_nothing, added_and_removed_host, documentation,
+    [mistakes, change_url, change_token, change_limits, change_for_backlog, unreadable_file, reload_of_nothing, added_and_removed_host, documentation,
      mistake_at_boot].
 
 init_per_suite(Config) ->
@@ -111,6 +112,47 @@ change_limits(Config) ->
     offline_post_wait:until(fun() -> maps:get(rejected, stats(Config)) =:= Rejected + 4 end),
     ?assertMatch(#{pending := 3}, stats(Config)),
     offline_post_backend:set(Backend, {reply, 200}).
+
+%% What waits gets the new timeout and connections, too.
+change_for_backlog(Config) ->
+    {Node, Backend} = {?config(node, Config), ?config(backend, Config)},
+    #{delivered := Delivered} = stats(Config),
+    ok = load(Config, options(url(Config), "max_connections: 1\n")),
+    %% Too slow for the timeout of one second, and one at a time.
+    offline_post_backend:set(Backend, {delay, 1500, {reply, 200}}),
+    Users = ["slow" ++ integer_to_list(N) || N <- lists:seq(1, 12)],
+    [offline_post_node:register(Node, User, "localhost", "x") || User <- Users],
+    [route(Config, User ++ "@localhost", "x") || User <- Users],
+    offline_post_wait:until(fun() -> maps:get(retries, stats(Config)) > 0 end),
+    ?assertMatch(#{delivered := Delivered, in_flight := N} when N =< 1, stats(Config)),
+    ok = load(Config, with(["post_url: \"", url(Config), "\"\nshutdown_timeout: 500 ms\ntimeout: 10 s\nmax_connections: 8\n"])),
+    Widest = watch(Config, fun() -> maps:get(delivered, stats(Config)) =:= Delivered + 12 end, 0),
+    ?assert(Widest > 1),
+    ?assert(Widest =< 8).
+
+%% The largest number in flight until then.
+watch(Config, Done, Most) ->
+    #{in_flight := InFlight} = stats(Config),
+    case Done() of
+        true -> Most;
+        false -> timer:sleep(10), watch(Config, Done, max(Most, InFlight))
+    end.
+
+%% A file that ejabberd's user may not read.
+unreadable_file(Config) ->
+    File = filename:join(?config(priv_dir, Config), "secret.pem"),
+    ok = file:write_file(File, "-----BEGIN CERTIFICATE-----\n"),
+    ok = file:change_mode(File, 0),
+    case file:read_file(File) of
+        {ok, _} ->
+            {skip, "root may read everything"};
+        {error, eacces} ->
+            {error, Reason, Context} =
+                offline_post_node:try_reload(?config(node, Config), with(["post_url: \"http://localhost/x\"\nca_file: \"", File, "\"\n"])),
+            Message = unicode:characters_to_binary(offline_post_node:call(?config(node, Config), econf, format_error, [Reason, Context])),
+            [?assertNotEqual({nomatch, Message}, {binary:match(Message, list_to_binary(Part)), Message}) ||
+                Part <- [File, "permission denied"]]
+    end.
 
 %% A reload that changes nothing of ours changes nothing.
 reload_of_nothing(Config) ->

@@ -160,7 +160,8 @@ refused(Config) ->
     %% Other recipients' messages pass, so the refused ones would have, too.
     offline_post_node:register(?config(node, Config), "refused2", "localhost", "x"),
     offline_post_client:message(?config(clients, Config), "sender", "refused2@localhost", "end"),
-    ?assertEqual(<<"end">>, text(post(Config))).
+    ?assertEqual(<<"end">>, text(post(Config))),
+    settled(Config).
 
 %% mod_offline refuses three, but mod_mam has all of them; each once.
 archived(Config) ->

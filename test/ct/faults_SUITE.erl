@@ -6,19 +6,21 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
--export([down/1, unresolvable/1, resetting/1, silent/1, slow/1, endless/1, redirecting/1, garbage/1, huge/1, truncated/1,
-         closes_idle/1, unknown_authority/1, wrong_name/1, server_errors/1, own_fault/1, configuration_fault/1, gone/1,
-         retry_after/1, retry_after_date/1, full/1, breaker/1]).
+-export([down/1, unresolvable/1, resetting/1, silent/1, slow/1, endless/1, black_hole/1, redirecting/1, garbage/1, huge/1,
+         truncated/1, closes_idle/1, dies_when_reused/1, unknown_authority/1, wrong_name/1, server_errors/1, own_fault/1, configuration_fault/1, gone/1,
+         retry_after/1, retry_after_date/1, full/1, breaker/1, shared_origin/1]).
 
 -define(TOKEN, "t0k3n-of-nobody").
+%% A virtual host that has its backend together with the one of shared_origin.
+-define(NEIGHBOUR, "neighbour.localhost").
 -define(TEXT, "words between two").
 
 suite() -> [{timetrap, {minutes, 2}}].
 
 all() ->
-    [down, unresolvable, resetting, silent, slow, endless, redirecting, garbage, huge, truncated, closes_idle,
-     unknown_authority, wrong_name, server_errors, own_fault, configuration_fault, gone, retry_after, retry_after_date,
-     full, breaker].
+    [down, unresolvable, resetting, silent, slow, endless, black_hole, redirecting, garbage, huge, truncated, closes_idle,
+     dies_when_reused, unknown_authority, wrong_name, server_errors, own_fault, configuration_fault, gone, retry_after, retry_after_date,
+     full, breaker, shared_origin].
 
 init_per_suite(Config) ->
     Dir = ?config(priv_dir, Config),
@@ -26,6 +28,7 @@ init_per_suite(Config) ->
     {Misnamed, MisnamedAuthority} = offline_post_tls:server("elsewhere.example", Dir),
     Backends = maps:from_list(
                  [{Case, case Case of
+                             black_hole -> offline_post_backend:start(#{tls => never});
                              unknown_authority -> offline_post_backend:start(#{tls => Tls});
                              wrong_name -> offline_post_backend:start(#{tls => Misnamed});
                              _ -> offline_post_backend:start()
@@ -33,20 +36,25 @@ init_per_suite(Config) ->
     %% What is there to be refused by nobody: a port that was free a moment ago.
     Down = offline_post_backend:port(maps:get(down, Backends)),
     offline_post_backend:stop(maps:get(down, Backends)),
-    Hosts = [{host(Case),
-              #{offline_post =>
-                    ["post_url: \"",
-                     case Case of
-                         down -> io_lib:format("http://localhost:~B/offline", [Down]);
-                         unresolvable -> "http://no-such-host.invalid/offline";
-                         _ -> offline_post_backend:url(maps:get(Case, Backends))
-                     end,
-                     "\"\nauth_token: \"" ?TOKEN "\"\ntimeout: 600 ms\nconnect_timeout: 500 ms\nshutdown_timeout: 500 ms\n",
-                     case Case of
-                         wrong_name -> ["ca_file: \"", MisnamedAuthority, "\"\n"];
-                         full -> "queue_limit: 5\n";
-                         _ -> ""
-                     end]}} || Case <- all()],
+    Url = fun(down) -> io_lib:format("http://localhost:~B/offline", [Down]);
+             (unresolvable) -> "http://no-such-host.invalid/offline";
+             (Case) -> offline_post_backend:url(maps:get(Case, Backends))
+          end,
+    Options = fun(Case) ->
+                      ["post_url: \"", Url(Case), "\"\nauth_token: \"" ?TOKEN "\"\nshutdown_timeout: 500 ms\n",
+                       case Case of
+                           black_hole -> "connect_timeout: 400 ms\n";
+                           _ -> "timeout: 600 ms\nconnect_timeout: 500 ms\n"
+                       end,
+                       case Case of
+                           wrong_name -> ["ca_file: \"", MisnamedAuthority, "\"\n"];
+                           full -> "queue_limit: 5\n";
+                           shared_origin -> "max_connections: 4\n";
+                           _ -> ""
+                       end]
+              end,
+    Hosts = [{host(Case), #{offline_post => Options(Case)}} || Case <- all()]
+        ++ [{?NEIGHBOUR, #{offline_post => Options(shared_origin)}}],
     NodeConfig = #{hosts => [{"localhost", #{}} | Hosts]},
     Node = offline_post_node:start(NodeConfig),
     offline_post_node:register(Node, "sender", "localhost", "sender-password"),
@@ -79,15 +87,17 @@ end_per_testcase(_Case, Config) ->
     ?assertEqual([], offline_post_law:violations(stats(Config))).
 
 down(Config) ->
-    say(Config),
-    await(Config, #{pending => 1, delivered => 0, dead => 0}, fun(#{attempts := N}) -> N >= 1 end),
+    say_to_many(Config, 5),
+    await(Config, #{pending => 5, delivered => 0, dead => 0}, fun(#{attempts := N}) -> N >= 5 end),
+    tells_why(Config, io_lib:format("http://localhost:~B has trouble (", [?config(down_port, Config)]), "refused|connect"),
     Backend = offline_post_backend:start(#{port => ?config(down_port, Config)}),
-    await(Config, #{pending => 0, delivered => 1, dead => 0}),
+    await(Config, #{pending => 0, delivered => 5, dead => 0}),
     offline_post_backend:stop(Backend).
 
 unresolvable(Config) ->
-    say(Config),
-    await(Config, #{pending => 1, delivered => 0, dead => 0}, fun(#{attempts := N}) -> N >= 1 end).
+    say_to_many(Config, 5),
+    await(Config, #{pending => 5, delivered => 0, dead => 0}, fun(#{attempts := N}) -> N >= 5 end),
+    tells_why(Config, "no-such-host.invalid has trouble (", "resolve").
 
 resetting(Config) ->
     tried_again(Config, reset, 2).
@@ -103,7 +113,16 @@ slow(Config) ->
 
 %% An answer that trickles does not hold a connection for longer than the timeout.
 endless(Config) ->
-    tried_again(Config, {delay, 5000, {reply, 200}}, 2).
+    tried_again(Config, {trickle, 100}, 2).
+
+%% Connects, but never says a word of TLS: connect_timeout, not the ten seconds of timeout.
+black_hole(Config) ->
+    Start = erlang:monotonic_time(millisecond),
+    say_to_many(Config, 5),
+    await(Config, #{pending => 5, delivered => 0, dead => 0}, fun(#{attempts := N, retries := R}) -> N >= 5 andalso R >= 5 end),
+    ?assert(erlang:monotonic_time(millisecond) - Start < 5000),
+    ?assert(offline_post_backend:accepted(?config(backend, Config)) >= 5),
+    tells_why(Config, [origin(Config), " has trouble ("], "time").
 
 %% A redirect is not followed: the message is for the URL that the operator has written.
 redirecting(Config) ->
@@ -135,12 +154,36 @@ closes_idle(Config) ->
          await(Config, #{pending => 0, delivered => N, dead => 0})
      end || N <- lists:seq(1, 20)].
 
+%% A connection that answers its first request and closes at its second without a word: the message arrives all
+%% the same, and every copy of it under one id.
+dies_when_reused(Config) ->
+    Backend = ?config(backend, Config),
+    Seen = ets:new(seen, [public, set]),
+    offline_post_backend:set(Backend, fun(_) ->
+                                              case ets:update_counter(Seen, self(), 1, {self(), 0}) of
+                                                  1 -> {reply, 200};
+                                                  _ -> hang_up
+                                              end
+                                      end),
+    N = 6,
+    [begin
+         say(Config),
+         await(Config, #{pending => 0, delivered => I, dead => 0})
+     end || I <- lists:seq(1, N)],
+    Posts = offline_post_backend:posts(Backend),
+    Ids = [proplists:get_value(<<"webhook-id">>, Headers) || #{headers := Headers} <- Posts],
+    ct:pal("~B posts for ~B messages, ~p", [length(Posts), N, stats(Config)]),
+    ?assertEqual(N, length(lists:usort(Ids))),
+    %% It did die: something was sent twice.
+    ?assert(length(Ids) > N).
+
 unknown_authority(Config) ->
-    say(Config),
-    await(Config, #{pending => 1, delivered => 0, dead => 0}, fun(#{attempts := N}) -> N >= 1 end),
+    say_to_many(Config, 5),
+    await(Config, #{pending => 5, delivered => 0, dead => 0}, fun(#{attempts := N}) -> N >= 5 end),
+    tells_why(Config, [origin(Config), " has trouble ("], "certificate"),
     ?assertEqual([], offline_post_backend:posts(?config(backend, Config))),
     change(Config, ["ca_file: \"", ?config(authority, Config), "\"\n"]),
-    await(Config, #{pending => 0, delivered => 1}).
+    await(Config, #{pending => 0, delivered => 5}).
 
 %% The authority is known, but the certificate is another's.
 wrong_name(Config) ->
@@ -186,7 +229,8 @@ gone(Config) ->
     say(Config),
     await(Config, #{pending => 2, attempts => 1, state => paused}),
     offline_post_node:await_log(?config(node, Config), "410"),
-    change(Config, "max_connections: 63\n"),
+    %% The very same file again.
+    0 = offline_post_node:call(?config(node, Config), ejabberd_ctl, process, [["reload_config"]]),
     await(Config, #{pending => 0, delivered => 2, state => healthy}).
 
 retry_after(Config) ->
@@ -208,11 +252,15 @@ waits(Config, RetryAfter) ->
 %% Over the limit, new events are refused, counted and reported; the ones that wait stay.
 full(Config) ->
     offline_post_backend:set(?config(backend, Config), silent),
-    [say(Config) || _ <- lists:seq(1, 8)],
-    await(Config, #{accepted => 5, pending => 5, rejected => 3}),
-    offline_post_node:await_log(?config(node, Config), "queue_limit"),
+    [offline_post_client:message(?config(clients, Config), "sender", "anna@" ++ ?config(host, Config), ?TEXT) || _ <- lists:seq(1, 205)],
+    offline_post_client:is_quick(?config(clients, Config), "sender"),
+    await(Config, #{accepted => 5, pending => 5, rejected => 200}),
+    Line = ?config(host, Config) ++ ": [0-9]+ notifications were rejected",
+    offline_post_wait:until(fun() -> lines(Config, Line) > 0 end),
     offline_post_backend:set(?config(backend, Config), {reply, 200}),
-    await(Config, #{accepted => 5, pending => 0, delivered => 5, rejected => 3}).
+    await(Config, #{accepted => 5, pending => 0, delivered => 5, rejected => 200}),
+    %% 200 rejections, and a second line at most, for those after the first.
+    ?assert(lines(Config, Line) =< 2).
 
 %% A dead backend is not hammered, and what waits goes out when it is back.
 breaker(Config) ->
@@ -226,6 +274,28 @@ breaker(Config) ->
     offline_post_backend:set(Backend, {reply, 200}),
     await(Config, #{pending => 0, delivered => 50, state => healthy}),
     ?assert(Attempts < 150).
+
+%% Virtual hosts with the same origin share its connections and its breaker.
+shared_origin(Config) ->
+    {Node, Clients, Backend} = {?config(node, Config), ?config(clients, Config), ?config(backend, Config)},
+    Users = ["u" ++ integer_to_list(N) || N <- lists:seq(1, 40)],
+    [offline_post_node:register(Node, User, Host, "x") || User <- Users, Host <- [?config(host, Config), ?NEIGHBOUR]],
+    offline_post_backend:set(Backend, {delay, 10, {reply, 200}}),
+    [offline_post_client:message(Clients, "sender", User ++ "@" ++ Host, ?TEXT) ||
+        User <- Users, Host <- [?config(host, Config), ?NEIGHBOUR]],
+    await(Config, #{pending => 0, delivered => 40}),
+    await([{host, ?NEIGHBOUR} | Config], #{pending => 0, delivered => 40}),
+    ?assertEqual(80, length(offline_post_backend:posts(Backend))),
+    ?assert(offline_post_backend:accepted(Backend) =< 4),
+    %% One sees that it is dead; the other knows.
+    offline_post_backend:set(Backend, {reply, 503}),
+    [offline_post_client:message(Clients, "sender", User ++ "@" ++ ?config(host, Config), ?TEXT) || User <- Users],
+    await(Config, #{pending => 40}, fun(#{state := State}) -> State =/= healthy end),
+    ?assertMatch(#{attempts := 40, state := State} when State =:= broken; State =:= probing,
+                 stats([{host, ?NEIGHBOUR} | Config])),
+    offline_post_backend:set(Backend, {reply, 200}),
+    await(Config, #{pending => 0, delivered => 80, state => healthy}),
+    await([{host, ?NEIGHBOUR} | Config], #{pending => 0, delivered => 40, state => healthy}).
 
 %%%
 
@@ -252,6 +322,37 @@ say(Config) ->
     offline_post_client:message(?config(clients, Config), "sender", "anna@" ++ ?config(host, Config), ?TEXT),
     %% The session goes on at once: its next request is answered.
     offline_post_client:is_quick(?config(clients, Config), "sender").
+
+%% One message to each of N, so that the breaker of their origin soon has seen enough.
+say_to_many(Config, N) ->
+    {Clients, Host} = {?config(clients, Config), ?config(host, Config)},
+    [begin
+         User = "many" ++ integer_to_list(I),
+         offline_post_node:register(?config(node, Config), User, Host, "x"),
+         offline_post_client:message(Clients, "sender", User ++ "@" ++ Host, ?TEXT)
+     end || I <- lists:seq(1, N)],
+    offline_post_client:is_quick(Clients, "sender").
+
+origin(Config) ->
+    [Origin, _] = string:split(offline_post_backend:url(?config(backend, Config)), "/offline"),
+    Origin.
+
+%% One line of the log names this origin and, in brackets, a reason like Why.
+tells_why(Config, Beginning, Why) ->
+    Node = ?config(node, Config),
+    offline_post_node:await_log(Node, Beginning),
+    Log = offline_post_node:log(Node),
+    {Start, Length} = binary:match(Log, iolist_to_binary(Beginning)),
+    [Reason | _] = binary:split(binary:part(Log, Start + Length, byte_size(Log) - Start - Length), <<"\n">>),
+    ct:pal("~ts~ts", [Beginning, Reason]),
+    ?assertMatch({match, _}, re:run(Reason, Why, [caseless])).
+
+%% How many lines of the log are like this.
+lines(Config, Pattern) ->
+    case re:run(offline_post_node:log(?config(node, Config)), Pattern, [global]) of
+        {match, Lines} -> length(Lines);
+        nomatch -> 0
+    end.
 
 %% Adds a line to this host's options and has ejabberd load them.
 change(Config, Line) ->

@@ -7,7 +7,7 @@
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
 -export([cmake_install/1, module_install_and_upgrade/1, failed_build/1, no_library/1, changed_library/1, other_abi/1,
-         outdated_helper/1, outdated_stubs/1]).
+         missing_helper/1, outdated_helper/1, outdated_stubs/1]).
 
 -define(HOST, "localhost").
 
@@ -15,7 +15,7 @@ suite() -> [{timetrap, {minutes, 6}}].
 
 all() ->
     [cmake_install, module_install_and_upgrade, failed_build, no_library, changed_library, other_abi,
-     outdated_helper, outdated_stubs].
+     missing_helper, outdated_helper, outdated_stubs].
 
 init_per_suite(Config) ->
     [{backend, offline_post_backend:start()} | Config].
@@ -45,16 +45,14 @@ end_per_testcase(_Case, Config) ->
     {up, Node} = offline_post_node:current(?config(node, Config)),
     ?assertEqual(0, offline_post_node:stop(Node)).
 
-%% What CMake lays out is what ejabberd loads; no restart is needed.
+%% What CMake lays out is what ejabberd loads, from its next start on.
 cmake_install(Config) ->
     Node = ?config(node, Config),
     Build = filename:join(offline_post_node:root(), "build/native"),
     ok = run(["cmake", "--build", Build]),
     ok = run(["cmake", "--install", Build, "--prefix", installed(Node)]),
     ?assertEqual(["COPYING", "README.md", "ebin", "mod_offline_post.spec", "priv"], filelib:wildcard("*", installed(Node))),
-    ok = offline_post_node:call(Node, code, add_pathsz, [[filename:join(installed(Node), "ebin")]]),
-    ok = offline_post_node:reload(Node, options(Config)),
-    delivers(Config).
+    delivers([{node, restarted(Config, fun(_) -> offline_post_node:configure(Node, options(Config)) end)} | Config]).
 
 %% As an operator does it: install, then configure; later upgrade.
 module_install_and_upgrade(Config) ->
@@ -100,9 +98,10 @@ no_library(Config) ->
     Node = restarted(Config, fun(Node) -> ok = file:delete(library(Node)) end),
     Again = [{node, Node} | Config],
     off(Again, "make -C c_src"),
-    %% Built later: a restart of the module is enough.
+    off(Again, "ejabberdctl reload_config"),
+    %% Built later.
     {ok, _} = file:copy(offline_post_node:library(), library(Node)),
-    restart_module(Node),
+    0 = ctl(Node, ["reload_config"]),
     delivers(Again).
 
 changed_library(Config) ->
@@ -120,6 +119,21 @@ changed_library(Config) ->
 other_abi(Config) ->
     Node = restarted(Config, fun(Node) -> compile_to(Node, mod_offline_post_nif, [{d, 'ABI', 99}]) end),
     off([{node, Node} | Config], "another version").
+
+%% Whatever part of the installation is not there.
+missing_helper(Config) ->
+    lists:foldl(fun(Module, Running) ->
+                        Beam = filename:join([installed(Running), "ebin", atom_to_list(Module) ++ ".beam"]),
+                        {ok, Bytes} = file:read_file(Beam),
+                        Node = restarted([{node, Running}], fun(_) -> ok = file:delete(Beam) end),
+                        Again = [{node, Node} | Config],
+                        off(Again, "the module " ++ atom_to_list(Module) ++ " cannot be loaded (nofile)"),
+                        restart_module(Node, "cannot be loaded (nofile)"),
+                        ok = file:write_file(Beam, Bytes),
+                        0 = ctl(Node, ["reload_config"]),
+                        delivers(Again),
+                        Node
+                end, ?config(node, Config), [mod_offline_post_owner, mod_offline_post_opt, mod_offline_post_nif]).
 
 %% After module_upgrade ejabberd has loaded the main module alone.
 outdated_helper(Config) ->
@@ -141,9 +155,13 @@ outdated_helper(Config) ->
 outdated_stubs(Config) ->
     Node = ?config(node, Config),
     compile_to(Node, mod_offline_post_nif, [{d, 'ABI', 2}]),
+    compile_to(Node, mod_offline_post_event, []),
+    Helper = offline_post_node:call(Node, mod_offline_post_event, module_info, [md5]),
     delivers(Config),
     restart_module(Node),
-    off(Config, "restart the node").
+    off(Config, "restart the node"),
+    %% Half of another version is no version.
+    ?assertEqual(Helper, offline_post_node:call(Node, mod_offline_post_event, module_info, [md5])).
 
 %%%
 
@@ -181,6 +199,14 @@ library(Node) ->
 restart_module(Node) ->
     ok = offline_post_node:call(Node, gen_mod, stop_module, [<<?HOST>>, mod_offline_post]),
     ok = offline_post_node:call(Node, gen_mod, start_module, [<<?HOST>>, mod_offline_post]).
+
+%% The same again, while it cannot run: says so again, and nothing worse.
+restart_module(Node, Why) ->
+    Errors = offline_post_node:count_log(Node, "[error]"),
+    restart_module(Node),
+    offline_post_wait:until(fun() -> offline_post_node:count_log(Node, "[error]") > Errors end),
+    ?assertEqual({Errors + 1, Errors + 1},
+                 {offline_post_node:count_log(Node, "[error]"), offline_post_node:count_log(Node, Why)}).
 
 %% Does something to the installation while the node is down.
 restarted(Config, Change) ->

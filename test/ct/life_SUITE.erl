@@ -6,8 +6,8 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
--export([cycles/1, stop_drains/1, stop_is_bounded/1, stops_share_a_deadline/1, owner_killed/1, code_replaced/1,
-         library_purged/1, node_stops/1, node_stops_with_silent_backend/1, node_halts/1, halts/1]).
+-export([cycles/1, stop_drains/1, stop_is_bounded/1, stops_share_a_deadline/1, owner_killed/1,
+         owner_killed_without_library/1, code_replaced/1, library_purged/1, node_stops/1, node_stops_with_silent_backend/1, node_halts/1, halts/1]).
 
 -define(HOSTS, ["one.localhost", "two.localhost", "three.localhost"]).
 -define(SHUTDOWN_MS, 1000).
@@ -15,7 +15,8 @@
 suite() -> [{timetrap, {minutes, 3}}].
 
 all() ->
-    [cycles, stop_drains, stop_is_bounded, stops_share_a_deadline, owner_killed, code_replaced, library_purged,
+    [cycles, stop_drains, stop_is_bounded, stops_share_a_deadline, owner_killed, owner_killed_without_library,
+     code_replaced, library_purged,
      node_stops, node_stops_with_silent_backend, node_halts, halts].
 
 init_per_suite(Config) ->
@@ -136,6 +137,32 @@ owner_killed(Config) ->
     offline_post_backend:set(Backend, {reply, 200}),
     stop(Node, "two.localhost"), start(Node, "two.localhost").
 
+%% An owner that cannot attach must not end again and again: its supervisor would give up, and take every module of
+%% the server with it. It attaches when there is something to attach to.
+owner_killed_without_library(Config) ->
+    Node = ?config(node, Config),
+    Backend = ?config(backend, Config),
+    Library = filename:join(offline_post_node:dir(Node), "modules/mod_offline_post/priv/mod_offline_post_nif.so"),
+    Pid = fun(Name) -> offline_post_node:call(Node, erlang, whereis, [Name]) end,
+    [Supervisor, Owner] = [Pid(Name) || Name <- [ejabberd_gen_mod_sup, mod_offline_post_owner]],
+    ok = file:rename(Library, Library ++ ".away"),
+    offline_post_node:call(Node, code, delete, [mod_offline_post_nif]),
+    offline_post_node:call(Node, code, purge, [mod_offline_post_nif]),
+    true = offline_post_node:call(Node, erlang, exit, [Owner, kill]),
+    offline_post_wait:until(fun() -> is_pid(Pid(mod_offline_post_owner)) andalso Pid(mod_offline_post_owner) =/= Owner end),
+    Next = Pid(mod_offline_post_owner),
+    ?assertError({exception, not_loaded, _}, offline_post_node:call(Node, mod_offline_post_nif, info, [])),
+    ?assertEqual({Supervisor, Next}, {Pid(ejabberd_gen_mod_sup), Pid(mod_offline_post_owner)}),
+    ok = file:rename(Library ++ ".away", Library),
+    0 = offline_post_node:call(Node, ejabberd_ctl, process, [["reload_config"]]),
+    Paused = offline_post_node:count_log(Node, "answered 410 Gone"),
+    offline_post_backend:set(Backend, {reply, 410}),
+    say(Node, "two.localhost", "anna1"),
+    offline_post_wait:until(fun() -> offline_post_node:count_log(Node, "answered 410 Gone") > Paused end),
+    ?assertEqual({Supervisor, Next}, {Pid(ejabberd_gen_mod_sup), Pid(mod_offline_post_owner)}),
+    offline_post_backend:set(Backend, {reply, 200}),
+    stop(Node, "two.localhost"), start(Node, "two.localhost").
+
 %% The gen_mod and its helpers may be replaced under load; the module with the native library says no and stays.
 code_replaced(Config) ->
     Node = ?config(node, Config),
@@ -201,13 +228,13 @@ node_halts(Config) ->
                 end, Node, lists:seq(1, 3)),
     ok.
 
-%% 60 VMs that halt while the thread is in the middle of TLS handshakes and transfers.
+%% 60 VMs that halt, and 20 that stop, while the thread is in the middle of TLS handshakes and transfers.
 halts(Config) ->
     {Tls, Authority} = offline_post_tls:server("localhost", ?config(priv_dir, Config)),
     Backend = offline_post_backend:start(#{tls => Tls}),
     offline_post_backend:set(Backend, fun(_) -> {delay, rand:uniform(10), {reply, 200}} end),
     Url = offline_post_backend:url(Backend),
-    Bad = [{N, Status, Output} || N <- lists:seq(1, 30), {Status, Output} <- both(N, Url, Authority), Status =/= 0],
+    Bad = [{N, Status, Output} || N <- lists:seq(1, 80, 2), {Status, Output} <- both(N, Url, Authority), Status =/= 0],
     ?assertEqual([], Bad),
     offline_post_backend:stop(Backend).
 
@@ -217,7 +244,7 @@ both(N, Url, Authority) ->
                                     ["-noinput", "-boot", "start_clean", "-pa", filename:dirname(code:which(mod_offline_post)),
                                      "-pa", filename:dirname(code:which(?MODULE)),
                                      "-run", "offline_post_halt", "main", Url, Authority, integer_to_list(M)],
-                                    [stderr_to_stdout, {cd, "/tmp"}, {env, [{"ERL_CRASH_DUMP_SECONDS", "0"}]}]) || M <- [N, N + 100]],
+                                    [stderr_to_stdout, {cd, "/tmp"}, {env, [{"ERL_CRASH_DUMP_SECONDS", "0"}]}]) || M <- [N, N + 1]],
     [{offline_post_port:await_exit(Port, 30000), offline_post_port:output(Port)} || Port <- Ports].
 
 %%%

@@ -14,12 +14,14 @@
 %%   silent                   no answer at all; the connection stays
 %%   reset                    the connection is reset
 %%   {huge, Bytes}            an answer with a body of so many bytes
+%%   {trickle, Ms}            a byte of an answer that never ends, now and then
+%%   hang_up                  closes the connection without an answer
 %%   {reply_and_close, Status}  answers as if the connection stayed, and closes it
 %%   fun((Post) -> What)
 start() ->
     start(#{}).
 
-%% tls => ssl options of the server: https.
+%% tls => ssl options of the server: https; with `never` it accepts connections and does no handshake.
 start(Options) ->
     Self = self(),
     Backend = spawn(fun() -> init(Self, Options) end),
@@ -72,6 +74,7 @@ request(Backend, Request) ->
 init(Owner, Options) ->
     process_flag(trap_exit, true),
     {Scheme, Module, Extra} = case Options of
+                                  #{tls := never} -> {"https", gen_tcp, []};
                                   #{tls := Tls} -> {"https", ssl, Tls};
                                   _ -> {"http", gen_tcp, []}
                               end,
@@ -79,7 +82,11 @@ init(Owner, Options) ->
                                        {backlog, 1024}, {nodelay, true}, {send_timeout, ?TIMEOUT} | Extra]),
     {ok, {_, Port}} = case Module of ssl -> ssl:sockname(Listener); gen_tcp -> inet:sockname(Listener) end,
     Server = self(),
-    spawn_link(fun() -> accept(Server, Module, Listener) end),
+    Kind = case Options of
+               #{tls := never} -> hole;
+               _ -> Module
+           end,
+    spawn_link(fun() -> accept(Server, Kind, Listener) end),
     Owner ! {self(), started},
     loop(#{origin => {Scheme, Port}, owner => Owner, what => {reply, 200}, open => #{}, accepted => 0}).
 
@@ -122,12 +129,19 @@ accept(Server, gen_tcp, Listener) ->
 accept(Server, ssl, Listener) ->
     {ok, Socket} = ssl:transport_accept(Listener),
     hand_over(Server, ssl, Socket),
-    accept(Server, ssl, Listener).
+    accept(Server, ssl, Listener);
+accept(Server, hole, Listener) ->
+    {ok, Socket} = gen_tcp:accept(Listener),
+    hand_over(Server, hole, Socket),
+    accept(Server, hole, Listener).
 
 hand_over(Server, Module, Socket) ->
     Connection = spawn(fun() -> receive go -> open(Server, Module, Socket) end end),
     Server ! {accepted, Connection},
-    ok = Module:controlling_process(Socket, Connection),
+    ok = case Module of
+             ssl -> ssl:controlling_process(Socket, Connection);
+             _ -> gen_tcp:controlling_process(Socket, Connection)
+         end,
     Connection ! go.
 
 open(Server, ssl, Socket) ->
@@ -135,6 +149,9 @@ open(Server, ssl, Socket) ->
         {ok, Tls} -> serve(Server, ssl, Tls);
         {error, _} -> ok
     end;
+open(_Server, hole, Socket) ->
+    ok = inet:setopts(Socket, [{packet, raw}]),
+    swallow(gen_tcp, Socket);
 open(Server, gen_tcp, Socket) ->
     serve(Server, gen_tcp, Socket).
 
@@ -173,19 +190,36 @@ act({bytes, Data}, _, Module, Socket) ->
     _ = Module:send(Socket, Data),
     Module:close(Socket),
     exit(normal);
+act(hang_up, _, Module, Socket) ->
+    Module:close(Socket),
+    exit(normal);
+act({trickle, Ms}, Post, Module, Socket) ->
+    sent(Module:send(Socket, "HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")),
+    trickle(Ms, Post, Module, Socket);
 act(reset, _, Module, Socket) ->
     setopts(Module, Socket, [{linger, {true, 0}}]),
     Module:close(Socket),
     exit(normal);
 act(silent, _, Module, Socket) ->
-    %% Until the other side gives up.
-    _ = Module:recv(Socket, 0),
+    swallow(Module, Socket),
     exit(normal);
 act({huge, Bytes}, _, Module, Socket) ->
     sent(Module:send(Socket, ["HTTP/1.1 200 OK\r\nContent-Length: ", integer_to_list(Bytes), "\r\n\r\n"])),
     Chunk = binary:copy(<<"x">>, 65536),
     [sent(Module:send(Socket, Chunk)) || _ <- lists:seq(1, Bytes div 65536)],
     sent(Module:send(Socket, binary:part(Chunk, 0, Bytes rem 65536))).
+
+trickle(Ms, Post, Module, Socket) ->
+    sent(Module:send(Socket, "x")),
+    timer:sleep(Ms),
+    trickle(Ms, Post, Module, Socket).
+
+%% Takes what comes, until the other side gives up.
+swallow(Module, Socket) ->
+    case Module:recv(Socket, 0) of
+        {ok, _} -> swallow(Module, Socket);
+        {error, _} -> ok
+    end.
 
 %% The other side may have gone.
 sent(ok) -> ok;

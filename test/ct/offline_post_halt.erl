@@ -13,20 +13,23 @@ main([Url, Authority, Seed]) ->
                                                  {<<"bob">>, <<"localhost">>, <<>>}, <<>>, <<"text">>}) || I <- lists:seq(1, 500)],
     N = list_to_integer(Seed),
     _ = rand:seed(exsss, N),
-    busy(Key, erlang:monotonic_time(millisecond) + 10000),
-    timer:sleep(rand:uniform(60)),
-    case N rem 3 of
-        0 -> erlang:halt(0, [{flush, false}]);
+    Start = erlang:monotonic_time(millisecond),
+    busy(Key, Start, Start + 10000),
+    Pause = rand:uniform(60),
+    busy(Key, erlang:monotonic_time(millisecond) + Pause, Start + 10000),
+    case N rem 4 of
+        0 -> init:stop();
         1 -> erlang:halt(0);
-        2 -> init:stop()
+        _ -> erlang:halt(0, [{flush, false}])
     end.
 
-%% In flight, or already through.
-busy(Key, Deadline) ->
+%% Returns after NotBefore, at a moment when something is in flight.
+busy(Key, NotBefore, Deadline) ->
+    NotBefore > erlang:monotonic_time(millisecond) andalso timer:sleep(NotBefore - erlang:monotonic_time(millisecond)),
     case mod_offline_post_nif:stats(Key) of
-        #{in_flight := InFlight, delivered := Delivered} when InFlight > 0; Delivered > 0 -> ok;
+        #{in_flight := InFlight} when InFlight > 0 -> ok;
         Stats ->
             erlang:monotonic_time(millisecond) < Deadline orelse begin io:format("~p~n", [Stats]), erlang:halt(7) end,
             timer:sleep(1),
-            busy(Key, Deadline)
+            busy(Key, NotBefore, Deadline)
     end.

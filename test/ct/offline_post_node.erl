@@ -27,7 +27,7 @@ boot(#{dir := Dir, epmd := Epmd} = Node) ->
     Port = run(Node),
     {os_pid, Pid} = erlang:port_info(Port, os_pid),
     Cookie = filename:join([Dir, "home", ".erlang.cookie"]),
-    offline_post_wait:until(fun() -> cookie(Cookie) =/= "" end, ?BOOT_MS),
+    offline_post_wait:until(fun() -> not has_ended(Node#{port => Port}) andalso cookie(Cookie) =/= "" end, ?BOOT_MS),
     {ok, Controller, _} = peer:start(#{name => peer:random_name(), host => "127.0.0.1", longnames => true,
                                        connection => standard_io, wait_boot => ?BOOT_MS,
                                        env => [{"ERL_EPMD_PORT", integer_to_list(Epmd)}],
@@ -68,13 +68,18 @@ as(User, Dir) ->
 script() ->
     filename:join([root(), "scripts", "lib", "ejabberd-node"]).
 
-is_up(#{port := Port} = Node) ->
-    is_alive(Node) orelse ct:fail({ejabberd_ended, offline_post_port:output(Port), log(Node)}),
+is_up(Node) ->
+    has_ended(Node),
     try call(Node, application, which_applications, []) of
         Applications -> lists:keymember(ejabberd, 1, Applications)
     catch
         _:_ -> false
     end.
+
+%% No need to wait for a node that is gone: fails with what it has said.
+has_ended(#{port := Port} = Node) ->
+    is_alive(Node) orelse ct:fail({ejabberd_ended, offline_post_port:output(Port), log(Node)}),
+    false.
 
 %% Orderly, as a service manager does it. Returns the exit status.
 stop(Node) ->
@@ -204,7 +209,7 @@ kind(Target) ->
 
 %% The sources' top directory: the one with scripts/lib.
 root() ->
-    root(filename:absname(filename:dirname(code:which(mod_offline_post)))).
+    root(filename:dirname(proplists:get_value(source, ?MODULE:module_info(compile)))).
 
 root("/") ->
     error(no_sources);
