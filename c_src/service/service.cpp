@@ -1,12 +1,9 @@
 #include "service/service.hpp"
 
-#include <pthread.h>
-
 #include <algorithm>
 #include <array>
 #include <charconv>
 #include <chrono>
-#include <csignal>
 #include <random>
 #include <system_error>
 #include <utility>
@@ -17,16 +14,8 @@ namespace offline_post {
 
 namespace {
 
-// A turn reads at most so much mail, so that answers are not kept waiting by a flood of events.
-constexpr std::size_t kMailPerTurn = 512;
-// After work the loop naps in short waits, in which nobody need wake it: a wake-up costs the
-// session that submits 20 us and more.
-constexpr Millis kNapMs = 1;
-constexpr Millis kNapForMs = 5;
-constexpr Millis kLongestSleepMs = 60'000;
+// Removals that follow each other within this time share one deadline.
 constexpr Millis kSharedDeadlineMs = 1'000;
-constexpr Millis kRejectionReportMs = 10'000;
-constexpr Millis kNoticesMs = 200;
 
 std::uint64_t RandomBits() {
   std::random_device device;
@@ -226,140 +215,6 @@ std::string Service::NextEventId() {
   std::string id;
   id.reserve(id_prefix_.size() + 16);  // one allocation
   return id.append(id_prefix_).append(Hex(next_event_.fetch_add(1)));
-}
-
-void Service::Run() noexcept {
-  pthread_setname_np(pthread_self(), "offline_post");
-  sigset_t all;
-  sigfillset(&all);
-  pthread_sigmask(SIG_BLOCK, &all, nullptr);
-  while (!stopping_) {
-    try {
-      RunOnce();
-    } catch (...) {
-      // Out of memory, most likely. What is pending stays; go on when there may be some again.
-      transport_.Wait(100);
-    }
-  }
-  // Whoever stops us did not wait: what is in flight comes back into the outbox all the same.
-  try {
-    RunCommands();
-    for (const Removal& removal : std::exchange(removals_, {})) FinishRemoval(removal);
-    if (last_words_) DeliverNotices(true);
-  } catch (...) {  // NOLINT(bugprone-empty-catch): out of memory; the counters tell it all
-  }
-}
-
-void Service::RunOnce() {
-  // Mail is taken before the commands are read, and opened after: an endpoint's first event never
-  // overtakes its configuration.
-  if (inbox_read_ == inbox_.size()) {
-    inbox_.clear();
-    inbox_read_ = 0;
-    mailbox_.TakeAll(inbox_);
-  }
-  RunCommands();
-  bool worked = ReadMail();
-  FinishRemovals();
-  Work();
-  if (transport_.Perform(engine_)) {
-    worked = true;
-    Work();
-  }
-  ReportRejections();
-  DeliverNotices(false);
-  Wait(worked);
-}
-
-void Service::RunCommands() {
-  while (true) {
-    std::function<void()> command;
-    {
-      const std::lock_guard lock(command_mutex_);
-      if (commands_.empty()) return;
-      command = std::move(commands_.front());
-      commands_.pop_front();
-    }
-    command();
-  }
-}
-
-bool Service::ReadMail() {
-  const std::size_t end = std::min(inbox_.size(), inbox_read_ + kMailPerTurn);
-  const bool any = inbox_read_ < end;
-  for (; inbox_read_ < end; ++inbox_read_) {
-    const Mail& mail = inbox_[inbox_read_];
-    engine_.Accept(mail.endpoint, mail.event);  // should it throw, the mail is still there
-  }
-  return any;
-}
-
-void Service::Work() {
-  do {
-    engine_.Turn();
-  } while (outbox_.Poll(engine_));
-}
-
-void Service::FinishRemovals() {
-  if (removals_.empty()) return;
-  const Millis now = clock_.MonotonicMs();
-  removal_seen_ms_ = now;
-  // What was submitted before the removal is in the mailbox at the latest now.
-  const bool read = inbox_read_ == inbox_.size() && mailbox_.empty();
-  std::erase_if(removals_, [this, now, read](const Removal& removal) {
-    if (now < removal.deadline_ms && !(read && engine_.Idle(removal.id))) return false;
-    FinishRemoval(removal);
-    return true;
-  });
-}
-
-void Service::FinishRemoval(const Removal& removal) {
-  engine_.Remove(removal.id);
-  transport_.SetConnectionLimit(engine_.ConnectionLimit());
-  removal.callback(rejections_.at(removal.id).ledger->Snapshot().pending);
-}
-
-void Service::ReportRejections() {
-  if (!rejected_.load(std::memory_order_relaxed)) return;
-  const Millis now = clock_.MonotonicMs();
-  if (now < next_rejection_report_ms_) return;
-  next_rejection_report_ms_ = now + kRejectionReportMs;
-  rejected_ = false;
-  for (auto& [id, entry] : rejections_) {
-    const Stats stats = entry.ledger->Snapshot();
-    if (stats.rejected_full == entry.reported) continue;
-    notices_.Add(Notice::Level::kError,
-                 entry.vhost + ": " + std::to_string(stats.rejected_full - entry.reported) +
-                     " notifications were rejected, the queue is full (" +
-                     std::to_string(stats.pending) + " pending, " +
-                     std::to_string(stats.pending_bytes) +
-                     " bytes): is the backend up? Else raise queue_limit or queue_bytes");
-    entry.reported = stats.rejected_full;
-  }
-}
-
-void Service::DeliverNotices(bool last) {
-  if (notices_.empty()) return;
-  const Millis now = clock_.MonotonicMs();
-  if (now < next_notices_ms_ && !last) return;
-  next_notices_ms_ = now + kNoticesMs;
-  if (sink_(notices_.Waiting())) notices_.Clear();
-}
-
-void Service::Wait(bool worked) {
-  const Millis now = clock_.MonotonicMs();
-  if (worked) last_work_ms_ = now;
-  if (inbox_read_ < inbox_.size()) return;
-  const bool nap = now - last_work_ms_ < kNapForMs;
-  // Before a look at what may wake us: who changes it later finds a sleeper.
-  if (!nap && !mailbox_.PrepareSleep()) return;
-  Millis until = now + (nap ? kNapMs : kLongestSleepMs);
-  if (const auto next = engine_.NextTurnMs()) until = std::min(until, *next);
-  for (const Removal& removal : removals_) until = std::min(until, removal.deadline_ms);
-  if (rejected_) until = std::min(until, next_rejection_report_ms_);
-  if (!notices_.empty()) until = std::min(until, next_notices_ms_);
-  transport_.Wait(std::max<Millis>(0, until - now));
-  mailbox_.EndSleep();
 }
 
 }  // namespace offline_post

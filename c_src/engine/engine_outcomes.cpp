@@ -1,0 +1,165 @@
+// The engine's second half: what came back, and what that means for the delivery, its endpoint and
+// its origin.
+#include <algorithm>
+#include <utility>
+
+#include "engine/backoff.hpp"
+#include "engine/engine.hpp"
+
+namespace offline_post {
+
+namespace {
+
+std::string Name(const Endpoint& endpoint) {
+  return endpoint.key.module + " for " + endpoint.key.vhost;
+}
+
+// The origin answered: whatever is wrong, it is not the origin's health.
+bool IsAlive(const Outcome& outcome) { return outcome.kind != OutcomeClass::kTrouble; }
+
+}  // namespace
+
+void Engine::OnDone(RequestId id, std::vector<Outcome> outcomes) {
+  const auto found = in_flight_.find(id);
+  if (found == in_flight_.end()) return;
+  InFlight flight = std::move(found->second);
+  in_flight_.erase(found);
+  --flight.origin->in_flight;
+  const auto alive = std::find_if(outcomes.begin(), outcomes.end(), IsAlive);
+  ReportToBreakers(flight, alive != outcomes.end() ? *alive : outcomes.front());
+  for (std::size_t i = 0; i < outcomes.size(); ++i) {
+    Settle(flight, std::move(flight.deliveries[i]), outcomes[i]);
+  }
+}
+
+void Engine::ReportToBreakers(InFlight& flight, const Outcome& outcome) {
+  OriginRecord& origin = *flight.origin;
+  EndpointRecord& endpoint = *flight.endpoint;
+  const Millis now = clock_.MonotonicMs();
+  std::optional<Millis> retry_after = outcome.retry_after_ms;
+  if (retry_after) retry_after = std::min(*retry_after, endpoint.config->schedule.longest_ms);
+  bool changed = flight.probe || flight.gate_probe;
+  // An answer to a replaced configuration says nothing about the present one.
+  const bool current = flight.config == endpoint.config;
+  if (outcome.kind == OutcomeClass::kTrouble) {
+    if (current) endpoint.gate.OnCancelled(flight.gate_probe);
+    if (origin.breaker.OnTrouble(now, flight.probe, retry_after, Unit())) {
+      changed = true;
+      notices_.AddRarely(origin.name + " trouble", Notice::Level::kWarning,
+                         origin.name + " has trouble (" + outcome.reason +
+                             "): notifications wait, one probe at a time until it answers");
+    }
+  } else {
+    if (origin.breaker.OnAlive()) {
+      changed = true;
+      notices_.AddRarely(origin.name + " answers", Notice::Level::kInfo,
+                         origin.name + " answers again");
+    }
+    if (current && outcome.kind == OutcomeClass::kMisconfigured) {
+      changed = endpoint.gate.OnTrouble(now, flight.gate_probe, retry_after, Unit()) || changed;
+    } else if (current && endpoint.gate.OnAlive()) {
+      changed = true;
+      notices_.AddRarely(
+          endpoint.config->key.vhost + " accepts", Notice::Level::kInfo,
+          Name(*endpoint.config) + ": " + origin.name + " accepts notifications again");
+    }
+  }
+  if (changed) PublishState(origin);
+}
+
+void Engine::Settle(const InFlight& flight, Delivery delivery, const Outcome& outcome) {
+  EndpointRecord& endpoint = *flight.endpoint;
+  --endpoint.in_flight;
+  endpoint.claimable = true;  // what followed for this recipient may be claimed now
+  const bool blames_endpoint =
+      outcome.kind == OutcomeClass::kGone || outcome.kind == OutcomeClass::kMisconfigured;
+  if (blames_endpoint && flight.config != endpoint.config) {
+    // The blame is for a configuration that was replaced meanwhile.
+    endpoint.ledger->AttemptEnded(true);
+    endpoint.window.Return(std::move(delivery));
+    return;
+  }
+  ++delivery.attempts;
+  const Note note{outcome.reason, outcome.answer};
+  switch (outcome.kind) {
+    case OutcomeClass::kDelivered:
+      endpoint.ledger->AttemptEnded(false);
+      endpoint.window.Advance(delivery.recipient);
+      Finish(endpoint, delivery, Final::kDelivered, note);
+      return;
+    case OutcomeClass::kRefused:
+      endpoint.ledger->AttemptEnded(false);
+      endpoint.window.Advance(delivery.recipient);
+      Bury(endpoint, delivery, note);
+      return;
+    case OutcomeClass::kGone:
+      endpoint.ledger->AttemptEnded(true);
+      endpoint.window.Return(std::move(delivery));
+      Pause(endpoint);
+      return;
+    case OutcomeClass::kMisconfigured:
+    case OutcomeClass::kTrouble:
+      break;
+  }
+  Retry(endpoint, std::move(delivery), outcome);
+}
+
+void Engine::Retry(EndpointRecord& endpoint, Delivery delivery, const Outcome& outcome) {
+  const RetrySchedule& schedule = endpoint.config->schedule;
+  if (outcome.kind == OutcomeClass::kMisconfigured) {
+    const std::uint64_t delivered = endpoint.ledger->Snapshot().delivered;
+    if (delivered > delivery.delivered_at_misconfigured || delivery.misconfigured == 0) {
+      ++delivery.misconfigured;
+    }
+    delivery.delivered_at_misconfigured = delivered;
+  }
+  const Millis wait = RetryDelay(schedule, delivery.attempts, outcome.retry_after_ms, Unit());
+  const bool expired =
+      clock_.UnixMs() + wait > delivery.event->accepted_unix_ms + schedule.max_age_ms;
+  const bool hopeless = delivery.misconfigured >= kMisconfiguredAttempts;
+  if (expired || hopeless) {
+    endpoint.ledger->AttemptEnded(false);
+    endpoint.window.Advance(delivery.recipient);
+    Bury(endpoint, delivery,
+         {expired ? "expired, at last " + outcome.reason : outcome.reason, outcome.answer});
+    return;
+  }
+  endpoint.ledger->AttemptEnded(true);
+  if (outcome.kind == OutcomeClass::kMisconfigured) {
+    notices_.AddRarely(endpoint.config->key.vhost + " misconfigured", Notice::Level::kError,
+                       Name(*endpoint.config) + ": " + OriginText(endpoint.config->origin) +
+                           " answered " + outcome.reason +
+                           ": check post_url and auth_token; will try again");
+  }
+  const std::vector<Delivery> followers = endpoint.window.Dissolve(delivery.recipient);
+  if (endpoint.claiming) endpoint.held_back.insert(delivery.recipient);
+  outbox_.Reschedule(delivery, clock_.MonotonicMs() + wait, {outcome.reason, outcome.answer});
+  ++endpoint.in_outbox;
+  for (const Delivery& follower : followers) Park(endpoint, follower);
+}
+
+void Engine::Bury(EndpointRecord& endpoint, const Delivery& delivery, const Note& note) {
+  notices_.AddRarely(endpoint.config->key.vhost + " dead", Notice::Level::kWarning,
+                     Name(*endpoint.config) + ": notification " + delivery.event->id +
+                         " failed for good (" + note.reason + ") after " +
+                         std::to_string(delivery.attempts) + " attempts");
+  Finish(endpoint, delivery, Final::kDead, note);
+}
+
+void Engine::Finish(EndpointRecord& endpoint, const Delivery& delivery, Final how,
+                    const Note& note) {
+  endpoint.ledger->Settle(how, EventBytes(*delivery.event));
+  outbox_.Finish(delivery, how, note);
+}
+
+void Engine::Pause(EndpointRecord& endpoint) {
+  if (endpoint.paused) return;
+  endpoint.paused = true;
+  notices_.Add(
+      Notice::Level::kError,
+      Name(*endpoint.config) + ": " + OriginText(endpoint.config->origin) +
+          " answered 410 Gone: paused, nothing is lost; correct post_url or reload to resume");
+  PublishState(endpoint);
+}
+
+}  // namespace offline_post
