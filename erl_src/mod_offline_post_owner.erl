@@ -89,7 +89,7 @@ terminate(_Reason, State) ->
 %% module of the server.
 -spec attach(state()) -> state().
 attach(Retry) ->
-    is_reference(Retry) andalso erlang:cancel_timer(Retry),
+    _ = is_reference(Retry) andalso erlang:cancel_timer(Retry),
     try
         ok = mod_offline_post_nif:attach(self()),
         undefined

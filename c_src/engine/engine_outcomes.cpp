@@ -155,10 +155,10 @@ void Engine::Finish(EndpointRecord& endpoint, const Delivery& delivery, Final ho
 void Engine::Pause(EndpointRecord& endpoint) {
   if (endpoint.paused) return;
   endpoint.paused = true;
-  notices_.Add(
-      Notice::Level::kError,
-      Name(*endpoint.config) + ": " + OriginText(endpoint.config->origin) +
-          " answered 410 Gone: paused, nothing is lost; correct post_url or reload to resume");
+  notices_.Add(Notice::Level::kError, Name(*endpoint.config) + ": " +
+                                          OriginText(endpoint.config->origin) +
+                                          " answered 410 Gone: paused, nothing is lost; correct "
+                                          "post_url, and ejabberdctl reload_config resumes");
   PublishState(endpoint);
 }
 

@@ -97,7 +97,7 @@ down(Config) ->
 unresolvable(Config) ->
     say_to_many(Config, 5),
     await(Config, #{pending => 5, delivered => 0, dead => 0}, fun(#{attempts := N}) -> N >= 5 end),
-    tells_why(Config, "no-such-host.invalid has trouble (", "resolve").
+    tells_why(Config, "http://no-such-host.invalid:80 has trouble (", "resolve").
 
 resetting(Config) ->
     tried_again(Config, reset, 2).

@@ -25,11 +25,7 @@ end_per_suite(Config) ->
 
 %% module_install copies the library into ejabberd's own directory, too, where it can: not as root, then.
 init_per_testcase(Case, Config) when Case =:= module_install_and_upgrade; Case =:= failed_build ->
-    User = case string:trim(os:cmd("id -u")) of
-               "0" -> "ejabberd";
-               _ -> undefined
-           end,
-    start(Config, #{install => false, user => User, hosts => [{?HOST, #{}}]});
+    start(Config, #{install => false, user => offline_post_node:unprivileged(), hosts => [{?HOST, #{}}]});
 init_per_testcase(cmake_install, Config) ->
     start(Config, #{install => false, hosts => [{?HOST, #{}}]});
 init_per_testcase(_Case, Config) ->

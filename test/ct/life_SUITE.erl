@@ -7,7 +7,7 @@
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
 -export([cycles/1, stop_drains/1, stop_is_bounded/1, stops_share_a_deadline/1, owner_killed/1,
-         owner_killed_without_library/1, code_replaced/1, library_purged/1, node_stops/1, node_stops_with_silent_backend/1, node_halts/1, halts/1]).
+         owner_killed_without_stubs/1, code_replaced/1, library_purged/1, node_stops/1, node_stops_with_silent_backend/1, node_halts/1, halts/1]).
 
 -define(HOSTS, ["one.localhost", "two.localhost", "three.localhost"]).
 -define(SHUTDOWN_MS, 1000).
@@ -15,7 +15,7 @@
 suite() -> [{timetrap, {minutes, 3}}].
 
 all() ->
-    [cycles, stop_drains, stop_is_bounded, stops_share_a_deadline, owner_killed, owner_killed_without_library,
+    [cycles, stop_drains, stop_is_bounded, stops_share_a_deadline, owner_killed, owner_killed_without_stubs,
      code_replaced, library_purged,
      node_stops, node_stops_with_silent_backend, node_halts, halts].
 
@@ -64,7 +64,8 @@ cycles(Config) ->
     ?assertEqual(1, offline_post_node:threads(Node)),
     stop_all(Node),
     ?assertEqual(0, offline_post_node:threads(Node)),
-    ?assertEqual(Descriptors, offline_post_node:descriptors(Node)),
+    %% None more; the VM's own come and go, on later releases also some of the first sort.
+    ?assertEqual([], offline_post_node:descriptors(Node) -- Descriptors),
     start_all(Node).
 
 cycle(Node, N) ->
@@ -139,22 +140,22 @@ owner_killed(Config) ->
 
 %% An owner that cannot attach must not end again and again: its supervisor would give up, and take every module of
 %% the server with it. It attaches when there is something to attach to.
-owner_killed_without_library(Config) ->
+owner_killed_without_stubs(Config) ->
     Node = ?config(node, Config),
     Backend = ?config(backend, Config),
-    Library = filename:join(offline_post_node:dir(Node), "modules/mod_offline_post/priv/mod_offline_post_nif.so"),
+    %% The beam, since a library that was loaded once stays, whatever becomes of its file.
+    Beam = filename:join(offline_post_node:dir(Node), "modules/mod_offline_post/ebin/mod_offline_post_nif.beam"),
     Pid = fun(Name) -> offline_post_node:call(Node, erlang, whereis, [Name]) end,
     [Supervisor, Owner] = [Pid(Name) || Name <- [ejabberd_gen_mod_sup, mod_offline_post_owner]],
-    ok = file:rename(Library, Library ++ ".away"),
+    ok = file:rename(Beam, Beam ++ ".away"),
     offline_post_node:call(Node, code, delete, [mod_offline_post_nif]),
     offline_post_node:call(Node, code, purge, [mod_offline_post_nif]),
     true = offline_post_node:call(Node, erlang, exit, [Owner, kill]),
     offline_post_wait:until(fun() -> is_pid(Pid(mod_offline_post_owner)) andalso Pid(mod_offline_post_owner) =/= Owner end),
     Next = Pid(mod_offline_post_owner),
-    ?assertError({exception, not_loaded, _}, offline_post_node:call(Node, mod_offline_post_nif, info, [])),
+    ?assertError({exception, undef, _}, offline_post_node:call(Node, mod_offline_post_nif, info, [])),
     ?assertEqual({Supervisor, Next}, {Pid(ejabberd_gen_mod_sup), Pid(mod_offline_post_owner)}),
-    ok = file:rename(Library ++ ".away", Library),
-    0 = offline_post_node:call(Node, ejabberd_ctl, process, [["reload_config"]]),
+    ok = file:rename(Beam ++ ".away", Beam),
     Paused = offline_post_node:count_log(Node, "answered 410 Gone"),
     offline_post_backend:set(Backend, {reply, 410}),
     say(Node, "two.localhost", "anna1"),

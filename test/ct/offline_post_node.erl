@@ -4,7 +4,7 @@
 
 -export([start/1, boot/1, boot_fails/1, current/1, stop/1, cleanup/1, finish/2, await_exit/2, kill/1]).
 -export([call/4, call/5, reload/2, try_reload/2, configure/2, stats/2, route/4, message/4, os_pid/1, is_alive/1]).
--export([log/1, await_log/2, count_log/2, threads/1, descriptors/1, register/4, dir/1, c2s/1, root/0, library/0]).
+-export([log/1, await_log/2, count_log/2, threads/1, descriptors/1, register/4, dir/1, c2s/1, root/0, library/0, unprivileged/0]).
 
 -define(BOOT_MS, 60000).
 -define(CALL_MS, 30000).
@@ -18,9 +18,15 @@ start(Config) ->
     Name = "op" ++ os:getpid() ++ integer_to_list(erlang:unique_integer([positive])) ++ "@127.0.0.1",
     Node = #{dir => Dir, name => list_to_atom(Name), c2s => C2s, epmd => Epmd, user => maps:get(user, Config, undefined)},
     _ = os:cmd("epmd -daemon -relaxed_command_check -address 127.0.0.1 -port " ++ integer_to_list(Epmd)),
-    maps:get(install, Config, true) andalso install(filename:join([Dir, "modules", "mod_offline_post"])),
-    configure(Node, Config),
-    boot(Node).
+    try
+        maps:get(install, Config, true) andalso install(filename:join([Dir, "modules", "mod_offline_post"])),
+        configure(Node, Config),
+        boot(Node)
+    catch
+        Class:Reason:Stack ->
+            cleanup(Node),
+            erlang:raise(Class, Reason, Stack)
+    end.
 
 %% Starts ejabberd (again) in its directory and waits until it serves.
 boot(#{dir := Dir, epmd := Epmd} = Node) ->
@@ -64,6 +70,13 @@ as(User, Dir) ->
     ok = file:change_mode(Copy, 8#755),
     "" = os:cmd("chown -R " ++ User ++ ": " ++ Dir),
     {os:find_executable("setpriv"), ["--reuid=" ++ User, "--regid=" ++ User, "--clear-groups", Copy]}.
+
+%% Whom to run a node as that must not be root; undefined: as this VM.
+unprivileged() ->
+    case string:trim(os:cmd("id -u")) of
+        "0" -> "ejabberd";
+        _ -> undefined
+    end.
 
 script() ->
     filename:join([root(), "scripts", "lib", "ejabberd-node"]).
@@ -179,7 +192,9 @@ c2s(#{c2s := Port}) -> Port.
 os_pid(#{pid := Pid}) -> Pid.
 
 is_alive(#{port := Port}) ->
-    erlang:port_info(Port) =/= undefined.
+    erlang:port_info(Port) =/= undefined;
+is_alive(#{}) ->
+    false.
 
 log(#{dir := Dir}) ->
     case file:read_file(filename:join([Dir, "logs", "ejabberd.log"])) of
