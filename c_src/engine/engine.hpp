@@ -78,6 +78,7 @@ class Engine final : public OutboxListener, public TransportListener {
   struct OriginRecord {
     std::string name;  // OriginText
     Breaker breaker;
+    Sequence last_trouble = 0;  // whose attempt it was
     int in_flight = 0;
     std::vector<EndpointRecord*> endpoints;
     std::size_t next = 0;  // whose turn it is
@@ -98,6 +99,7 @@ class Engine final : public OutboxListener, public TransportListener {
     bool paused = false;
     // What 401, 404 and the like open: the origin is well, and its other endpoints go on.
     Breaker gate;
+    Sequence last_misconfigured = 0;
     Millis bury_ms = 0;  // removed: when what it left is dead
   };
 

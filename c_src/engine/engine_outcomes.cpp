@@ -41,9 +41,12 @@ void Engine::ReportToBreakers(InFlight& flight, const Outcome& outcome) {
   bool changed = flight.probe || flight.gate_probe;
   // An answer to a replaced configuration says nothing about the present one.
   const bool current = flight.config == endpoint.config;
+  // One delivery that fails again and again is its own trouble, unless it is the probe.
+  const Sequence sequence = outcome.sequence;
   if (outcome.kind == OutcomeClass::kTrouble) {
     if (current) endpoint.gate.OnCancelled(flight.gate_probe);
-    if (origin.breaker.OnTrouble(now, flight.probe, retry_after, Unit())) {
+    const bool news = flight.probe || std::exchange(origin.last_trouble, sequence) != sequence;
+    if (news && origin.breaker.OnTrouble(now, flight.probe, retry_after, Unit())) {
       changed = true;
       notices_.AddRarely(origin.name + " trouble", Notice::Level::kWarning,
                          origin.name + " has trouble (" + outcome.reason +
@@ -56,7 +59,11 @@ void Engine::ReportToBreakers(InFlight& flight, const Outcome& outcome) {
                          origin.name + " answers again");
     }
     if (current && outcome.kind == OutcomeClass::kMisconfigured) {
-      changed = endpoint.gate.OnTrouble(now, flight.gate_probe, retry_after, Unit()) || changed;
+      const bool news =
+          flight.gate_probe || std::exchange(endpoint.last_misconfigured, sequence) != sequence;
+      if (news && endpoint.gate.OnTrouble(now, flight.gate_probe, retry_after, Unit())) {
+        changed = true;
+      }
     } else if (current && endpoint.gate.OnAlive()) {
       changed = true;
       notices_.AddRarely(
@@ -125,12 +132,13 @@ void Engine::Retry(EndpointRecord& endpoint, Delivery delivery, const Outcome& o
     return;
   }
   endpoint.ledger->AttemptEnded(true);
-  if (outcome.kind == OutcomeClass::kMisconfigured) {
-    notices_.AddRarely(endpoint.config->key.vhost + " misconfigured", Notice::Level::kError,
-                       Name(*endpoint.config) + ": " + OriginText(endpoint.config->origin) +
-                           " answered " + outcome.reason +
-                           ": check post_url and auth_token; will try again");
-  }
+  const bool misconfigured = outcome.kind == OutcomeClass::kMisconfigured;
+  notices_.AddRarely(endpoint.config->key.vhost + (misconfigured ? " misconfigured" : " retry"),
+                     misconfigured ? Notice::Level::kError : Notice::Level::kWarning,
+                     Name(*endpoint.config) + ": " + OriginText(endpoint.config->origin) +
+                         " did not take a notification (" + outcome.reason +
+                         (misconfigured ? "): check post_url and auth_token; it is tried again"
+                                        : "): it is tried again"));
   const std::vector<Delivery> followers = endpoint.window.Dissolve(delivery.recipient);
   if (endpoint.claiming) endpoint.held_back.insert(delivery.recipient);
   outbox_.Reschedule(delivery, clock_.MonotonicMs() + wait, {outcome.reason, outcome.answer});

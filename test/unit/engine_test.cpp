@@ -408,6 +408,20 @@ TEST_CASE("endpoints of one origin share its breaker and take turns") {
   test::CheckLaw(other_ledger->Snapshot());
 }
 
+TEST_CASE("one message that fails again and again holds nobody else back") {
+  for (const int status : {500, 404}) {
+    Fixture f;
+    f.Accept("juliet");
+    for (int i = 0; i < 8; ++i) {
+      f.Answer(status);
+      CHECK(f.stats().state == EndpointState::kHealthy);
+      while (f.transport.sent.empty()) f.AdvanceToNext();
+    }
+    f.Accept("nurse");
+    CHECK(f.transport.sent.size() == 2);
+  }
+}
+
 TEST_CASE("a wrong token holds its own endpoint back, not its neighbour at the same origin") {
   Fixture f(8);
   const auto other = test::MakeEndpoint("backend", 8);
