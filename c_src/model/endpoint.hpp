@@ -15,7 +15,6 @@ namespace offline_post {
 struct EndpointKey {
   std::string vhost;
   std::string module;
-  auto operator<=>(const EndpointKey&) const = default;  // NOLINT: clang-tidy 14 misreads it
 };
 
 // The same without owning it, for a look-up that copies nothing.
