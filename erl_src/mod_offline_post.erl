@@ -6,8 +6,9 @@
 
 -export([start/2, stop/1, reload/3, depends/2, mod_opt_type/1, mod_options/1, mod_doc/0]).
 -export([new_message/1, archived_message/1, offline_message/1, config_reloaded/0]).
--export([stats/1]).
+-export([stats/1, pause/1, resume/1, dead_letters/4, dead_letter/2, replay_dead_letters/2, drop_dead_letters/2]).
 
+-include_lib("kernel/include/file.hrl").
 -include_lib("kernel/include/logger.hrl").
 -include("xmpp.hrl").
 
@@ -22,14 +23,14 @@
 %% After gen_mod has started, stopped and reloaded modules, at 60.
 -define(CONFIG_RELOADED, 90).
 
-%% What this module needs beside the native side.
--define(HELPERS, [mod_offline_post_event, mod_offline_post_opt, mod_offline_post_owner]).
+%% What this module needs beside the native side. Options are checked in here: when ejabberd reads its configuration
+%% after an upgrade, a helper may still be the old one.
+-define(HELPERS, [mod_offline_post_await, mod_offline_post_commands, mod_offline_post_commit, mod_offline_post_doc,
+                  mod_offline_post_endpoint, mod_offline_post_event, mod_offline_post_incidents,
+                  mod_offline_post_operator, mod_offline_post_opt, mod_offline_post_owner]).
 
 %% In the process dictionary: the message in this fold is an import.
 -define(IMPORT, mod_offline_post_import).
-
-%% How much longer than asked a stop may take before we stop waiting for its answer (ms).
--define(GRACE, 1000).
 
 %% Returns ok whatever happens: a module that fails to start takes the whole server down.
 -spec start(binary(), gen_mod:opts()) -> ok.
@@ -60,9 +61,7 @@ refresh(_Host, _Running) -> ok.
 stop(Host) ->
     [ejabberd_hooks:delete(offline_message_hook, Host, ?MODULE, Handler, Priority) ||
         {Handler, Priority} <- ?HANDLERS],
-    %% In a process of its own: an answer that comes too late finds nobody.
-    {_, Monitor} = spawn_monitor(fun() -> guarded(stop, Host, fun() -> drain(Host, state(Host)) end) end),
-    receive {'DOWN', Monitor, process, _, _} -> ok end,
+    guarded(stop, Host, fun() -> state(Host) =:= stopped orelse mod_offline_post_endpoint:remove(Host) end),
     case gen_mod:is_loaded_elsewhere(Host, ?MODULE) of
         true ->
             ok;
@@ -75,17 +74,42 @@ stop(Host) ->
 depends(_Host, _Opts) ->
     [].
 
-%% The counters of a host, from one snapshot: accepted = delivered + pending + dead + cancelled + purged.
-%% undefined: the module does not run there. hook_crashes is the whole node's: messages of any host that were not
-%% handed over because of a defect.
--spec stats(binary()) -> #{atom() => non_neg_integer() | atom()} | undefined.
+%%% For the operator, in a shell of the node (`ejabberdctl debug`); mod_offline_post_commands has the same for
+%%% ejabberdctl and HTTP. unknown: the module does not run for this host.
+
+%% The counters, from one snapshot: accepted = delivered + pending + dead + cancelled + purged. hook_crashes,
+%% commit_timeouts and uncommitted are the whole node's.
+-spec stats(binary()) -> #{atom() => integer() | atom()} | undefined.
 stats(Host) ->
-    try mod_offline_post_nif:stats(key(Host)) of
-        undefined -> undefined;
-        Stats -> Stats#{hook_crashes => mod_offline_post_owner:crashes()}
-    catch
-        error:Reason when Reason =:= not_loaded; Reason =:= undef -> undefined
+    try mod_offline_post_operator:stats(Host)
+    catch error:undef -> undefined
     end.
+
+%% Nothing is sent until resume/1, whatever is reloaded or restarted in between.
+-spec pause(binary()) -> ok | {error, unknown}.
+pause(Host) -> mod_offline_post_operator:pause(Host).
+
+%% Ends any pause, also the one after an answer of 410.
+-spec resume(binary()) -> ok | {error, unknown}.
+resume(Host) -> mod_offline_post_operator:resume(Host).
+
+%% At most Limit (and 1,000) in the order of their sequences, those after After. Next: where the list goes on, if it does.
+-spec dead_letters(binary(), mod_offline_post_operator:selection(), After :: non_neg_integer(), Limit :: pos_integer()) ->
+          {ok, [mod_offline_post_nif:letter()], Next :: pos_integer() | undefined} | {error, unknown | timeout}.
+dead_letters(Host, Selection, After, Limit) -> mod_offline_post_operator:dead_letters(Host, Selection, After, Limit).
+
+-spec dead_letter(binary(), Id :: binary()) ->
+          {ok, mod_offline_post_nif:letter()} | {error, unknown | not_found | timeout}.
+dead_letter(Host, Id) -> mod_offline_post_operator:dead_letter(Host, Id).
+
+%% They become pending again, under their old ids. timeout: it goes on.
+-spec replay_dead_letters(binary(), mod_offline_post_operator:selection()) ->
+          {ok, Count :: non_neg_integer()} | {error, unknown | timeout}.
+replay_dead_letters(Host, Selection) -> mod_offline_post_operator:replay(Host, Selection).
+
+-spec drop_dead_letters(binary(), mod_offline_post_operator:selection()) ->
+          {ok, Count :: non_neg_integer()} | {error, unknown | timeout}.
+drop_dead_letters(Host, Selection) -> mod_offline_post_operator:drop(Host, Selection).
 
 %%% The hook. It runs in the sender's session: cheap tests first; the accumulator comes back untouched.
 
@@ -123,20 +147,12 @@ is_archived(#message{meta = #{mam_archived := true}, sub_els = Els, to = #jid{lu
 is_archived(#message{}) ->
     false.
 
-%% A refusal is counted, and logged, on the native side.
 -spec submit(binary(), message()) -> ok.
 submit(Host, Message) ->
     case get(?IMPORT) =/= true andalso mod_offline_post_event:from_message(Message) of
-        {ok, Event} ->
-            _ = mod_offline_post_nif:submit(key(Host), Event),
-            ok;
-        _ ->
-            ok
+        {ok, Event} -> mod_offline_post_commit:submit(Host, Event);
+        _ -> ok
     end.
-
--spec key(binary()) -> mod_offline_post_nif:key().
-key(Host) ->
-    {Host, <<"mod_offline_post">>}.
 
 %% Whatever goes wrong in here, the server runs on.
 -spec guarded(hook | start | reload | stop, binary(), fun(() -> term())) -> ok.
@@ -150,7 +166,12 @@ guarded(Where, Host, Do) ->
 %% Needs no other module of ours: one that is missing may be what has crashed.
 -spec crashed(hook | start | reload | stop, binary(), fun(() -> iolist())) -> ok.
 crashed(hook, Host, Defect) ->
-    try mod_offline_post_owner:crashed(Host, Defect)
+    try mod_offline_post_incidents:report(
+          hook_crashes,
+          fun(New) ->
+                  {error, "mod_offline_post: ~B messages are not handed over because of a defect (for ~ts: ~ts)",
+                   [New, Host, Defect()]}
+          end)
     catch error:_ -> ok
     end;
 crashed(Where, Host, Defect) ->
@@ -180,7 +201,8 @@ place(_) ->
 -spec activate(binary(), gen_mod:opts() | binary(), ok | {error, binary()}) -> ok.
 activate(Host, Source, ok) ->
     ok = mod_offline_post_owner:start(),
-    case mod_offline_post_nif:configure(key(Host), config(Source)) of
+    ok = mod_offline_post_commands:register(),
+    case mod_offline_post_endpoint:configure(Host, Source) of
         ok ->
             [ejabberd_hooks:add(offline_message_hook, Host, ?MODULE, Handler, Priority) ||
                 {Handler, Priority} <- ?HANDLERS],
@@ -195,40 +217,18 @@ activate(Host, _Source, {error, Why}) ->
                   end,
     ?LOG_ERROR("mod_offline_post: ~ts for ~ts: ~ts", [Consequence, Host, Why]).
 
--spec drain(binary(), atom()) -> ok.
-drain(_Host, stopped) ->
-    ok;
-drain(Host, _Running) ->
-    Timeout = mod_offline_post_opt:shutdown_timeout(Host),
-    case mod_offline_post_nif:remove(key(Host), Timeout) of
-        {ok, Ref} ->
-            receive
-                {offline_post_removed, Ref, 0} ->
-                    ok;
-                {offline_post_removed, Ref, Pending} ->
-                    ?LOG_WARNING("mod_offline_post: ~B messages for ~ts are not delivered yet: they wait in memory for "
-                                 "the module's next start and are lost when the node stops", [Pending, Host])
-            after Timeout + ?GRACE ->
-                ?LOG_ERROR("mod_offline_post: the stop for ~ts was not confirmed within ~B ms",
-                           [Host, Timeout + ?GRACE])
-            end;
-        {error, unknown} ->
-            ok
-    end.
-
-%% stopped: also when the native side cannot be asked.
+%% stopped: also when nobody can be asked.
 -spec state(binary()) -> atom().
 state(Host) ->
-    try mod_offline_post_nif:stats(key(Host)) of
+    case stats(Host) of
         #{state := State} -> State;
         undefined -> stopped
-    catch
-        error:Reason when Reason =:= not_loaded; Reason =:= undef -> stopped
     end.
 
 %% With the last host: the thread ends, and with the owner the last lines are logged.
 -spec stop_node() -> ok.
 stop_node() ->
+    _ = code:is_loaded(mod_offline_post_commands) =/= false andalso mod_offline_post_commands:unregister(),
     Stopped = is_native() andalso mod_offline_post_nif:stop(),
     _ = gen_mod:stop_child(mod_offline_post_owner),
     case Stopped of
@@ -299,18 +299,6 @@ load_anew(Module) ->
 
 %%% Options
 
--spec config(gen_mod:opts() | binary()) -> mod_offline_post_nif:config().
-config(Source) ->
-    #{post_url => mod_offline_post_opt:post_url(Source),
-      auth_token => mod_offline_post_opt:auth_token(Source),
-      timeout => mod_offline_post_opt:timeout(Source),
-      connect_timeout => mod_offline_post_opt:connect_timeout(Source),
-      max_connections => mod_offline_post_opt:max_connections(Source),
-      queue_limit => mod_offline_post_opt:queue_limit(Source),
-      queue_bytes => mod_offline_post_opt:queue_bytes(Source),
-      tls_verify => mod_offline_post_opt:tls_verify(Source),
-      ca_file => mod_offline_post_opt:ca_file(Source)}.
-
 -spec mod_opt_type(atom()) -> econf:validator().
 mod_opt_type(post_url) ->
     econf:and_then(econf:and_then(econf:non_empty(econf:binary()), fun check_url/1), econf:url([http, https]));
@@ -322,7 +310,16 @@ mod_opt_type(max_connections) -> econf:int(1, 10000);
 mod_opt_type(queue_limit) -> econf:int(1, 1000000000);
 mod_opt_type(queue_bytes) -> econf:int(1, 1 bsl 50);
 mod_opt_type(tls_verify) -> econf:bool();
-mod_opt_type(ca_file) -> econf:and_then(econf:file(), fun check_ca_file/1).
+mod_opt_type(ca_file) -> econf:and_then(econf:file(), fun check_ca_file/1);
+mod_opt_type(spool) -> econf:bool();
+mod_opt_type(spool_dir) -> econf:and_then(econf:non_empty(econf:binary()), fun check_spool_dir/1);
+mod_opt_type(spool_min_free) -> econf:int(0, 1 bsl 50);
+mod_opt_type(sync_commit) -> econf:bool();
+mod_opt_type(retry_schedule) -> econf:non_empty(econf:list(duration()));
+mod_opt_type(max_age) -> long_duration();
+mod_opt_type(order) -> econf:enum([recipient, none]);
+mod_opt_type(dead_letter_retention) -> long_duration();
+mod_opt_type(dead_letter_limit) -> econf:int(0, 1000000000).
 
 -spec mod_options(binary()) -> [{atom(), term()} | atom()].
 mod_options(_Host) ->
@@ -333,14 +330,33 @@ mod_options(_Host) ->
      {shutdown_timeout, timer:seconds(5)},
      {max_connections, 64},
      {queue_limit, 1000000},
-     {queue_bytes, 256 bsl 20},
+     {queue_bytes, undefined},
      {tls_verify, true},
-     {ca_file, <<>>}].
+     {ca_file, <<>>},
+     {spool, true},
+     {spool_dir, <<>>},
+     {spool_min_free, 256 bsl 20},
+     {sync_commit, false},
+     {retry_schedule, [timer:seconds(Wait) || Wait <- [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 600]]},
+     {max_age, timer:hours(24)},
+     {order, recipient},
+     {dead_letter_retention, timer:hours(7 * 24)},
+     {dead_letter_limit, 100000}].
 
 %% A bare number is in seconds, as everywhere in ejabberd; "500 ms" is possible too. At most a day.
 -spec duration() -> econf:validator().
 duration() ->
-    econf:and_then(econf:either(econf:timeout(second), econf:timeout(millisecond)), econf:int(1, timer:hours(24))).
+    duration(1).
+
+%% At most ten years.
+-spec long_duration() -> econf:validator().
+long_duration() ->
+    duration(3650).
+
+-spec duration(Days :: pos_integer()) -> econf:validator().
+duration(Days) ->
+    econf:and_then(econf:either(econf:timeout(second), econf:timeout(millisecond)),
+                   econf:int(1, Days * timer:hours(24))).
 
 -spec check_url(binary()) -> binary().
 check_url(Url) ->
@@ -370,60 +386,26 @@ check_ca_file(Path) ->
             invalid([file:format_error(Why), ": ", Path])
     end.
 
+%% Whether the node may write there is found out when the spool is opened: by then a mistake is one line in the log,
+%% while here it would keep ejabberd from starting.
+-spec check_spool_dir(binary()) -> binary().
+check_spool_dir(Path) ->
+    case {filename:pathtype(Path), file:read_file_info(Path, [raw])} of
+        {absolute, {ok, #file_info{type = directory}}} ->
+            Path;
+        {absolute, {ok, _}} ->
+            invalid(["not a directory: ", Path]);
+        {absolute, {error, Why}} ->
+            invalid([file:format_error(Why), ": ", Path,
+                     " (create the directory and make ejabberd's user its owner)"]);
+        {_, _} ->
+            invalid(["expected an absolute path, got ", Path])
+    end.
+
 -spec invalid(iodata()) -> no_return().
 invalid(Why) ->
     econf:fail({invalid_syntax, Why}).
 
--spec mod_doc() -> #{desc := [binary()],
-                     opts := [{atom(), #{value := binary() | string(), desc := binary()}}],
-                     example := [string()]}.
+-spec mod_doc() -> mod_offline_post_doc:doc().
 mod_doc() ->
-    #{desc =>
-          [<<"This module sends an HTTP POST to a URL of your choice for each chat message to a user who is offline, "
-             "for instance so that a backend can turn it into a push notification. The sender's session never waits "
-             "for that: messages are queued, sent in the background and sent again when the backend has trouble.">>,
-           <<"The body is 'application/x-www-form-urlencoded' and has the fields 'to', 'from', 'body' and "
-             "'access_token', in this order. The header 'webhook-id' is the same in all attempts to send a message.">>],
-      opts =>
-          [{post_url,
-            #{value => <<"URL">>,
-              desc => <<"Where to send the POST: an 'http' or 'https' URL. This option is required.">>}},
-           {auth_token,
-            #{value => <<"Token">>,
-              desc => <<"What the field 'access_token' holds. Empty by default.">>}},
-           {timeout,
-            #{value => "timeout()",
-              desc => <<"How long one attempt may take in all. The default is '10 seconds'.">>}},
-           {connect_timeout,
-            #{value => "timeout()",
-              desc => <<"How long connecting may take, the TLS handshake included. The default is '5 seconds'.">>}},
-           {shutdown_timeout,
-            #{value => "timeout()",
-              desc => <<"How long a stop of the module or of ejabberd waits for what is in flight and due; one limit "
-                        "for all virtual hosts together. The default is '5 seconds'.">>}},
-           {max_connections,
-            #{value => "1..10000",
-              desc => <<"How many connections to the backend may be open at once. Virtual hosts whose URLs have the "
-                        "same scheme, host and port share them; then the largest counts. The default is '64'.">>}},
-           {queue_limit,
-            #{value => "pos_integer()",
-              desc => <<"How many messages may wait. Over it, new ones are not taken, are counted as rejected and "
-                        "reported in the log. The default is '1000000'.">>}},
-           {queue_bytes,
-            #{value => "pos_integer()",
-              desc => <<"How many bytes of messages may wait, in memory. The default is '268435456' (256 MiB).">>}},
-           {tls_verify,
-            #{value => "true | false",
-              desc => <<"Whether the certificate of an 'https' backend must be valid for its name. "
-                        "The default is 'true'.">>}},
-           {ca_file,
-            #{value => <<"Path">>,
-              desc => <<"A PEM file with the certificate authorities that may sign the backend's certificate. "
-                        "By default the system's.">>}}],
-      example =>
-          ["modules:",
-           "  mod_offline_post:",
-           "    post_url: \"https://push.example.org/offline\"",
-           "    auth_token: \"a secret that the backend knows\"",
-           "    timeout: 10 s",
-           "    max_connections: 32"]}.
+    mod_offline_post_doc:mod_doc().

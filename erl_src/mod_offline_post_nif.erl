@@ -2,15 +2,16 @@
 %% library is loaded cannot be replaced while the node runs.
 -module(mod_offline_post_nif).
 
--export([status/0, configure/2, submit/2, remove/2, stop/0, stats/1, attach/1, info/0]).
--export_type([key/0, config/0, event/0, address/0]).
+-export([status/0, configure/2, submit/2, submit_sync/2, pause/1, resume/1, dead/2, remove/2, stop/0, stats/1,
+         attach/1, info/0]).
+-export_type([key/0, config/0, event/0, address/0, filter/0, dead_request/0, letter/0]).
 
 -on_load(load/0).
--nifs([configure/2, submit/2, remove/2, stop/0, stats/1, attach/1, info/0]).
+-nifs([configure/2, submit/2, submit_sync/2, pause/1, resume/1, dead/2, remove/2, stop/0, stats/1, attach/1, info/0]).
 
 %% The version of the contract between this module and the library. The library refuses any other.
 -ifndef(ABI).
--define(ABI, 1).
+-define(ABI, 2).
 -endif.
 
 -include_lib("kernel/include/file.hrl").
@@ -27,7 +28,32 @@
                     queue_limit := pos_integer(),        % events
                     queue_bytes := pos_integer(),        % bytes
                     tls_verify := boolean(),
-                    ca_file := binary()}.                % <<>>: the system's
+                    ca_file := binary(),                 % <<>>: the system's
+                    spool := boolean(),                  % false: what waits is in memory only
+                    spool_dir := binary(),
+                    spool_min_free := non_neg_integer(), % bytes
+                    retry_schedule := [pos_integer()],   % ms; the last one repeats
+                    max_age := pos_integer(),            % ms
+                    order := recipient | none,
+                    dead_letter_retention := pos_integer(), % ms
+                    dead_letter_limit := non_neg_integer()}.
+%% Which dead letters; <<>> matches any. reason: how it begins.
+-type filter() :: #{id := binary(), reason := binary()}.
+-type dead_request() :: {list, filter(), After :: non_neg_integer(), Limit :: 1..1000}
+                      | {replay, filter()}
+                      | {drop, filter()}.
+-type letter() :: #{id := binary(),
+                    sequence := pos_integer(),
+                    to := address(),
+                    from := address(),
+                    message_id := binary(),
+                    body := binary(),
+                    attempts := non_neg_integer(),
+                    status := non_neg_integer(),         % HTTP; 0: no final answer came
+                    reason := binary(),
+                    answer := binary(),                  % its first bytes, whatever they are
+                    accepted := integer(),               % Unix time in ms
+                    died := integer()}.
 
 %% Whether this node can deliver; if not, one line that says what to do.
 -spec status() -> ok | {error, binary()}.
@@ -41,13 +67,31 @@ status() ->
             {error, <<"the native library is not loaded">>}
     end.
 
-%% A new endpoint, or new settings for one; also for what it has queued. Starts the service thread.
+%% A new endpoint, or new settings for one; also for what it has queued. Starts the service thread. spool and
+%% spool_dir are one for the node: a value that differs from another endpoint's is an error.
 -spec configure(key(), config()) -> ok | {error, binary()}.
 configure(_Key, _Config) -> erlang:nif_error(not_loaded).
 
 %% Hands an event over. Never waits. full: over queue_limit or queue_bytes; stopped: no such endpoint.
 -spec submit(key(), event()) -> {ok, Id :: binary()} | {error, full | stopped}.
 submit(_Key, _Event) -> erlang:nif_error(not_loaded).
+
+%% The same; when the event is committed, or cannot be for now, {offline_post_committed, Ref, durable | volatile} is
+%% sent to the caller. volatile: it is kept in memory until the disk takes it.
+-spec submit_sync(key(), event()) -> {ok, Id :: binary(), reference()} | {error, full | stopped}.
+submit_sync(_Key, _Event) -> erlang:nif_error(not_loaded).
+
+%% The operator's pause, which also outlives the node: nothing is sent until resume/1, which ends any pause.
+-spec pause(key()) -> ok | {error, unknown}.
+pause(_Key) -> erlang:nif_error(not_loaded).
+
+-spec resume(key()) -> ok | {error, unknown}.
+resume(_Key) -> erlang:nif_error(not_loaded).
+
+%% {offline_post_dead, Ref, Result} is sent to the caller. Result of list: {[letter()], Next}, in order of sequence, with
+%% Next to go on with or undefined; of replay and drop: how many.
+-spec dead(key(), dead_request()) -> {ok, reference()} | {error, unknown}.
+dead(_Key, _Request) -> erlang:nif_error(not_loaded).
 
 %% Accepts nothing from now on, sends what is due for at most TimeoutMs (one deadline for the node), then
 %% sends {offline_post_removed, Ref, Pending} to the caller.
@@ -59,14 +103,15 @@ remove(_Key, _TimeoutMs) -> erlang:nif_error(not_loaded).
 stop() -> erlang:nif_error(not_loaded).
 
 %% One consistent snapshot of the counters; accepted = delivered + pending + dead + cancelled + purged.
--spec stats(key()) -> #{atom() => non_neg_integer() | atom()} | undefined.
+%% spool: durable; degraded (the disk refuses: in memory for now); memory (spool is false). spool_bytes: its file.
+-spec stats(key()) -> #{atom() => integer() | atom()} | undefined.
 stats(_Key) -> erlang:nif_error(not_loaded).
 
 %% The process that is sent {offline_post, [{error | warning | info, Line :: binary()}]}.
 -spec attach(pid()) -> ok.
 attach(_Owner) -> erlang:nif_error(not_loaded).
 
--spec info() -> #{version := binary(), curl := binary(), threads := non_neg_integer(),
+-spec info() -> #{version := binary(), curl := binary(), sqlite := binary(), threads := non_neg_integer(),
                   running := boolean()}.
 info() -> erlang:nif_error(not_loaded).
 

@@ -17,14 +17,32 @@ Engine::Engine(Outbox& outbox, Transport& transport, const Clock& clock, Notices
       random_(seed),
       next_sequence_(outbox.NextSequence()) {}
 
+void Engine::Restore(const StoredEndpoint& stored, std::shared_ptr<Ledger> ledger) {
+  EndpointRecord& endpoint = endpoints_[stored.id];
+  auto config = std::make_shared<Endpoint>();
+  config->key = stored.key;
+  endpoint.id = stored.id;
+  endpoint.config = std::move(config);
+  endpoint.ledger = std::move(ledger);
+  endpoint.in_outbox = StoredPending(stored);
+  endpoint.claimable = true;
+  endpoint.dead = stored.dead;
+  endpoint.pause = stored.pause;
+  endpoint.paused_url = stored.paused_url;
+  endpoint.bury_ms = clock_.MonotonicMs() + endpoint.config->schedule.max_age_ms;
+}
+
 void Engine::Configure(EndpointId id, std::shared_ptr<const Endpoint> config,
                        std::shared_ptr<Ledger> ledger) {
+  outbox_.Register(id, config->key);
   EndpointRecord& endpoint = endpoints_[id];
-  if (endpoint.origin != nullptr) Detach(endpoint);
+  const bool changed = endpoint.origin != nullptr;
+  if (changed) Detach(endpoint);
   endpoint.id = id;
   endpoint.config = std::move(config);
   endpoint.ledger = std::move(ledger);
-  endpoint.paused = false;
+  const bool other_url = endpoint.paused_url != Fingerprint(endpoint.config->post_url);
+  if (endpoint.pause == Pause::kGone && (changed || other_url)) SetPause(endpoint, Pause::kNone);
   endpoint.gate = Breaker();
   endpoint.gate.SetLimit(endpoint.config->max_connections);
   endpoint.claimable = true;
@@ -39,6 +57,7 @@ void Engine::Remove(EndpointId id) {
   EndpointRecord& endpoint = found->second;
   CancelInFlight(endpoint);
   for (const Delivery& delivery : endpoint.window.Clear()) Park(endpoint, delivery);
+  PublishState(*endpoint.origin);  // a probe may have been given up
   Detach(endpoint);
   PruneOrigins();
   endpoint.bury_ms = clock_.MonotonicMs() + endpoint.config->schedule.max_age_ms;
@@ -64,9 +83,11 @@ void Engine::Detach(EndpointRecord& endpoint) {
 }
 
 // Apart from Detach: a reload within one origin must find its breaker and its requests in flight
-// again.
+// again. What is in flight is counted until it ends, should the origin come back.
 void Engine::PruneOrigins() {
-  std::erase_if(origins_, [](const auto& origin) { return origin.second->endpoints.empty(); });
+  std::erase_if(origins_, [](const auto& origin) {
+    return origin.second->endpoints.empty() && origin.second->in_flight == 0;
+  });
 }
 
 void Engine::CancelInFlight(EndpointRecord& endpoint) {
@@ -77,8 +98,8 @@ void Engine::CancelInFlight(EndpointRecord& endpoint) {
     }
     transport_.Cancel(flight->first);
     --flight->second.origin->in_flight;
-    flight->second.origin->breaker.OnCancelled(flight->second.probe);
-    endpoint.gate.OnCancelled(flight->second.gate_probe);
+    flight->second.origin->breaker.OnCancelled(IsProbe(flight->second));
+    endpoint.gate.OnCancelled(IsGateProbe(flight->second));
     for (Delivery& delivery : flight->second.deliveries) {
       --endpoint.in_flight;
       endpoint.ledger->AttemptEnded(true);
@@ -88,14 +109,16 @@ void Engine::CancelInFlight(EndpointRecord& endpoint) {
   }
 }
 
-void Engine::Accept(EndpointId id, std::shared_ptr<const Event> event) {
+void Engine::Accept(EndpointId id, std::shared_ptr<const Event> event, CommitCallback committed) {
+  EndpointRecord& endpoint = endpoints_.at(id);
   Delivery delivery;
   delivery.sequence = next_sequence_++;
   delivery.endpoint = id;
-  delivery.recipient = RecipientKey(*event);
+  delivery.recipient = endpoint.config->ordered ? RecipientKey(*event) : delivery.sequence;
+  delivery.accepted_ms = clock_.MonotonicMs();
   delivery.event = std::move(event);
   outbox_.Append(std::move(delivery));
-  EndpointRecord& endpoint = endpoints_.at(id);
+  if (committed) unflushed_.push_back(std::move(committed));
   ++endpoint.in_outbox;
   endpoint.claimable = true;
   appended_ = true;
@@ -104,9 +127,16 @@ void Engine::Accept(EndpointId id, std::shared_ptr<const Event> event) {
 void Engine::Turn() {
   if (appended_) {
     appended_ = false;
-    outbox_.Flush();
+    const Ticket ticket = outbox_.Flush();
+    for (CommitCallback& committed : unflushed_)
+      uncommitted_.emplace_back(ticket, std::move(committed));
+    unflushed_.clear();
   }
-  for (auto& [id, endpoint] : endpoints_) Claim(endpoint);
+  VisitDead();
+  for (auto& [id, endpoint] : endpoints_) {
+    PurgeDead(endpoint);
+    Claim(endpoint);
+  }
   for (auto& [key, origin] : origins_) Dispatch(origin);
 }
 
@@ -139,13 +169,17 @@ bool Engine::SendNext(const std::shared_ptr<OriginRecord>& origin) {
   // Endpoints that share an origin take turns.
   for (std::size_t tried = 0; tried < origin->endpoints.size(); ++tried) {
     EndpointRecord& endpoint = *origin->endpoints[origin->next++ % origin->endpoints.size()];
-    if (endpoint.paused || !endpoint.gate.MaySend(clock_.MonotonicMs(), endpoint.in_flight))
+    if (endpoint.pause != Pause::kNone ||
+        !endpoint.gate.MaySend(clock_.MonotonicMs(), endpoint.in_flight)) {
       continue;
+    }
     std::optional<Delivery> delivery = endpoint.window.Take();
     if (!delivery) continue;
     const RequestId id = next_request_++;
     const bool probe = origin->breaker.OnSend();
     const bool gate_probe = endpoint.gate.OnSend();
+    if (probe) origin->probe = id;
+    if (gate_probe) endpoint.gate_probe = id;
     if (probe || gate_probe) PublishState(*origin);
     ++origin->in_flight;
     ++endpoint.in_flight;
@@ -153,31 +187,36 @@ bool Engine::SendNext(const std::shared_ptr<OriginRecord>& origin) {
     std::vector<Delivery> deliveries;
     deliveries.push_back(std::move(*delivery));
     Request request = BuildRequest(id, endpoint.config, deliveries);
-    in_flight_.emplace(
-        id, InFlight{&endpoint, endpoint.config, origin, std::move(deliveries), probe, gate_probe});
+    in_flight_.emplace(id, InFlight{id, &endpoint, endpoint.config, origin, std::move(deliveries)});
     transport_.Send(std::move(request));
     return true;
   }
   return false;
 }
 
-void Engine::OnCommitted(Ticket /*ticket*/) {
-  for (auto& [id, endpoint] : endpoints_) endpoint.claimable = endpoint.in_outbox > 0;
+void Engine::OnCommitted(Ticket ticket, bool durable) {
+  for (; !uncommitted_.empty() && uncommitted_.front().first <= ticket; uncommitted_.pop_front()) {
+    uncommitted_.front().second(durable);
+  }
+  if (durable && !durable_) {
+    for (auto& [id, endpoint] : endpoints_) endpoint.claimable = true;  // what is on the disk
+  }
+  durable_ = durable;
 }
 
-void Engine::OnClaimed(EndpointId id, std::vector<Delivery> deliveries,
-                       std::optional<Millis> next_due) {
+void Engine::OnClaimed(EndpointId id, Claimed claimed) {
   EndpointRecord& endpoint = endpoints_.at(id);
   endpoint.claiming = false;
-  endpoint.claimable = endpoint.claimable || !deliveries.empty();
-  endpoint.next_due = next_due;
-  endpoint.in_outbox -= deliveries.size();
+  endpoint.claimable = endpoint.claimable || claimed.more;
+  endpoint.next_due = claimed.next_due;
+  endpoint.in_outbox -= claimed.deliveries.size();
   const Millis now = clock_.MonotonicMs();
   const bool removed = endpoint.origin == nullptr;
   const bool aged = removed && now >= endpoint.bury_ms;
-  for (Delivery& delivery : deliveries) {
+  for (Delivery& delivery : claimed.deliveries) {
     if (aged) {
-      Bury(endpoint, delivery, {"endpoint removed", ""});
+      Bury(endpoint, delivery, {0, "endpoint removed", ""});
+      endpoint.claimable = true;  // what followed for this recipient
     } else if (removed || endpoint.held_back.contains(delivery.recipient)) {
       Park(endpoint, delivery);
     } else {
@@ -188,11 +227,9 @@ void Engine::OnClaimed(EndpointId id, std::vector<Delivery> deliveries,
   if (aged) endpoint.bury_ms = now + 1;
 }
 
-void Engine::OnPurged(EndpointId id, std::uint64_t count) {
-  endpoints_.at(id).ledger->Purged(count);
-}
-
 void Engine::Park(EndpointRecord& endpoint, const Delivery& delivery) {
+  // A Claim on its way is answered as if this one were out: what follows it must wait.
+  if (endpoint.claiming) endpoint.held_back.insert(delivery.recipient);
   outbox_.Park(delivery);
   ++endpoint.in_outbox;
   endpoint.claimable = true;
@@ -207,7 +244,7 @@ void Engine::PublishState(const EndpointRecord& endpoint) {
     return endpoint.origin->breaker.state() == state || endpoint.gate.state() == state;
   };
   EndpointState state = EndpointState::kHealthy;
-  if (endpoint.paused) {
+  if (endpoint.pause != Pause::kNone) {
     state = EndpointState::kPaused;
   } else if (either(Breaker::State::kOpen)) {
     state = EndpointState::kBroken;
@@ -215,6 +252,18 @@ void Engine::PublishState(const EndpointRecord& endpoint) {
     state = EndpointState::kProbing;
   }
   endpoint.ledger->SetState(state);
+}
+
+// The probe that a breaker waits for: an earlier one may still be out, when another request's
+// answer closed the breaker and it has opened again.
+bool Engine::IsProbe(const InFlight& flight) {
+  return flight.id == flight.origin->probe &&
+         flight.origin->breaker.state() == Breaker::State::kProbing;
+}
+
+bool Engine::IsGateProbe(const InFlight& flight) {
+  return flight.id == flight.endpoint->gate_probe &&
+         flight.endpoint->gate.state() == Breaker::State::kProbing;
 }
 
 // Some breaker lets at most a probe pass.
@@ -225,12 +274,15 @@ bool Engine::IsHeldBack(const EndpointRecord& endpoint) {
 
 // When the next probe may leave, if that is a matter of time: both breakers must let it pass.
 std::optional<Millis> Engine::ProbeMs(const EndpointRecord& endpoint) {
+  const OriginRecord& origin = *endpoint.origin;
   std::optional<Millis> at;
-  for (const Breaker* breaker :
-       std::array<const Breaker*, 2>{&endpoint.origin->breaker, &endpoint.gate}) {
-    if (breaker->state() == Breaker::State::kProbing) return std::nullopt;
-    if (breaker->state() == Breaker::State::kOpen)
+  for (const auto& [breaker, in_flight] : std::array<std::pair<const Breaker*, int>, 2>{
+           {{&origin.breaker, origin.in_flight}, {&endpoint.gate, endpoint.in_flight}}}) {
+    if (breaker->state() == Breaker::State::kOpen) {
       at = std::max(at.value_or(0), breaker->probe_at_ms());
+    } else if (!breaker->MaySend(0, in_flight)) {
+      return std::nullopt;  // not before something in flight ends
+    }
   }
   return at;
 }
@@ -238,15 +290,20 @@ std::optional<Millis> Engine::ProbeMs(const EndpointRecord& endpoint) {
 std::optional<Millis> Engine::NextTurnMs() const {
   std::optional<Millis> next;
   const auto consider = [&next](Millis at) { next = next ? std::min(*next, at) : at; };
+  for (const auto& [tag, job] : dead_jobs_) {
+    if (!job.visiting) consider(job.next_ms);
+  }
   for (const auto& [id, endpoint] : endpoints_) {
+    if (endpoint.dead > 0 && !endpoint.purging) consider(endpoint.purge_ms);
     if (endpoint.origin == nullptr) {
-      const Millis claimable_ms = endpoint.claimable ? 0 : endpoint.next_due.value_or(0);
-      if (endpoint.in_outbox > 0) consider(std::max(endpoint.bury_ms, claimable_ms));
+      const auto claimable_ms = endpoint.claimable ? std::optional<Millis>(0) : endpoint.next_due;
+      if (endpoint.in_outbox > 0 && claimable_ms && !endpoint.claiming)
+        consider(std::max(endpoint.bury_ms, *claimable_ms));
       continue;
     }
     if (endpoint.next_due && endpoint.window.size() <= WindowSize(endpoint) / 2)
       consider(*endpoint.next_due);
-    if (endpoint.paused || !endpoint.window.runnable()) continue;
+    if (endpoint.pause != Pause::kNone || !endpoint.window.runnable()) continue;
     if (const auto probe = ProbeMs(endpoint)) consider(*probe);
   }
   return next;
@@ -257,7 +314,7 @@ bool Engine::Idle(EndpointId id) const {
   if (found == endpoints_.end() || found->second.origin == nullptr) return true;
   const EndpointRecord& endpoint = found->second;
   if (endpoint.in_flight > 0) return false;
-  if (endpoint.paused || IsHeldBack(endpoint)) return true;
+  if (endpoint.pause != Pause::kNone || IsHeldBack(endpoint)) return true;
   return !endpoint.window.runnable() && !endpoint.claiming &&
          !(endpoint.claimable && endpoint.in_outbox > 0);
 }

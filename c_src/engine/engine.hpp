@@ -8,6 +8,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -15,6 +17,7 @@
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
 #include <vector>
 
 #include "engine/breaker.hpp"
@@ -33,27 +36,51 @@ class Engine final : public OutboxListener, public TransportListener {
  public:
   // Deliveries that are held leased per endpoint, or more if its connections are many: enough to
   // keep all busy while the outbox answers, small enough to bound memory whatever the backlog.
-  static constexpr std::size_t kWindow = 1'024;
+  static constexpr std::size_t kWindow = 2'048;
   // Bulk work (what a removed endpoint left) goes in slices of so many deliveries a turn, a
   // millisecond apart.
   static constexpr std::size_t kSlice = 500;
   // What an endpoint may still get wrong before a message that others overtake is dead.
   static constexpr int kMisconfiguredAttempts = 5;
+  // How often the retention of dead letters is looked after.
+  static constexpr Millis kPurgeMs = 60'000;
+
+  // `durable`: the event outlives the process.
+  using CommitCallback = std::function<void(bool durable)>;
+  // `next`: where the list goes on, if it does.
+  using ListCallback =
+      std::function<void(std::vector<DeadLetter> letters, std::optional<Sequence> next)>;
+  using CountCallback = std::function<void(std::uint64_t count)>;
 
   // All must outlive the engine. `seed`: for jitter.
   Engine(Outbox& outbox, Transport& transport, const Clock& clock, Notices& notices,
          std::uint64_t seed);
 
+  // What an earlier run has left, before anything else; `ledger` knows its counters already. What
+  // belongs to an endpoint that does not come back is dead after a while.
+  void Restore(const StoredEndpoint& stored, std::shared_ptr<Ledger> ledger);
+
   // A new endpoint, a changed one, or one that comes back: what is queued is sent with the new
-  // values from its next attempt on. Resumes a paused endpoint.
+  // values from its next attempt on. A change, or another URL, resumes what 410 has paused.
   void Configure(EndpointId id, std::shared_ptr<const Endpoint> config,
                  std::shared_ptr<Ledger> ledger);
   // Gives up what is in flight, and keeps what is pending until the endpoint comes back or max_age
   // is over.
   void Remove(EndpointId id);
 
-  // An event for which room was reserved in the endpoint's ledger.
-  void Accept(EndpointId id, std::shared_ptr<const Event> event);
+  // An event for which room was reserved in the endpoint's ledger. `committed` is called when it is
+  // safe, or for the time being cannot be.
+  void Accept(EndpointId id, std::shared_ptr<const Event> event, CommitCallback committed = {});
+
+  // The operator's: nothing is sent until Resume, which ends any pause.
+  void Pause(EndpointId id);
+  void Resume(EndpointId id);
+
+  // Dead letters of an endpoint, in order of sequence; the answer comes in a later turn.
+  void ListDead(EndpointId id, DeadFilter filter, Sequence after, std::size_t limit,
+                ListCallback done);
+  void ReplayDead(EndpointId id, DeadFilter filter, CountCallback done);
+  void DropDead(EndpointId id, DeadFilter filter, CountCallback done);
 
   // Does what can be done now: commits, claims, sends. Call it after Accept, completions, and at
   // NextTurnMs.
@@ -66,10 +93,11 @@ class Engine final : public OutboxListener, public TransportListener {
   // The sum of the connections that the origins may use.
   int ConnectionLimit() const;
 
-  void OnCommitted(Ticket ticket) override;
-  void OnClaimed(EndpointId id, std::vector<Delivery> deliveries,
-                 std::optional<Millis> next_due) override;
+  void OnCommitted(Ticket ticket, bool durable) override;
+  void OnClaimed(EndpointId id, Claimed claimed) override;
+  void OnDeadVisited(DeadVisited visited) override;
   void OnPurged(EndpointId id, std::uint64_t count) override;
+  void OnLost(EndpointId id, std::uint64_t count, std::uint64_t bytes) override;
   void OnDone(RequestId id, std::vector<Outcome> outcomes) override;
 
  private:
@@ -78,6 +106,7 @@ class Engine final : public OutboxListener, public TransportListener {
   struct OriginRecord {
     std::string name;  // OriginText
     Breaker breaker;
+    RequestId probe = 0;        // the latest
     Sequence last_trouble = 0;  // whose attempt it was
     int in_flight = 0;
     std::vector<EndpointRecord*> endpoints;
@@ -95,21 +124,37 @@ class Engine final : public OutboxListener, public TransportListener {
     bool claiming = false;
     bool claimable = false;  // in_outbox may hold something that does not wait
     std::optional<Millis> next_due;
-    std::unordered_set<std::uint64_t> held_back;  // recipients who wait since the Claim on its way
-    bool paused = false;
+    // Recipients of what was given back since the Claim on its way: what it brings comes later.
+    std::unordered_set<std::uint64_t> held_back;
+    enum Pause pause = Pause::kNone;
+    std::uint64_t paused_url = 0;  // Fingerprint of the URL that answered 410
+    std::uint64_t dead = 0;        // letters in the outbox
+    Millis purge_ms = 0;           // when retention is looked after next
+    bool purging = false;
     // What 401, 404 and the like open: the origin is well, and its other endpoints go on.
     Breaker gate;
+    RequestId gate_probe = 0;  // the latest
     Sequence last_misconfigured = 0;
     Millis bury_ms = 0;  // removed: when what it left is dead
   };
 
   struct InFlight {
+    RequestId id;
     EndpointRecord* endpoint;
     std::shared_ptr<const Endpoint> config;
     std::shared_ptr<OriginRecord> origin;  // the one it left for, whatever a reload did since
     std::vector<Delivery> deliveries;
-    bool probe;       // of the origin's breaker
-    bool gate_probe;  // of the endpoint's gate
+  };
+
+  // Work on dead letters that takes several slices, or a list.
+  struct DeadJob {
+    DeadVisit visit;
+    bool visiting = false;
+    Millis next_ms = 0;
+    std::uint64_t count = 0;
+    std::vector<DeadLetter> letters;
+    ListCallback listed;
+    CountCallback counted;
   };
 
   void Attach(EndpointRecord& endpoint);
@@ -118,6 +163,8 @@ class Engine final : public OutboxListener, public TransportListener {
   void CancelInFlight(EndpointRecord& endpoint);
   void Claim(EndpointRecord& endpoint);
   void Dispatch(const std::shared_ptr<OriginRecord>& origin);
+  static bool IsProbe(const InFlight& flight);
+  static bool IsGateProbe(const InFlight& flight);
   static bool IsHeldBack(const EndpointRecord& endpoint);
   static std::optional<Millis> ProbeMs(const EndpointRecord& endpoint);
   bool SendNext(const std::shared_ptr<OriginRecord>& origin);
@@ -126,7 +173,11 @@ class Engine final : public OutboxListener, public TransportListener {
   void Bury(EndpointRecord& endpoint, const Delivery& delivery, const Note& note);
   void Finish(EndpointRecord& endpoint, const Delivery& delivery, Final how, const Note& note);
   void Park(EndpointRecord& endpoint, const Delivery& delivery);
-  void Pause(EndpointRecord& endpoint);
+  void SetPause(EndpointRecord& endpoint, enum Pause pause);
+  void PauseGone(EndpointRecord& endpoint);
+  void AddDeadJob(EndpointId id, DeadAct act, DeadFilter filter, DeadJob job);
+  void VisitDead();
+  void PurgeDead(EndpointRecord& endpoint);
   void ReportToBreakers(InFlight& flight, const Outcome& outcome);
   void PublishState(const OriginRecord& origin);
   void PublishState(const EndpointRecord& endpoint);
@@ -142,6 +193,11 @@ class Engine final : public OutboxListener, public TransportListener {
   Sequence next_sequence_;
   RequestId next_request_ = 1;
   bool appended_ = false;
+  bool durable_ = true;  // what the last commit said
+  std::vector<CommitCallback> unflushed_;
+  std::deque<std::pair<Ticket, CommitCallback>> uncommitted_;
+  std::uint64_t next_job_ = 1;
+  std::map<std::uint64_t, DeadJob> dead_jobs_;
   std::map<EndpointId, EndpointRecord> endpoints_;
   std::map<Origin, std::shared_ptr<OriginRecord>> origins_;
   std::unordered_map<RequestId, InFlight> in_flight_;

@@ -37,16 +37,18 @@ void Engine::ReportToBreakers(InFlight& flight, const Outcome& outcome) {
   EndpointRecord& endpoint = *flight.endpoint;
   const Millis now = clock_.MonotonicMs();
   std::optional<Millis> retry_after = outcome.retry_after_ms;
-  if (retry_after) retry_after = std::min(*retry_after, endpoint.config->schedule.longest_ms);
-  bool changed = flight.probe || flight.gate_probe;
+  if (retry_after) retry_after = std::min(*retry_after, LongestWait(endpoint.config->schedule));
+  const bool probe = IsProbe(flight);
+  const bool gate_probe = IsGateProbe(flight);
+  bool changed = probe || gate_probe;
   // An answer to a replaced configuration says nothing about the present one.
   const bool current = flight.config == endpoint.config;
   // One delivery that fails again and again is its own trouble, unless it is the probe.
   const Sequence sequence = outcome.sequence;
   if (outcome.kind == OutcomeClass::kTrouble) {
-    if (current) endpoint.gate.OnCancelled(flight.gate_probe);
-    const bool news = flight.probe || std::exchange(origin.last_trouble, sequence) != sequence;
-    if (news && origin.breaker.OnTrouble(now, flight.probe, retry_after, Unit())) {
+    if (current) endpoint.gate.OnCancelled(gate_probe);
+    const bool news = probe || std::exchange(origin.last_trouble, sequence) != sequence;
+    if (news && origin.breaker.OnTrouble(now, probe, retry_after, Unit())) {
       changed = true;
       notices_.AddRarely(origin.name + " trouble", Notice::Level::kWarning,
                          origin.name + " has trouble (" + outcome.reason +
@@ -60,8 +62,8 @@ void Engine::ReportToBreakers(InFlight& flight, const Outcome& outcome) {
     }
     if (current && outcome.kind == OutcomeClass::kMisconfigured) {
       const bool news =
-          flight.gate_probe || std::exchange(endpoint.last_misconfigured, sequence) != sequence;
-      if (news && endpoint.gate.OnTrouble(now, flight.gate_probe, retry_after, Unit())) {
+          gate_probe || std::exchange(endpoint.last_misconfigured, sequence) != sequence;
+      if (news && endpoint.gate.OnTrouble(now, gate_probe, retry_after, Unit())) {
         changed = true;
       }
     } else if (current && endpoint.gate.OnAlive()) {
@@ -87,7 +89,7 @@ void Engine::Settle(const InFlight& flight, Delivery delivery, const Outcome& ou
     return;
   }
   ++delivery.attempts;
-  const Note note{outcome.reason, outcome.answer};
+  const Note note{outcome.status, outcome.reason, outcome.answer};
   switch (outcome.kind) {
     case OutcomeClass::kDelivered:
       endpoint.ledger->AttemptEnded(false);
@@ -102,7 +104,7 @@ void Engine::Settle(const InFlight& flight, Delivery delivery, const Outcome& ou
     case OutcomeClass::kGone:
       endpoint.ledger->AttemptEnded(true);
       endpoint.window.Return(std::move(delivery));
-      Pause(endpoint);
+      PauseGone(endpoint);
       return;
     case OutcomeClass::kMisconfigured:
     case OutcomeClass::kTrouble:
@@ -121,14 +123,15 @@ void Engine::Retry(EndpointRecord& endpoint, Delivery delivery, const Outcome& o
     delivery.delivered_at_misconfigured = delivered;
   }
   const Millis wait = RetryDelay(schedule, delivery.attempts, outcome.retry_after_ms, Unit());
-  const bool expired =
-      clock_.UnixMs() + wait > delivery.event->accepted_unix_ms + schedule.max_age_ms;
+  const Millis due = clock_.MonotonicMs() + wait;
+  const bool expired = due > delivery.accepted_ms + schedule.max_age_ms;
   const bool hopeless = delivery.misconfigured >= kMisconfiguredAttempts;
   if (expired || hopeless) {
     endpoint.ledger->AttemptEnded(false);
     endpoint.window.Advance(delivery.recipient);
     Bury(endpoint, delivery,
-         {expired ? "expired, at last " + outcome.reason : outcome.reason, outcome.answer});
+         {outcome.status, expired ? "expired, at last " + outcome.reason : outcome.reason,
+          outcome.answer});
     return;
   }
   endpoint.ledger->AttemptEnded(true);
@@ -141,7 +144,7 @@ void Engine::Retry(EndpointRecord& endpoint, Delivery delivery, const Outcome& o
                                         : "): it is tried again"));
   const std::vector<Delivery> followers = endpoint.window.Dissolve(delivery.recipient);
   if (endpoint.claiming) endpoint.held_back.insert(delivery.recipient);
-  outbox_.Reschedule(delivery, clock_.MonotonicMs() + wait, {outcome.reason, outcome.answer});
+  outbox_.Reschedule(delivery, due, {outcome.status, outcome.reason, outcome.answer});
   ++endpoint.in_outbox;
   for (const Delivery& follower : followers) Park(endpoint, follower);
 }
@@ -151,6 +154,10 @@ void Engine::Bury(EndpointRecord& endpoint, const Delivery& delivery, const Note
                      Name(*endpoint.config) + ": notification " + delivery.event->id +
                          " failed for good (" + note.reason + ") after " +
                          std::to_string(delivery.attempts) + " attempts");
+  ++endpoint.dead;
+  if (endpoint.dead > endpoint.config->retention.letters) {
+    endpoint.purge_ms = clock_.MonotonicMs();
+  }
   Finish(endpoint, delivery, Final::kDead, note);
 }
 
@@ -160,14 +167,36 @@ void Engine::Finish(EndpointRecord& endpoint, const Delivery& delivery, Final ho
   outbox_.Finish(delivery, how, note);
 }
 
-void Engine::Pause(EndpointRecord& endpoint) {
-  if (endpoint.paused) return;
-  endpoint.paused = true;
+void Engine::PauseGone(EndpointRecord& endpoint) {
+  if (endpoint.pause != Pause::kNone) return;
+  SetPause(endpoint, Pause::kGone);
   notices_.Add(Notice::Level::kError, Name(*endpoint.config) + ": " +
                                           OriginText(endpoint.config->origin) +
                                           " answered 410 Gone: paused, nothing is lost; correct "
                                           "post_url, and ejabberdctl reload_config resumes");
-  PublishState(endpoint);
+}
+
+void Engine::SetPause(EndpointRecord& endpoint, enum Pause pause) {
+  endpoint.pause = pause;
+  endpoint.paused_url = Fingerprint(endpoint.config->post_url);
+  outbox_.SetPause(endpoint.id, pause, endpoint.paused_url);
+  if (endpoint.origin != nullptr) PublishState(endpoint);
+}
+
+void Engine::Pause(EndpointId id) {
+  const auto found = endpoints_.find(id);
+  if (found != endpoints_.end()) SetPause(found->second, Pause::kOperator);
+}
+
+void Engine::Resume(EndpointId id) {
+  const auto found = endpoints_.find(id);
+  if (found == endpoints_.end()) return;
+  EndpointRecord& endpoint = found->second;
+  SetPause(endpoint, Pause::kNone);
+  if (endpoint.origin == nullptr) return;
+  // Whoever resumes wants to see what happens.
+  endpoint.gate.Hasten(clock_.MonotonicMs());
+  endpoint.origin->breaker.Hasten(clock_.MonotonicMs());
 }
 
 }  // namespace offline_post

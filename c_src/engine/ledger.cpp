@@ -2,6 +2,17 @@
 
 namespace offline_post {
 
+void Ledger::Restore(const StoredEndpoint& stored) {
+  const std::lock_guard lock(mutex_);
+  stats_.accepted = stored.accepted;
+  stats_.delivered = stored.delivered;
+  stats_.dead = stored.dead;
+  stats_.cancelled = stored.cancelled;
+  stats_.purged = stored.purged;
+  stats_.pending = StoredPending(stored);
+  stats_.pending_bytes = stored.pending_bytes;
+}
+
 void Ledger::Open(const QueueLimits& limits) {
   const std::lock_guard lock(mutex_);
   open_ = true;
@@ -14,10 +25,10 @@ void Ledger::Close() {
   open_ = false;
 }
 
-Admission Ledger::Reserve(std::uint64_t bytes) {
+Admission Ledger::Reserve(std::uint64_t bytes, bool room) {
   const std::lock_guard lock(mutex_);
   const bool full =
-      stats_.pending >= limits_.events || stats_.pending_bytes + bytes > limits_.bytes;
+      !room || stats_.pending >= limits_.events || stats_.pending_bytes + bytes > limits_.bytes;
   if (!open_ || full) {
     ++stats_.rejected;
     if (open_) ++stats_.rejected_full;
@@ -62,6 +73,26 @@ void Ledger::Purged(std::uint64_t count) {
   const std::lock_guard lock(mutex_);
   stats_.dead -= count;
   stats_.purged += count;
+}
+
+void Ledger::Replayed(std::uint64_t count, std::uint64_t bytes) {
+  const std::lock_guard lock(mutex_);
+  stats_.dead -= count;
+  stats_.pending += count;
+  stats_.pending_bytes += bytes;
+}
+
+void Ledger::Dropped(std::uint64_t count) {
+  const std::lock_guard lock(mutex_);
+  stats_.dead -= count;
+  stats_.cancelled += count;
+}
+
+void Ledger::Forget(std::uint64_t count, std::uint64_t bytes) {
+  const std::lock_guard lock(mutex_);
+  stats_.accepted -= count;
+  stats_.pending -= count;
+  stats_.pending_bytes -= bytes;
 }
 
 void Ledger::SetState(EndpointState state) {

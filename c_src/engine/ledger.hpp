@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <mutex>
 
+#include "engine/outbox.hpp"
 #include "model/delivery.hpp"
 #include "model/endpoint.hpp"
 
@@ -19,7 +20,7 @@ enum class EndpointState {
   kHealthy,
   kProbing,  // had trouble; one request is out to see whether it passed
   kBroken,   // has trouble; nothing is sent until the next probe
-  kPaused,   // answered 410 Gone; a reload resumes
+  kPaused,   // answered 410 Gone, or by the operator
   kStopped,  // not configured (any more)
 };
 
@@ -43,18 +44,26 @@ enum class Admission { kAccepted, kFull, kStopped };
 
 class Ledger {
  public:
+  // Takes over what an earlier run has left; before anything is accepted.
+  void Restore(const StoredEndpoint& stored);
   // Opens the book, or changes its limits; what is pending stays even if it exceeds them.
   void Open(const QueueLimits& limits);
   // From here on nothing is accepted.
   void Close();
 
-  // Reserves room for one event. After kAccepted nothing may fail for lack of room.
-  Admission Reserve(std::uint64_t bytes);
+  // Reserves room for one event. After kAccepted nothing may fail for lack of room. `room`: that
+  // the outbox has some.
+  Admission Reserve(std::uint64_t bytes, bool room = true);
 
   void AttemptStarted();
   void AttemptEnded(bool will_retry);
   void Settle(Final how, std::uint64_t bytes);
   void Purged(std::uint64_t count);
+  // Dead letters that are pending again, or cancelled.
+  void Replayed(std::uint64_t count, std::uint64_t bytes);
+  void Dropped(std::uint64_t count);
+  // Pending events that are out of reach for good are gone from both sides of the law.
+  void Forget(std::uint64_t count, std::uint64_t bytes);
   void SetState(EndpointState state);
 
   Stats Snapshot() const;

@@ -1,12 +1,16 @@
 // Outbox: the port behind which accepted deliveries are kept. Commands in, completions in a later
 // turn: no command calls the listener back, and none waits. An implementation may keep rows in
-// memory, on a disk, behind a thread of its own or in a database far away.
+// memory, on a disk, behind a thread of its own or in a database far away. Commands take effect in
+// the order in which they are given.
 //
 // The life of a delivery here:
 //
 //   Append ─► (Flush) committed ─► Claim ─► leased ─► Finish        gone, or kept as a dead letter
 //                         ▲                   │ ├───► Reschedule    waits for its due time
 //                         └───────────────────┴─┴───► Park          given back unchanged
+//
+// Times are monotonic ms of this run. An implementation that outlives a run translates what it
+// keeps, so they may lie before the run's start.
 //
 // Threads: all calls from the thread that runs the engine.
 #pragma once
@@ -18,6 +22,7 @@
 #include <vector>
 
 #include "model/clock.hpp"
+#include "model/dead_letter.hpp"
 #include "model/delivery.hpp"
 
 namespace offline_post {
@@ -25,23 +30,90 @@ namespace offline_post {
 // Names a Flush; larger is later.
 using Ticket = std::uint64_t;
 
-// What the last attempt brought.
-struct Note {
-  std::string reason;  // fit for a log
-  std::string answer;  // the first bytes of the answer; may echo the message
+// Why an endpoint is paused. The values are stored.
+enum class Pause { kNone = 0, kGone = 1, kOperator = 2 };
+
+// An endpoint with its book, as an earlier run has left it. Pending is what the law leaves.
+struct StoredEndpoint {
+  EndpointId id = 0;
+  EndpointKey key;
+  std::uint64_t accepted = 0;
+  std::uint64_t delivered = 0;
+  std::uint64_t dead = 0;
+  std::uint64_t cancelled = 0;
+  std::uint64_t purged = 0;
+  std::uint64_t pending_bytes = 0;
+  Pause pause = Pause::kNone;
+  std::uint64_t paused_url = 0;  // a fingerprint of the URL for which it was paused
+};
+
+inline std::uint64_t StoredPending(const StoredEndpoint& stored) {
+  return stored.accepted - stored.delivered - stored.dead - stored.cancelled - stored.purged;
+}
+
+// The answer to one Claim.
+struct Claimed {
+  std::vector<Delivery> deliveries;  // for each recipient in order of sequence
+  // When the next waiting delivery of this endpoint becomes claimable, if one waits.
+  std::optional<Millis> next_due;
+  bool more = false;  // the search ended early: another Claim may find some at once
+};
+
+// One slice of work on dead letters, in order of sequence.
+struct DeadVisit {
+  std::uint64_t tag = 0;  // comes back with the answer
+  EndpointId endpoint = 0;
+  DeadAct act = DeadAct::kShow;
+  DeadFilter filter;
+  Sequence after = 0;     // those with a larger sequence
+  Sequence before = 0;    // and a smaller one than this, unless 0
+  std::size_t limit = 0;  // of letters that match
+  // kReplay: the first of `limit` sequences that no delivery has. The letters become new
+  // deliveries, in their order, accepted at `accepted_ms`, under their old event ids.
+  Sequence first_sequence = 0;
+  Millis accepted_ms = 0;
+};
+
+// What every implementation does alike: which letters a visit means, and the `nth` new delivery
+// that a replay makes of them, with its attempts before it again.
+inline bool Matches(const DeadFilter& filter, const DeadLetter& letter) {
+  return (filter.event_id.empty() || filter.event_id == letter.delivery.event->id) &&
+         letter.note.reason.starts_with(filter.reason);
+}
+
+inline Delivery Replayed(const DeadVisit& visit, const DeadLetter& letter, std::uint64_t nth) {
+  Delivery delivery;
+  delivery.sequence = visit.first_sequence + nth;
+  delivery.endpoint = visit.endpoint;
+  delivery.event = letter.delivery.event;
+  delivery.recipient = letter.delivery.recipient;
+  delivery.accepted_ms = visit.accepted_ms;
+  return delivery;
+}
+
+struct DeadVisited {
+  std::uint64_t tag = 0;
+  EndpointId endpoint = 0;
+  DeadAct act = DeadAct::kShow;
+  std::uint64_t count = 0;          // letters that match
+  std::uint64_t bytes = 0;          // as EventBytes counts
+  std::vector<DeadLetter> letters;  // kShow
+  std::optional<Sequence> next;     // `after` of the next slice, unless this was the last
 };
 
 class OutboxListener {
  public:
   virtual ~OutboxListener() = default;
-  // All that was appended before the Flush of this ticket is committed, and may be claimed.
-  virtual void OnCommitted(Ticket ticket) = 0;
-  // The answer to one Claim. For each recipient in order of sequence. `next_due`: when the next
-  // waiting delivery of this endpoint becomes claimable (monotonic ms), if one waits.
-  virtual void OnClaimed(EndpointId endpoint, std::vector<Delivery> deliveries,
-                         std::optional<Millis> next_due) = 0;
-  // Retention let go of this many dead letters of the endpoint.
+  // All that was appended before the Flush of this ticket, and of those before it, may be claimed.
+  // `durable`: it is committed; else the disk refuses, and it is kept in memory until it does not.
+  // When the disk recovers, the last ticket is reported once more, as durable.
+  virtual void OnCommitted(Ticket ticket, bool durable) = 0;
+  virtual void OnClaimed(EndpointId endpoint, Claimed claimed) = 0;
+  virtual void OnDeadVisited(DeadVisited visited) = 0;
+  // This many dead letters of the endpoint were let go of.
   virtual void OnPurged(EndpointId endpoint, std::uint64_t count) = 0;
+  // This many deliveries that were not leased are out of reach for good.
+  virtual void OnLost(EndpointId endpoint, std::uint64_t count, std::uint64_t bytes) = 0;
 };
 
 class Outbox {
@@ -53,8 +125,15 @@ class Outbox {
 
   virtual ~Outbox() = default;
 
-  // The first sequence that no delivery here has; read once, before the first Append.
+  // What earlier runs have left, and the first sequence that no delivery here has; both read once,
+  // before the first command.
+  virtual std::vector<StoredEndpoint> Stored() const = 0;
   virtual Sequence NextSequence() const = 0;
+
+  // Comes before any other command for the endpoint; again for one that is stored does nothing.
+  virtual void Register(EndpointId endpoint, const EndpointKey& key) = 0;
+  // Remembers it for the next run.
+  virtual void SetPause(EndpointId endpoint, Pause pause, std::uint64_t paused_url) = 0;
 
   // `delivery.sequence` is larger than any before.
   virtual void Append(Delivery delivery) = 0;
@@ -67,12 +146,26 @@ class Outbox {
 
   // The following take a leased delivery, and end the lease.
   virtual void Finish(const Delivery& delivery, Final how, const Note& note) = 0;
-  // Stores the delivery's attempts; it waits until `due_ms` (monotonic), and its recipient with it.
+  // Stores the delivery's attempts; it waits until `due_ms`, and its recipient with it.
   virtual void Reschedule(const Delivery& delivery, Millis due_ms, const Note& note) = 0;
   virtual void Park(const Delivery& delivery) = 0;
 
+  // Completion: OnDeadVisited.
+  virtual void VisitDead(const DeadVisit& visit) = 0;
+  // Lets go of dead letters, at most `limit`, those that died first: the `excess` first, and all
+  // that died before `died_before_ms`. Completion: OnPurged, also for none.
+  virtual void PurgeDead(EndpointId endpoint, Millis died_before_ms, std::uint64_t excess,
+                         std::size_t limit) = 0;
+
   // Hands completions over. False: there were none.
   virtual bool Poll(OutboxListener& listener) = 0;
+
+  // False: nothing new should be accepted; the disk or the memory for its failures is short.
+  virtual bool HasRoom() const = 0;
+  // What is committed outlives the process: kept so at the moment.
+  virtual bool IsDurable() const = 0;
+  // What it occupies on a disk.
+  virtual std::uint64_t DiskBytes() const { return 0; }
 };
 
 }  // namespace offline_post

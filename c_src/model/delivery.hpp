@@ -18,8 +18,13 @@ struct Delivery {
   Sequence sequence = 0;
   EndpointId endpoint = 0;
   std::shared_ptr<const Event> event;
-  std::uint64_t recipient = 0;  // RecipientKey of the event
-  int attempts = 0;             // that came to an end
+  // Deliveries with equal recipients leave one after another: RecipientKey of the event, or
+  // something of their own where no order is asked for.
+  std::uint64_t recipient = 0;
+  // When it was accepted (monotonic ms; before this run's start if an earlier run did). For its
+  // age, which no wrong clock must change.
+  Millis accepted_ms = 0;
+  int attempts = 0;  // that came to an end
   // Answers like 401 or 404 between which others were delivered, and the endpoint's count of
   // delivered events at the last of them: that others succeed needs no clock to be told.
   int misconfigured = 0;

@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 #include <tuple>
+#include <vector>
 
 #include "model/clock.hpp"
 
@@ -51,9 +52,16 @@ inline std::string OriginText(const Origin& origin) {
 }
 
 struct RetrySchedule {
-  Millis first_ms = 1'000;               // before the second attempt; doubles from there
-  Millis longest_ms = 600'000;           // no wait is longer, whatever a receiver asks for
+  // The wait before the second attempt, the third, ...; the last one repeats. Never empty.
+  std::vector<Millis> waits_ms = {1'000,  2'000,   4'000,   8'000,   16'000, 32'000,
+                                  64'000, 128'000, 256'000, 512'000, 600'000};
   Millis max_age_ms = 24LL * 3'600'000;  // from acceptance; then a failure is final
+};
+
+// How long dead letters are kept, and how many.
+struct Retention {
+  Millis age_ms = 7LL * 24 * 3'600'000;
+  std::uint64_t letters = 100'000;
 };
 
 struct QueueLimits {
@@ -71,6 +79,8 @@ struct Endpoint {
   int max_connections = 64;           // an origin gets the largest that its endpoints ask for
   QueueLimits limits;
   RetrySchedule schedule;
+  bool ordered = true;  // deliveries to one recipient leave one after another
+  Retention retention;
 };
 
 }  // namespace offline_post

@@ -1,6 +1,5 @@
 #include "model/event.hpp"
 
-#include <functional>
 #include <string_view>
 
 namespace offline_post {
@@ -13,10 +12,19 @@ std::size_t EventBytes(const Event& event) {
          event.from.resource.size() + event.message_id.size() + event.body.size();
 }
 
+// FNV-1a, http://www.isthe.com/chongo/tech/comp/fnv: what a disk remembers must not change with the
+// standard library.
+std::uint64_t Fingerprint(std::string_view text, std::uint64_t seed) {
+  std::uint64_t hash = seed;
+  for (const char byte : text) {
+    hash ^= static_cast<unsigned char>(byte);
+    hash *= 0x100000001b3U;
+  }
+  return hash;
+}
+
 std::uint64_t RecipientKey(const Event& event) {
-  const std::hash<std::string_view> hash;
-  const std::uint64_t server = hash(event.to.server);
-  return hash(event.to.user) ^ (server + 0x9e3779b97f4a7c15U + (server << 6U) + (server >> 2U));
+  return Fingerprint(event.to.server, Fingerprint("@", Fingerprint(event.to.user)));
 }
 
 }  // namespace offline_post

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "model/clock.hpp"
 
@@ -29,6 +30,10 @@ struct Event {
 
 // What the event counts for against `queue_bytes`: about what it occupies in memory.
 std::size_t EventBytes(const Event& event);
+
+// A number for a text, the same on every machine and in every version.
+inline constexpr std::uint64_t kFingerprintSeed = 0xcbf29ce484222325U;
+std::uint64_t Fingerprint(std::string_view text, std::uint64_t seed = kFingerprintSeed);
 
 // Equal for equal bare recipients. Two recipients with equal keys would merely be served one after
 // another.

@@ -7,11 +7,13 @@
 
 #include <curl/curl.h>
 #include <erl_nif.h>
+#include <sqlite3.h>
 
 #include <cstdlib>
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <utility>
 
 #include "http/curl_transport.hpp"
@@ -25,7 +27,7 @@ namespace {
 
 // Raise it together with -define(ABI, ...) in mod_offline_post_nif.erl whenever a function or a
 // term changes.
-constexpr int kAbi = 1;
+constexpr int kAbi = 2;
 
 struct EnvDeleter {
   void operator()(ErlNifEnv* env) const noexcept { enif_free_env(env); }
@@ -47,6 +49,37 @@ bool SendNotices(const std::vector<Notice>& notices) {
   has_listener = enif_send(nullptr, &listener, env.get(), message) != 0;
   return has_listener;
 }
+
+// An answer that the calling process gets later, as {Tag, Ref, Result}. Copies share it; Send at
+// most once, on any thread.
+class Answer {
+ public:
+  // Throws std::bad_alloc.
+  Answer(ErlNifEnv* env, ERL_NIF_TERM tag)
+      : env_(enif_alloc_env(), EnvDeleter()), tag_(tag), ref_(enif_make_ref(env)) {
+    if (!env_ || enif_self(env, &caller_) == nullptr) throw std::bad_alloc();
+    sent_ref_ = enif_make_copy(env_.get(), ref_);
+  }
+
+  // Valid as long as the call lasts.
+  ERL_NIF_TERM ref() const { return ref_; }
+  ERL_NIF_TERM MakeOk(ErlNifEnv* env) const { return enif_make_tuple2(env, atoms.ok_, ref_); }
+
+  template <typename MakeResult>
+  void Send(MakeResult make_result) const {
+    const ERL_NIF_TERM message =
+        enif_make_tuple3(env_.get(), tag_, sent_ref_, make_result(env_.get()));
+    // A caller that died needs no answer.
+    enif_send(nullptr, &caller_, env_.get(), message);
+  }
+
+ private:
+  std::shared_ptr<ErlNifEnv> env_;
+  ERL_NIF_TERM tag_;
+  ERL_NIF_TERM ref_;
+  ERL_NIF_TERM sent_ref_ = 0;
+  ErlNifPid caller_;
+};
 
 Service* service = nullptr;
 
@@ -77,20 +110,40 @@ ERL_NIF_TERM Configure(ErlNifEnv* env, int, const ERL_NIF_TERM argv[]) {
   });
 }
 
+ERL_NIF_TERM MakeAdmission(ErlNifEnv* env, Admission admission, ERL_NIF_TERM accepted) {
+  switch (admission) {
+    case Admission::kAccepted:
+      return accepted;
+    case Admission::kFull:
+      return MakeError(env, atoms.full_);
+    case Admission::kStopped:
+      break;
+  }
+  return MakeError(env, atoms.stopped_);
+}
+
 ERL_NIF_TERM Submit(ErlNifEnv* env, int, const ERL_NIF_TERM argv[]) {
   return Guarded(env, [&] {
     const std::optional<EndpointKeyView> key = ReadKey(env, argv[0]);
     const std::shared_ptr<Event> event = ReadEvent(env, argv[1]);
     if (!key || !event) return enif_make_badarg(env);
-    switch (TheService().Submit(*key, event)) {
-      case Admission::kAccepted:
-        return enif_make_tuple2(env, atoms.ok_, MakeBinary(env, event->id));
-      case Admission::kFull:
-        return MakeError(env, atoms.full_);
-      case Admission::kStopped:
-        break;
-    }
-    return MakeError(env, atoms.stopped_);
+    const Admission admission = TheService().Submit(*key, event);
+    return MakeAdmission(env, admission,
+                         enif_make_tuple2(env, atoms.ok_, MakeBinary(env, event->id)));
+  });
+}
+
+ERL_NIF_TERM SubmitSync(ErlNifEnv* env, int, const ERL_NIF_TERM argv[]) {
+  return Guarded(env, [&] {
+    const std::optional<EndpointKeyView> key = ReadKey(env, argv[0]);
+    const std::shared_ptr<Event> event = ReadEvent(env, argv[1]);
+    if (!key || !event) return enif_make_badarg(env);
+    const Answer answer(env, atoms.offline_post_committed_);
+    const Admission admission = TheService().Submit(*key, event, [answer](bool durable) {
+      answer.Send([durable](ErlNifEnv*) { return durable ? atoms.durable_ : atoms.volatile_; });
+    });
+    return MakeAdmission(
+        env, admission, enif_make_tuple3(env, atoms.ok_, MakeBinary(env, event->id), answer.ref()));
   });
 }
 
@@ -98,22 +151,60 @@ ERL_NIF_TERM Remove(ErlNifEnv* env, int, const ERL_NIF_TERM argv[]) {
   return Guarded(env, [&] {
     const std::optional<EndpointKeyView> key = ReadKey(env, argv[0]);
     ErlNifSInt64 timeout_ms = 0;
-    ErlNifPid caller;
-    if (!key || enif_get_int64(env, argv[1], &timeout_ms) == 0 || timeout_ms < 0 ||
-        enif_self(env, &caller) == nullptr) {
+    if (!key || enif_get_int64(env, argv[1], &timeout_ms) == 0 || timeout_ms < 0) {
       return enif_make_badarg(env);
     }
-    const std::shared_ptr<ErlNifEnv> message_env(enif_alloc_env(), EnvDeleter());
-    const ERL_NIF_TERM ref = enif_make_ref(env);
-    const ERL_NIF_TERM sent_ref = enif_make_copy(message_env.get(), ref);
-    const bool known = TheService().Remove(
-        *key, timeout_ms, [message_env, sent_ref, caller](std::uint64_t pending) {
-          const ERL_NIF_TERM message = MakeRemoved(message_env.get(), sent_ref, pending);
-          enif_send(nullptr, &caller, message_env.get(),
-                    message);  // a caller that died needs no answer
-        });
-    if (!known) return MakeError(env, atoms.unknown_);
-    return enif_make_tuple2(env, atoms.ok_, ref);
+    const Answer answer(env, atoms.offline_post_removed_);
+    const bool known = TheService().Remove(*key, timeout_ms, [answer](std::uint64_t pending) {
+      answer.Send([pending](ErlNifEnv* to) { return enif_make_uint64(to, pending); });
+    });
+    return known ? answer.MakeOk(env) : MakeError(env, atoms.unknown_);
+  });
+}
+
+template <typename Function>
+ERL_NIF_TERM OnEndpoint(ErlNifEnv* env, ERL_NIF_TERM term, Function function) {
+  return Guarded(env, [&] {
+    const std::optional<EndpointKeyView> key = ReadKey(env, term);
+    if (!key) return enif_make_badarg(env);
+    return function(*key) ? atoms.ok_ : MakeError(env, atoms.unknown_);
+  });
+}
+
+ERL_NIF_TERM Pause(ErlNifEnv* env, int, const ERL_NIF_TERM argv[]) {
+  return OnEndpoint(env, argv[0], [](EndpointKeyView key) { return TheService().Pause(key); });
+}
+
+ERL_NIF_TERM Resume(ErlNifEnv* env, int, const ERL_NIF_TERM argv[]) {
+  return OnEndpoint(env, argv[0], [](EndpointKeyView key) { return TheService().Resume(key); });
+}
+
+ERL_NIF_TERM Dead(ErlNifEnv* env, int, const ERL_NIF_TERM argv[]) {
+  return Guarded(env, [&] {
+    const std::optional<EndpointKeyView> key = ReadKey(env, argv[0]);
+    const std::optional<DeadRequest> request = ReadDeadRequest(env, argv[1]);
+    if (!key || !request) return enif_make_badarg(env);
+    const Answer answer(env, atoms.offline_post_dead_);
+    const auto counted = [answer](std::uint64_t count) {
+      answer.Send([count](ErlNifEnv* to) { return enif_make_uint64(to, count); });
+    };
+    bool known = false;
+    switch (request->act) {
+      case DeadAct::kShow:
+        known = TheService().ListDead(
+            *key, request->filter, request->after, request->limit,
+            [answer](const std::vector<DeadLetter>& letters, std::optional<Sequence> next) {
+              answer.Send([&](ErlNifEnv* to) { return MakeLetters(to, letters, next); });
+            });
+        break;
+      case DeadAct::kReplay:
+        known = TheService().ReplayDead(*key, request->filter, counted);
+        break;
+      case DeadAct::kDrop:
+        known = TheService().DropDead(*key, request->filter, counted);
+        break;
+    }
+    return known ? answer.MakeOk(env) : MakeError(env, atoms.unknown_);
   });
 }
 
@@ -127,7 +218,8 @@ ERL_NIF_TERM GetStats(ErlNifEnv* env, int, const ERL_NIF_TERM argv[]) {
     const std::optional<EndpointKeyView> key = ReadKey(env, argv[0]);
     if (!key) return enif_make_badarg(env);
     const std::optional<Stats> stats = TheService().GetStats(*key);
-    return stats ? MakeStats(env, *stats) : atoms.undefined_;
+    if (!stats) return atoms.undefined_;
+    return MakeStats(env, *stats, TheService().spool_state(), TheService().spool_bytes());
   });
 }
 
@@ -143,15 +235,13 @@ ERL_NIF_TERM Attach(ErlNifEnv* env, int, const ERL_NIF_TERM argv[]) {
 ERL_NIF_TERM Info(ErlNifEnv* env, int, const ERL_NIF_TERM[]) {
   return Guarded(env, [&] {
     const bool running = TheService().running();
-    ERL_NIF_TERM map = enif_make_new_map(env);
-    const auto put = [env, &map](ERL_NIF_TERM name, ERL_NIF_TERM value) {
-      enif_make_map_put(env, map, name, value, &map);
-    };
-    put(atoms.version_, MakeBinary(env, OFFLINE_POST_VERSION));
-    put(atoms.curl_, MakeBinary(env, curl_version_info(CURLVERSION_NOW)->version));
-    put(atoms.threads_, enif_make_uint(env, running ? 1 : 0));
-    put(atoms.running_, running ? atoms.true_ : atoms.false_);
-    return map;
+    const unsigned threads = TheService().spool_state() == SpoolState::kMemory ? 1 : 2;
+    return MakeMap(env,
+                   {{atoms.version_, MakeBinary(env, OFFLINE_POST_VERSION)},
+                    {atoms.curl_, MakeBinary(env, curl_version_info(CURLVERSION_NOW)->version)},
+                    {atoms.sqlite_, MakeBinary(env, sqlite3_libversion())},
+                    {atoms.threads_, enif_make_uint(env, running ? threads : 0)},
+                    {atoms.running_, running ? atoms.true_ : atoms.false_}});
   });
 }
 
@@ -180,7 +270,11 @@ int Load(ErlNifEnv* env, void** /*private_data*/, ERL_NIF_TERM load_info) noexce
 ErlNifFunc functions[] = {
     {"configure", 2, Configure, ERL_NIF_DIRTY_JOB_IO_BOUND},
     {"submit", 2, Submit, 0},
+    {"submit_sync", 2, SubmitSync, 0},
     {"remove", 2, Remove, ERL_NIF_DIRTY_JOB_IO_BOUND},
+    {"pause", 1, Pause, ERL_NIF_DIRTY_JOB_IO_BOUND},
+    {"resume", 1, Resume, ERL_NIF_DIRTY_JOB_IO_BOUND},
+    {"dead", 2, Dead, ERL_NIF_DIRTY_JOB_IO_BOUND},
     {"stop", 0, Stop, ERL_NIF_DIRTY_JOB_IO_BOUND},
     {"stats", 1, GetStats, 0},
     {"attach", 1, Attach, 0},

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <initializer_list>
 #include <limits>
 
 #include "nif/atoms.hpp"
@@ -40,8 +41,8 @@ bool ReadPositive(ErlNifEnv* env, ERL_NIF_TERM term, ErlNifSInt64 largest, ErlNi
 }
 
 bool Read(ErlNifEnv* env, ERL_NIF_TERM term, Millis& out) {
-  // A day: no attempt takes longer, and curl's `long` holds it everywhere.
-  constexpr ErlNifSInt64 kLongestMs = 86'400'000;
+  // Ten years: sums of a few never overflow. What an option allows is checked where it is read.
+  constexpr ErlNifSInt64 kLongestMs = 10LL * 366 * 86'400'000;
   ErlNifSInt64 value = 0;
   if (!ReadPositive(env, term, kLongestMs, value)) return false;
   out = value;
@@ -62,6 +63,16 @@ bool Read(ErlNifEnv* env, ERL_NIF_TERM term, std::uint64_t& out) {
   return true;
 }
 
+bool Read(ErlNifEnv* env, ERL_NIF_TERM term, RetrySchedule& out) {
+  out.waits_ms.clear();
+  ERL_NIF_TERM head = 0;
+  Millis wait = 0;
+  for (; enif_get_list_cell(env, term, &head, &term) != 0; out.waits_ms.push_back(wait)) {
+    if (!Read(env, head, wait)) return false;
+  }
+  return enif_is_empty_list(env, term) != 0 && !out.waits_ms.empty();
+}
+
 template <std::size_t N>
 const ERL_NIF_TERM* Tuple(ErlNifEnv* env, ERL_NIF_TERM term) {
   int arity = 0;
@@ -75,6 +86,50 @@ bool Read(ErlNifEnv* env, ERL_NIF_TERM term, Jid& out) {
   const ERL_NIF_TERM* jid = Tuple<3>(env, term);
   return jid != nullptr && Read(env, jid[0], out.user) && Read(env, jid[1], out.server) &&
          Read(env, jid[2], out.resource);
+}
+
+// A field that may be 0.
+bool ReadCount(ErlNifEnv* env, ERL_NIF_TERM map, ERL_NIF_TERM name, std::uint64_t& out) {
+  ERL_NIF_TERM term = 0;
+  ErlNifUInt64 value = 0;
+  if (enif_get_map_value(env, map, name, &term) == 0 || enif_get_uint64(env, term, &value) == 0) {
+    return false;
+  }
+  out = value;
+  return true;
+}
+
+ERL_NIF_TERM MakeAddress(ErlNifEnv* env, const Jid& jid) {
+  return enif_make_tuple3(env, MakeBinary(env, jid.user), MakeBinary(env, jid.server),
+                          MakeBinary(env, jid.resource));
+}
+
+ERL_NIF_TERM MakeLetter(ErlNifEnv* env, const DeadLetter& letter) {
+  const Event& event = *letter.delivery.event;
+  return MakeMap(env, {{atoms.id_, MakeBinary(env, event.id)},
+                       {atoms.sequence_, enif_make_uint64(env, letter.delivery.sequence)},
+                       {atoms.to_, MakeAddress(env, event.to)},
+                       {atoms.from_, MakeAddress(env, event.from)},
+                       {atoms.message_id_, MakeBinary(env, event.message_id)},
+                       {atoms.body_, MakeBinary(env, event.body)},
+                       {atoms.attempts_, enif_make_int(env, letter.delivery.attempts)},
+                       {atoms.status_, enif_make_int(env, letter.note.status)},
+                       {atoms.reason_, MakeBinary(env, letter.note.reason)},
+                       {atoms.answer_, MakeBinary(env, letter.note.answer)},
+                       {atoms.accepted_, enif_make_int64(env, event.accepted_unix_ms)},
+                       {atoms.died_, enif_make_int64(env, letter.died_unix_ms)}});
+}
+
+ERL_NIF_TERM SpoolAtom(SpoolState state) {
+  switch (state) {
+    case SpoolState::kMemory:
+      return atoms.memory_;
+    case SpoolState::kDurable:
+      return atoms.durable_;
+    case SpoolState::kDegraded:
+      return atoms.degraded_;
+  }
+  return atoms.undefined_;
 }
 
 ERL_NIF_TERM StateAtom(EndpointState state) {
@@ -132,9 +187,55 @@ std::optional<EndpointConfig> ReadConfig(ErlNifEnv* env, EndpointKeyView key, ER
       field(atoms.max_connections_, config.max_connections) &&
       field(atoms.queue_limit_, config.limits.events) &&
       field(atoms.queue_bytes_, config.limits.bytes) &&
-      field(atoms.tls_verify_, config.tls_verify) && field(atoms.ca_file_, config.ca_file);
-  if (!complete) return std::nullopt;
+      field(atoms.tls_verify_, config.tls_verify) && field(atoms.ca_file_, config.ca_file) &&
+      field(atoms.retry_schedule_, config.schedule) &&
+      field(atoms.max_age_, config.schedule.max_age_ms) &&
+      field(atoms.dead_letter_retention_, config.retention.age_ms) &&
+      field(atoms.spool_, config.spool.enabled) && field(atoms.spool_dir_, config.spool.directory);
+  ERL_NIF_TERM order = 0;
+  if (!complete || enif_get_map_value(env, term, atoms.order_, &order) == 0 ||
+      !ReadCount(env, term, atoms.dead_letter_limit_, config.retention.letters) ||
+      !ReadCount(env, term, atoms.spool_min_free_, config.spool.min_free_bytes)) {
+    return std::nullopt;
+  }
+  config.ordered = enif_is_identical(order, atoms.recipient_) != 0;
+  if (!config.ordered && enif_is_identical(order, atoms.none_) == 0) return std::nullopt;
   return config;
+}
+
+std::optional<DeadRequest> ReadDeadRequest(ErlNifEnv* env, ERL_NIF_TERM term) {
+  int arity = 0;
+  const ERL_NIF_TERM* elements = nullptr;
+  if (enif_get_tuple(env, term, &arity, &elements) == 0 || (arity != 2 && arity != 4)) {
+    return std::nullopt;
+  }
+  DeadRequest request;
+  ERL_NIF_TERM id = 0;
+  ERL_NIF_TERM reason = 0;
+  if (enif_get_map_value(env, elements[1], atoms.id_, &id) == 0 ||
+      enif_get_map_value(env, elements[1], atoms.reason_, &reason) == 0 ||
+      !Read(env, id, request.filter.event_id) || !Read(env, reason, request.filter.reason)) {
+    return std::nullopt;
+  }
+  const auto is = [elements](ERL_NIF_TERM atom) {
+    return enif_is_identical(elements[0], atom) != 0;
+  };
+  if (arity == 4) {
+    // A list is sent as one message.
+    constexpr ErlNifSInt64 kLongestList = 1'000;
+    ErlNifSInt64 limit = 0;
+    ErlNifUInt64 after = 0;
+    if (!is(atoms.list_) || enif_get_uint64(env, elements[2], &after) == 0 ||
+        !ReadPositive(env, elements[3], kLongestList, limit)) {
+      return std::nullopt;
+    }
+    request.after = after;
+    request.limit = static_cast<std::size_t>(limit);
+    return request;
+  }
+  if (!is(atoms.replay_) && !is(atoms.drop_)) return std::nullopt;
+  request.act = is(atoms.replay_) ? DeadAct::kReplay : DeadAct::kDrop;
+  return request;
 }
 
 std::shared_ptr<Event> ReadEvent(ErlNifEnv* env, ERL_NIF_TERM term) {
@@ -158,27 +259,31 @@ ERL_NIF_TERM MakeError(ErlNifEnv* env, ERL_NIF_TERM reason) {
   return enif_make_tuple2(env, atoms.error_, reason);
 }
 
-ERL_NIF_TERM MakeStats(ErlNifEnv* env, const Stats& stats) {
+ERL_NIF_TERM MakeMap(ErlNifEnv* env, std::initializer_list<MapEntry> entries) {
   ERL_NIF_TERM map = enif_make_new_map(env);
-  const auto put = [env, &map](ERL_NIF_TERM name, ERL_NIF_TERM value) {
-    enif_make_map_put(env, map, name, value, &map);
-  };
-  const auto put_count = [env, &put](ERL_NIF_TERM name, std::uint64_t value) {
-    put(name, enif_make_uint64(env, value));
-  };
-  put_count(atoms.accepted_, stats.accepted);
-  put_count(atoms.delivered_, stats.delivered);
-  put_count(atoms.pending_, stats.pending);
-  put_count(atoms.dead_, stats.dead);
-  put_count(atoms.cancelled_, stats.cancelled);
-  put_count(atoms.purged_, stats.purged);
-  put_count(atoms.rejected_, stats.rejected);
-  put_count(atoms.in_flight_, stats.in_flight);
-  put_count(atoms.pending_bytes_, stats.pending_bytes);
-  put_count(atoms.attempts_, stats.attempts);
-  put_count(atoms.retries_, stats.retries);
-  put(atoms.state_, StateAtom(stats.state));
+  for (const MapEntry& entry : entries) {
+    enif_make_map_put(env, map, entry.first, entry.second, &map);
+  }
   return map;
+}
+
+ERL_NIF_TERM MakeStats(ErlNifEnv* env, const Stats& stats, SpoolState spool,
+                       std::uint64_t spool_bytes) {
+  const auto count = [env](std::uint64_t value) { return enif_make_uint64(env, value); };
+  return MakeMap(env, {{atoms.accepted_, count(stats.accepted)},
+                       {atoms.delivered_, count(stats.delivered)},
+                       {atoms.pending_, count(stats.pending)},
+                       {atoms.dead_, count(stats.dead)},
+                       {atoms.cancelled_, count(stats.cancelled)},
+                       {atoms.purged_, count(stats.purged)},
+                       {atoms.rejected_, count(stats.rejected)},
+                       {atoms.in_flight_, count(stats.in_flight)},
+                       {atoms.pending_bytes_, count(stats.pending_bytes)},
+                       {atoms.attempts_, count(stats.attempts)},
+                       {atoms.retries_, count(stats.retries)},
+                       {atoms.state_, StateAtom(stats.state)},
+                       {atoms.spool_, SpoolAtom(spool)},
+                       {atoms.spool_bytes_, count(spool_bytes)}});
 }
 
 ERL_NIF_TERM MakeNotices(ErlNifEnv* env, const std::vector<Notice>& notices) {
@@ -190,8 +295,13 @@ ERL_NIF_TERM MakeNotices(ErlNifEnv* env, const std::vector<Notice>& notices) {
   return enif_make_tuple2(env, atoms.offline_post_, list);
 }
 
-ERL_NIF_TERM MakeRemoved(ErlNifEnv* env, ERL_NIF_TERM ref, std::uint64_t pending) {
-  return enif_make_tuple3(env, atoms.offline_post_removed_, ref, enif_make_uint64(env, pending));
+ERL_NIF_TERM MakeLetters(ErlNifEnv* env, const std::vector<DeadLetter>& letters,
+                         std::optional<Sequence> next) {
+  ERL_NIF_TERM list = enif_make_list(env, 0);
+  std::for_each(letters.rbegin(), letters.rend(), [env, &list](const DeadLetter& letter) {
+    list = enif_make_list_cell(env, MakeLetter(env, letter), list);
+  });
+  return enif_make_tuple2(env, list, next ? enif_make_uint64(env, *next) : atoms.undefined_);
 }
 
 }  // namespace offline_post::nif

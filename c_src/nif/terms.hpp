@@ -4,14 +4,19 @@
 
 #include <erl_nif.h>
 
+#include <cstddef>
+#include <cstdint>
+#include <initializer_list>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "engine/ledger.hpp"
 #include "engine/notices.hpp"
+#include "model/dead_letter.hpp"
 #include "model/endpoint.hpp"
 #include "model/event.hpp"
 #include "service/service.hpp"
@@ -27,14 +32,28 @@ std::optional<EndpointConfig> ReadConfig(ErlNifEnv* env, EndpointKeyView key, ER
 // Nothing (nullptr) for a term of another shape.
 std::shared_ptr<Event> ReadEvent(ErlNifEnv* env, ERL_NIF_TERM term);
 
+// What mod_offline_post_nif:dead/2 is asked for.
+struct DeadRequest {
+  DeadAct act = DeadAct::kShow;
+  DeadFilter filter;
+  Sequence after = 0;
+  std::size_t limit = 0;
+};
+// {list, Filter, After, Limit} | {replay, Filter} | {drop, Filter}; Filter = #{id, reason}
+std::optional<DeadRequest> ReadDeadRequest(ErlNifEnv* env, ERL_NIF_TERM term);
+
+using MapEntry = std::pair<ERL_NIF_TERM, ERL_NIF_TERM>;
+ERL_NIF_TERM MakeMap(ErlNifEnv* env, std::initializer_list<MapEntry> entries);
 ERL_NIF_TERM MakeBinary(ErlNifEnv* env, std::string_view text);
 // {error, Reason}
 ERL_NIF_TERM MakeError(ErlNifEnv* env, ERL_NIF_TERM reason);
 // The map of mod_offline_post_nif:stats().
-ERL_NIF_TERM MakeStats(ErlNifEnv* env, const Stats& stats);
+ERL_NIF_TERM MakeStats(ErlNifEnv* env, const Stats& stats, SpoolState spool,
+                       std::uint64_t spool_bytes);
 // {offline_post, [{Level, Line}]}
 ERL_NIF_TERM MakeNotices(ErlNifEnv* env, const std::vector<Notice>& notices);
-// {offline_post_removed, Ref, Pending}
-ERL_NIF_TERM MakeRemoved(ErlNifEnv* env, ERL_NIF_TERM ref, std::uint64_t pending);
+// {[Letter], Next | undefined}
+ERL_NIF_TERM MakeLetters(ErlNifEnv* env, const std::vector<DeadLetter>& letters,
+                         std::optional<Sequence> next);
 
 }  // namespace offline_post::nif

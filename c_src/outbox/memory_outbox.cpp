@@ -21,7 +21,9 @@ void MemoryOutbox::List(Book& book, LaneKey key, const Lane& lane) {
   }
 }
 
-void MemoryOutbox::Append(Delivery delivery) {
+void MemoryOutbox::Append(Delivery delivery) { Insert(std::move(delivery)); }
+
+void MemoryOutbox::Insert(Delivery delivery) {
   Book& book = books_[delivery.endpoint];
   const LaneKey key = delivery.recipient;
   Lane& lane = book.lanes[key];
@@ -53,15 +55,23 @@ void MemoryOutbox::Finish(const Delivery& delivery, Final how, const Note& note)
 }
 
 std::uint64_t MemoryOutbox::BuryIn(Book& book, const Delivery& delivery, const Note& note) {
-  book.dead.push_back({delivery, note});
+  const Millis now = clock_.MonotonicMs();
+  book.dead[delivery.sequence] = {{delivery, clock_.UnixMs(), note}, now};
+  book.died.insert({now, delivery.sequence});
   book.dead_bytes += EventBytes(*delivery.event);
   std::uint64_t purged = 0;
   while (book.dead.size() > kMaxDead || book.dead_bytes > kMaxDeadBytes) {
-    book.dead_bytes -= EventBytes(*book.dead.front().delivery.event);
-    book.dead.pop_front();
+    Unbury(book, book.dead.find(book.died.begin()->second));
     ++purged;
   }
   return purged;
+}
+
+std::map<Sequence, MemoryOutbox::Dead>::iterator MemoryOutbox::Unbury(
+    Book& book, std::map<Sequence, Dead>::iterator dead) {
+  book.dead_bytes -= EventBytes(*dead->second.letter.delivery.event);
+  book.died.erase({dead->second.died_ms, dead->first});
+  return book.dead.erase(dead);
 }
 
 void MemoryOutbox::Reschedule(const Delivery& delivery, Millis due_ms, const Note& /*note*/) {
@@ -108,20 +118,97 @@ std::vector<Delivery> MemoryOutbox::TakeClaimable(Book& book, std::size_t limit)
   return taken;
 }
 
+void MemoryOutbox::VisitDead(const DeadVisit& visit) {
+  Book& book = books_[visit.endpoint];
+  DeadVisited visited;
+  visited.tag = visit.tag;
+  visited.endpoint = visit.endpoint;
+  visited.act = visit.act;
+  Sequence last = visit.after;
+  auto dead = book.dead.upper_bound(visit.after);
+  const auto end = visit.before > 0 ? book.dead.lower_bound(visit.before) : book.dead.end();
+  while (dead != end && visited.count < visit.limit) {
+    last = dead->first;
+    const DeadLetter& letter = dead->second.letter;
+    if (!Matches(visit.filter, letter)) {
+      ++dead;
+      continue;
+    }
+    visited.bytes += EventBytes(*letter.delivery.event);
+    if (visit.act == DeadAct::kShow) {
+      visited.letters.push_back(letter);
+      ++dead;
+    } else {
+      if (visit.act == DeadAct::kReplay) Insert(Replayed(visit, letter, visited.count));
+      dead = Unbury(book, dead);
+    }
+    ++visited.count;
+  }
+  if (dead != end) visited.next = last;
+  visited_.push_back(std::move(visited));
+}
+
+void MemoryOutbox::PurgeDead(EndpointId endpoint, Millis died_before_ms, std::uint64_t excess,
+                             std::size_t limit) {
+  Book& book = books_[endpoint];
+  std::uint64_t purged = 0;
+  while (purged < limit && !book.died.empty() &&
+         (purged < excess || book.died.begin()->first < died_before_ms)) {
+    Unbury(book, book.dead.find(book.died.begin()->second));
+    ++purged;
+  }
+  purged_[endpoint] += purged;
+}
+
+void MemoryOutbox::Restore(Delivery delivery, std::optional<Millis> due_ms) {
+  Book& book = books_[delivery.endpoint];
+  const LaneKey key = delivery.recipient;
+  Lane& lane = book.lanes[key];
+  Unlist(book, key, lane);
+  if (due_ms) lane.due_ms = due_ms;
+  const Sequence sequence = delivery.sequence;
+  lane.deliveries.emplace(sequence, std::move(delivery));
+  List(book, key, lane);
+}
+
+Claimed MemoryOutbox::ClaimNow(EndpointId endpoint, std::size_t limit) {
+  Book& book = books_[endpoint];
+  Claimed claimed;
+  claimed.deliveries = TakeClaimable(book, limit);
+  if (!book.waiting.empty()) claimed.next_due = book.waiting.begin()->first;
+  claimed.more = !book.ready.empty();
+  return claimed;
+}
+
+std::vector<std::pair<Delivery, std::optional<Millis>>> MemoryOutbox::TakeAll() {
+  std::vector<std::pair<Delivery, std::optional<Millis>>> all;
+  for (auto& [id, book] : books_) {
+    for (auto& [key, lane] : book.lanes) {
+      for (auto& [sequence, delivery] : lane.deliveries)
+        all.emplace_back(std::move(delivery), lane.due_ms);
+      lane.deliveries.clear();
+      lane.due_ms.reset();
+    }
+    std::erase_if(book.lanes, [](const auto& lane) { return lane.second.leased == 0; });
+    book.ready.clear();
+    book.waiting.clear();
+  }
+  return all;
+}
+
 bool MemoryOutbox::Poll(OutboxListener& listener) {
   const std::optional<Ticket> committed = std::exchange(committed_, std::nullopt);
   const std::vector<ClaimCommand> claims = std::exchange(claims_, {});
+  std::vector<DeadVisited> visited = std::exchange(visited_, {});
   const std::map<EndpointId, std::uint64_t> purged = std::exchange(purged_, {});
-  if (committed) listener.OnCommitted(*committed);
+  if (committed) listener.OnCommitted(*committed, false);
+  // Before the claims, which may hand out what was replayed.
+  for (DeadVisited& answer : visited) listener.OnDeadVisited(std::move(answer));
   for (const ClaimCommand& claim : claims) {
-    Book& book = books_[claim.endpoint];
-    std::vector<Delivery> taken = TakeClaimable(book, claim.limit);
-    const std::optional<Millis> next_due =
-        book.waiting.empty() ? std::nullopt : std::optional(book.waiting.begin()->first);
-    listener.OnClaimed(claim.endpoint, std::move(taken), next_due);
+    listener.OnClaimed(claim.endpoint, ClaimNow(claim.endpoint, claim.limit));
   }
   for (const auto& [endpoint, count] : purged) listener.OnPurged(endpoint, count);
-  return committed || !claims.empty() || !purged.empty();
+  return committed || !claims.empty() || !visited.empty() || !purged.empty();
 }
 
 }  // namespace offline_post

@@ -8,7 +8,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <map>
 #include <optional>
 #include <set>
@@ -27,24 +26,32 @@ class MemoryOutbox final : public Outbox {
   static constexpr std::size_t kMaxDead = 1'000;
   static constexpr std::size_t kMaxDeadBytes = std::size_t{16} * 1024 * 1024;
 
-  struct DeadLetter {
-    Delivery delivery;
-    Note note;
-  };
-
   explicit MemoryOutbox(const Clock& clock) : clock_(clock) {}
 
+  std::vector<StoredEndpoint> Stored() const override { return {}; }
   Sequence NextSequence() const override { return 1; }
+  void Register(EndpointId /*endpoint*/, const EndpointKey& /*key*/) override {}
+  void SetPause(EndpointId /*endpoint*/, Pause /*pause*/, std::uint64_t /*paused_url*/) override {}
   void Append(Delivery delivery) override;
   Ticket Flush() override;
   void Claim(EndpointId endpoint, std::size_t limit) override;
   void Finish(const Delivery& delivery, Final how, const Note& note) override;
   void Reschedule(const Delivery& delivery, Millis due_ms, const Note& note) override;
   void Park(const Delivery& delivery) override;
+  void VisitDead(const DeadVisit& visit) override;
+  void PurgeDead(EndpointId endpoint, Millis died_before_ms, std::uint64_t excess,
+                 std::size_t limit) override;
   bool Poll(OutboxListener& listener) override;
+  bool HasRoom() const override { return true; }
+  bool IsDurable() const override { return false; }
 
-  // Oldest first.
-  const std::deque<DeadLetter>& dead(EndpointId endpoint) { return books_[endpoint].dead; }
+  // As the shelter of an outbox whose disk refuses.
+  // Takes over a delivery that is leased; one that waits, in any order; and answers at once.
+  void Adopt(const Delivery& leased) { ++books_[leased.endpoint].lanes[leased.recipient].leased; }
+  void Restore(Delivery delivery, std::optional<Millis> due_ms);
+  Claimed ClaimNow(EndpointId endpoint, std::size_t limit);
+  // Gives up all that is not leased, with the time until which its recipient waits.
+  std::vector<std::pair<Delivery, std::optional<Millis>>> TakeAll();
 
  private:
   using LaneKey = std::uint64_t;  // the recipient
@@ -55,11 +62,17 @@ class MemoryOutbox final : public Outbox {
     std::optional<Millis> due_ms;
   };
 
+  struct Dead {
+    DeadLetter letter;
+    Millis died_ms = 0;
+  };
+
   struct Book {
     std::unordered_map<LaneKey, Lane> lanes;
     std::set<std::pair<Sequence, LaneKey>> ready;
     std::set<std::pair<Millis, LaneKey>> waiting;
-    std::deque<DeadLetter> dead;
+    std::map<Sequence, Dead> dead;
+    std::set<std::pair<Millis, Sequence>> died;  // of the same
     std::size_t dead_bytes = 0;
   };
 
@@ -73,13 +86,17 @@ class MemoryOutbox final : public Outbox {
   static void List(Book& book, LaneKey key, const Lane& lane);
 
   std::vector<Delivery> TakeClaimable(Book& book, std::size_t limit);
+  void Insert(Delivery delivery);
   std::uint64_t BuryIn(Book& book, const Delivery& delivery, const Note& note);
+  static std::map<Sequence, Dead>::iterator Unbury(Book& book,
+                                                   std::map<Sequence, Dead>::iterator dead);
 
   const Clock& clock_;
   std::unordered_map<EndpointId, Book> books_;
   Ticket last_ticket_ = 0;
   std::optional<Ticket> committed_;
   std::vector<ClaimCommand> claims_;
+  std::vector<DeadVisited> visited_;
   std::map<EndpointId, std::uint64_t> purged_;
 };
 

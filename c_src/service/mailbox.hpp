@@ -27,7 +27,8 @@ class Mailbox {
     Node* raw = node.release();
     while (!head_.compare_exchange_weak(raw->next, raw)) {
     }
-    return sleeping_.load() && sleeping_.exchange(false);
+    int asleep = kSleeping;
+    return sleep_.load() == kSleeping && sleep_.compare_exchange_strong(asleep, kAwake);
   }
 
   // Reader only: everything pushed so far, appended to `out` in order of the pushes.
@@ -47,15 +48,17 @@ class Mailbox {
   // The default (sequentially consistent) order of the atomics makes either this see a push or the
   // push see the sleeper.
   [[nodiscard]] bool PrepareSleep() {
-    sleeping_.store(true);
+    sleep_.store(kSleeping);
     if (empty()) return true;
-    sleeping_.store(false);
+    sleep_.store(kAwake);
     return false;
   }
-  void EndSleep() { sleeping_.store(false); }
+  // Reader only: the same for a sleep so short that no push need end it.
+  void PrepareNap() { sleep_.store(kNapping); }
+  void EndSleep() { sleep_.store(kAwake); }
 
-  // Any thread: whether the reader must be woken for something that is not in the mailbox.
-  [[nodiscard]] bool TakeSleeper() { return sleeping_.exchange(false); }
+  // Any thread: whether the reader must be woken, from a nap too, by this caller alone.
+  [[nodiscard]] bool TakeSleeper() { return sleep_.exchange(kAwake) != kAwake; }
 
  private:
   struct Node {
@@ -77,7 +80,10 @@ class Mailbox {
   }
 
   std::atomic<Node*> head_{nullptr};
-  std::atomic<bool> sleeping_{false};
+  static constexpr int kAwake = 0;
+  static constexpr int kNapping = 1;
+  static constexpr int kSleeping = 2;
+  std::atomic<int> sleep_{kAwake};
 };
 
 }  // namespace offline_post

@@ -4,11 +4,11 @@
 #include <array>
 #include <charconv>
 #include <chrono>
-#include <random>
 #include <system_error>
 #include <utility>
 
 #include "http/origin.hpp"
+#include "service/random_bits.hpp"
 
 namespace offline_post {
 
@@ -16,11 +16,6 @@ namespace {
 
 // Removals that follow each other within this time share one deadline.
 constexpr Millis kSharedDeadlineMs = 1'000;
-
-std::uint64_t RandomBits() {
-  std::random_device device;
-  return (std::uint64_t{device()} << 32U) | device();
-}
 
 std::string Hex(std::uint64_t number) {
   std::array<char, 16> digits{};
@@ -47,12 +42,7 @@ Millis Service::SystemClock::UnixMs() const {
 }
 
 Service::Service(NoticeSink sink)
-    : notices_(clock_),
-      outbox_(clock_),
-      transport_(clock_),
-      engine_(outbox_, transport_, clock_, notices_, RandomBits()),
-      sink_(std::move(sink)),
-      id_prefix_(IdPrefix()) {}
+    : notices_(clock_), transport_(clock_), sink_(std::move(sink)), id_prefix_(IdPrefix()) {}
 
 Service::~Service() { Shutdown(); }
 
@@ -69,16 +59,19 @@ Status Service::Configure(const EndpointConfig& config) {
   endpoint->max_connections = config.max_connections;
   endpoint->limits = config.limits;
   endpoint->schedule = config.schedule;
+  endpoint->ordered = config.ordered;
+  endpoint->retention = config.retention;
 
   const std::lock_guard life(life_mutex_);
-  if (Status status = StartThread()) return status;
+  if (Status status = CheckSpool(config)) return status;
+  if (Status status = StartThread(config.spool)) return status;
   EndpointId id = 0;
   std::shared_ptr<Ledger> ledger;
   {
     const std::unique_lock lock(registry_mutex_);
     Registration& registration = registry_[config.key];
     if (!registration.ledger) {
-      registration.id = static_cast<EndpointId>(registry_.size());
+      registration.id = ++last_id_;
       registration.ledger = std::make_shared<Ledger>();
     }
     registration.configured = true;
@@ -92,8 +85,8 @@ Status Service::Configure(const EndpointConfig& config) {
       return removal.id == id;
     });
     removal_deadline_ms_.reset();  // a node that configures is not going down
-    engine_.Configure(id, endpoint, ledger);
-    transport_.SetConnectionLimit(engine_.ConnectionLimit());
+    engine_->Configure(id, endpoint, ledger);
+    transport_.SetConnectionLimit(engine_->ConnectionLimit());
     rejections_.try_emplace(id, Rejections{endpoint->key.vhost, ledger, 0});
   });
   // Only now: mail for this endpoint is read after the command above.
@@ -101,7 +94,8 @@ Status Service::Configure(const EndpointConfig& config) {
   return std::nullopt;
 }
 
-Admission Service::Submit(EndpointKeyView key, const std::shared_ptr<Event>& event) {
+Admission Service::Submit(EndpointKeyView key, const std::shared_ptr<Event>& event,
+                          Engine::CommitCallback committed) {
   // Held to the end: JoinThread closes the transport, which Wakeup needs, only when nobody is in
   // here.
   const std::shared_lock lock(registry_mutex_);
@@ -109,14 +103,18 @@ Admission Service::Submit(EndpointKeyView key, const std::shared_ptr<Event>& eve
   if (found == registry_.end()) return Admission::kStopped;
   event->id = NextEventId();
   event->accepted_unix_ms = clock_.UnixMs();
-  const Admission admission = found->second.ledger->Reserve(EventBytes(*event));
+  const Admission admission = found->second.ledger->Reserve(EventBytes(*event), has_room_);
   if (admission != Admission::kAccepted) {
     if (admission == Admission::kFull && !rejected_.exchange(true) && mailbox_.TakeSleeper()) {
       transport_.Wakeup();
     }
     return admission;
   }
-  if (mailbox_.Push({found->second.id, event})) transport_.Wakeup();
+  // Who waits for the commit is not kept waiting by a nap.
+  const bool waits = committed != nullptr;
+  const bool wake = mailbox_.Push({found->second.id, event, std::move(committed)});
+  if (waits) hurry_ = true;
+  if (wake || (waits && mailbox_.TakeSleeper())) transport_.Wakeup();
   return Admission::kAccepted;
 }
 
@@ -141,6 +139,32 @@ bool Service::Remove(EndpointKeyView key, Millis timeout_ms, RemovedCallback cal
     removals_.push_back({id, *removal_deadline_ms_, callback});
   });
   return true;
+}
+
+bool Service::Pause(EndpointKeyView key) {
+  return CommandFor(key, [this](EndpointId id) { engine_->Pause(id); });
+}
+
+bool Service::Resume(EndpointKeyView key) {
+  return CommandFor(key, [this](EndpointId id) { engine_->Resume(id); });
+}
+
+bool Service::ListDead(EndpointKeyView key, DeadFilter filter, Sequence after, std::size_t limit,
+                       Engine::ListCallback done) {
+  return CommandFor(key, [this, filter = std::move(filter), after, limit, done = std::move(done)](
+                             EndpointId id) { engine_->ListDead(id, filter, after, limit, done); });
+}
+
+bool Service::ReplayDead(EndpointKeyView key, DeadFilter filter, Engine::CountCallback done) {
+  return CommandFor(key, [this, filter = std::move(filter), done = std::move(done)](EndpointId id) {
+    engine_->ReplayDead(id, filter, done);
+  });
+}
+
+bool Service::DropDead(EndpointKeyView key, DeadFilter filter, Engine::CountCallback done) {
+  return CommandFor(key, [this, filter = std::move(filter), done = std::move(done)](EndpointId id) {
+    engine_->DropDead(id, filter, done);
+  });
 }
 
 bool Service::Stop() {
@@ -175,11 +199,12 @@ bool Service::running() const {
   return thread_.joinable();
 }
 
-Status Service::StartThread() {
+Status Service::StartThread(const SpoolConfig& spool) {
   if (thread_.joinable()) return std::nullopt;
   if (shut_down_) return Error{Error::Kind::kUnavailable, "the node is going down"};
   if (Status status = CurlTransport::InitLibrary()) return status;
   if (Status status = transport_.Open()) return status;
+  OpenRooms(spool);
   stopping_ = false;
   try {
     thread_ = std::thread([this] { Run(); });
@@ -200,6 +225,7 @@ void Service::JoinThread() {
   mailbox_.EndSleep();
   // Waits for those inside Submit who may still wake the thread; from here on nobody will.
   { const std::unique_lock lock(registry_mutex_); }
+  CloseRooms();
   transport_.Close();
 }
 
@@ -209,6 +235,20 @@ void Service::Command(std::function<void()> command) {
     commands_.push_back(std::move(command));
   }
   transport_.Wakeup();
+}
+
+bool Service::CommandFor(EndpointKeyView key, std::function<void(EndpointId)> command) {
+  const std::lock_guard life(life_mutex_);
+  if (!thread_.joinable()) return false;
+  EndpointId id = 0;
+  {
+    const std::shared_lock lock(registry_mutex_);
+    const auto found = registry_.find(key);
+    if (found == registry_.end()) return false;
+    id = found->second.id;
+  }
+  Command([id, command = std::move(command)] { command(id); });
+  return true;
 }
 
 std::string Service::NextEventId() {

@@ -1,8 +1,8 @@
 // Service: the one thread of a node that serves all endpoints. It owns the rooms and connects them:
 // mailbox, engine, outbox, transport.
 //
-// The engine and what is pending in memory outlive the thread: after the last endpoint was removed
-// the thread ends, and the next Configure finds the backlog again.
+// After the last endpoint was removed the thread ends and the spool is closed; what is pending in
+// memory outlives that, and the next Configure finds it again.
 //
 // Threads: any, for every public method; none waits for the network.
 #pragma once
@@ -23,10 +23,17 @@
 #include "engine/engine.hpp"
 #include "http/curl_transport.hpp"
 #include "model/result.hpp"
-#include "outbox/memory_outbox.hpp"
 #include "service/mailbox.hpp"
 
 namespace offline_post {
+
+// Where the node keeps what is pending: the same for all endpoints.
+struct SpoolConfig {
+  bool enabled = false;
+  std::string directory;
+  std::uint64_t min_free_bytes = 0;  // left to others on its disk
+  bool operator==(const SpoolConfig&) const = default;
+};
 
 // What an operator configures for an endpoint, before it is compiled.
 struct EndpointConfig {
@@ -40,7 +47,12 @@ struct EndpointConfig {
   bool tls_verify = true;
   std::string ca_file;
   RetrySchedule schedule;
+  bool ordered = true;
+  Retention retention;
+  SpoolConfig spool;
 };
+
+enum class SpoolState { kMemory, kDurable, kDegraded };
 
 class Service {
  public:
@@ -60,14 +72,24 @@ class Service {
   Status Configure(const EndpointConfig& config);
 
   // Gives the event its id and time and queues it. Once it is accepted it belongs to all: read it
-  // only.
-  Admission Submit(EndpointKeyView key, const std::shared_ptr<Event>& event);
+  // only. `committed` is called on the service thread.
+  Admission Submit(EndpointKeyView key, const std::shared_ptr<Event>& event,
+                   Engine::CommitCallback committed = {});
 
   // Accepts nothing more for the endpoint, sends what can be sent, and calls back when that is done
-  // or `timeout_ms` is over; what is left stays in memory. Removals that follow each other within a
-  // second share one deadline, so that a node with many vhosts stops within one `timeout_ms`.
-  // False: no such endpoint.
+  // or `timeout_ms` is over; what is left stays in the outbox. Removals that follow each other
+  // within a second share one deadline, so that a node with many vhosts stops within one
+  // `timeout_ms`. False: no such endpoint.
   bool Remove(EndpointKeyView key, Millis timeout_ms, RemovedCallback callback);
+
+  // As the engine's; callbacks come on the service thread, none if that ends before. False: no such
+  // endpoint.
+  bool Pause(EndpointKeyView key);
+  bool Resume(EndpointKeyView key);
+  bool ListDead(EndpointKeyView key, DeadFilter filter, Sequence after, std::size_t limit,
+                Engine::ListCallback done);
+  bool ReplayDead(EndpointKeyView key, DeadFilter filter, Engine::CountCallback done);
+  bool DropDead(EndpointKeyView key, DeadFilter filter, Engine::CountCallback done);
 
   // Joins the thread and closes every descriptor. False: an endpoint is configured.
   bool Stop();
@@ -77,6 +99,8 @@ class Service {
 
   std::optional<Stats> GetStats(EndpointKeyView key) const;
   bool running() const;
+  SpoolState spool_state() const { return spool_state_; }
+  std::uint64_t spool_bytes() const { return spool_bytes_; }  // on the disk
 
  private:
   struct SystemClock final : Clock {
@@ -93,6 +117,7 @@ class Service {
   struct Mail {
     EndpointId endpoint;
     std::shared_ptr<const Event> event;
+    Engine::CommitCallback committed;
   };
 
   struct Removal {
@@ -102,9 +127,19 @@ class Service {
   };
 
   // With life_mutex_ held.
-  Status StartThread();
+  Status StartThread(const SpoolConfig& spool);
   void JoinThread();
+  Status CheckSpool(const EndpointConfig& config) const;
+  void OpenRooms(const SpoolConfig& spool);
+  bool MustKeepRooms(const SpoolConfig& spool);
+  std::unique_ptr<Outbox> MakeOutbox(const SpoolConfig& spool);
+  void RestoreEndpoints();
+  void CloseRooms();
+  void PublishSpool();
+
   void Command(std::function<void()> command);
+  bool CommandFor(EndpointKeyView key, std::function<void(EndpointId)> command);
+  void WakeSleeper();
 
   std::string NextEventId();
 
@@ -112,6 +147,7 @@ class Service {
   void Run() noexcept;
   void RunOnce();
   void RunCommands();
+  bool TakeMail();
   bool ReadMail();
   void Work();
   void FinishRemovals();
@@ -122,9 +158,12 @@ class Service {
 
   SystemClock clock_;
   Notices notices_;
-  MemoryOutbox outbox_;
   CurlTransport transport_;
-  Engine engine_;
+  // Made and unmade with life_mutex_ held and no thread running; else the service thread's.
+  std::unique_ptr<Outbox> outbox_;
+  std::unique_ptr<Engine> engine_;
+  SpoolConfig spool_;           // guarded by life_mutex_: what outbox_ was made for
+  bool spool_enabled_ = false;  // of spool_, for the service thread
   NoticeSink sink_;
   const std::string id_prefix_;
   std::atomic<std::uint64_t> next_event_{1};
@@ -132,9 +171,14 @@ class Service {
   // The hook's way: a read lock, a ledger's lock, a push.
   mutable std::shared_mutex registry_mutex_;
   std::map<EndpointKey, Registration, EndpointKeyLess>
-      registry_;  // guarded by registry_mutex_; never shrinks
+      registry_;            // guarded by registry_mutex_; never shrinks
+  EndpointId last_id_ = 0;  // guarded by it too
   Mailbox<Mail> mailbox_;
   std::atomic<bool> rejected_{false};  // since the last report
+  std::atomic<bool> hurry_{false};     // somebody waits for what is in the mailbox
+  std::atomic<bool> has_room_{true};   // as the outbox says
+  std::atomic<SpoolState> spool_state_{SpoolState::kMemory};
+  std::atomic<std::uint64_t> spool_bytes_{0};
 
   // The way of everything else.
   mutable std::mutex life_mutex_;  // one start, stop or reload at a time; before registry_mutex_

@@ -37,9 +37,12 @@ void Service::Run() noexcept {
       transport_.Wait(100);
     }
   }
-  // Whoever stops us did not wait: what is in flight comes back into the outbox all the same.
+  // Whoever stops us did not wait: what was accepted, and what is in flight, comes into the outbox
+  // all the same.
   try {
     RunCommands();
+    while (ReadMail() || TakeMail()) {
+    }
     for (const Removal& removal : std::exchange(removals_, {})) FinishRemoval(removal);
     if (last_words_) DeliverNotices(true);
   } catch (...) {  // NOLINT(bugprone-empty-catch): out of memory; the counters tell it all
@@ -49,22 +52,26 @@ void Service::Run() noexcept {
 void Service::RunOnce() {
   // Mail is taken before the commands are read, and opened after: an endpoint's first event never
   // overtakes its configuration.
-  if (inbox_read_ == inbox_.size()) {
-    inbox_.clear();
-    inbox_read_ = 0;
-    mailbox_.TakeAll(inbox_);
-  }
+  TakeMail();
   RunCommands();
   bool worked = ReadMail();
   FinishRemovals();
   Work();
-  if (transport_.Perform(engine_)) {
+  if (transport_.Perform(*engine_)) {
     worked = true;
     Work();
   }
   ReportRejections();
   DeliverNotices(false);
   Wait(worked);
+}
+
+bool Service::TakeMail() {
+  if (inbox_read_ < inbox_.size()) return false;
+  inbox_.clear();
+  inbox_read_ = 0;
+  mailbox_.TakeAll(inbox_);
+  return !inbox_.empty();
 }
 
 void Service::RunCommands() {
@@ -85,15 +92,17 @@ bool Service::ReadMail() {
   const bool any = inbox_read_ < end;
   for (; inbox_read_ < end; ++inbox_read_) {
     const Mail& mail = inbox_[inbox_read_];
-    engine_.Accept(mail.endpoint, mail.event);  // should it throw, the mail is still there
+    // Should it throw, the mail is still there.
+    engine_->Accept(mail.endpoint, mail.event, mail.committed);
   }
   return any;
 }
 
 void Service::Work() {
   do {
-    engine_.Turn();
-  } while (outbox_.Poll(engine_));
+    engine_->Turn();
+  } while (outbox_->Poll(*engine_));
+  PublishSpool();
 }
 
 void Service::FinishRemovals() {
@@ -103,15 +112,15 @@ void Service::FinishRemovals() {
   // What was submitted before the removal is in the mailbox at the latest now.
   const bool read = inbox_read_ == inbox_.size() && mailbox_.empty();
   std::erase_if(removals_, [this, now, read](const Removal& removal) {
-    if (now < removal.deadline_ms && !(read && engine_.Idle(removal.id))) return false;
+    if (now < removal.deadline_ms && !(read && engine_->Idle(removal.id))) return false;
     FinishRemoval(removal);
     return true;
   });
 }
 
 void Service::FinishRemoval(const Removal& removal) {
-  engine_.Remove(removal.id);
-  transport_.SetConnectionLimit(engine_.ConnectionLimit());
+  engine_->Remove(removal.id);
+  transport_.SetConnectionLimit(engine_->ConnectionLimit());
   removal.callback(rejections_.at(removal.id).ledger->Snapshot().pending);
 }
 
@@ -126,10 +135,12 @@ void Service::ReportRejections() {
     if (stats.rejected_full == entry.reported) continue;
     notices_.Add(Notice::Level::kError,
                  entry.vhost + ": " + std::to_string(stats.rejected_full - entry.reported) +
-                     " notifications were rejected, the queue is full (" +
+                     " notifications were rejected, " +
+                     (has_room_ ? "the queue is full (" : "the disk is short of room (") +
                      std::to_string(stats.pending) + " pending, " +
-                     std::to_string(stats.pending_bytes) +
-                     " bytes): is the backend up? Else raise queue_limit or queue_bytes");
+                     std::to_string(stats.pending_bytes) + " bytes): is the backend up? " +
+                     (has_room_ ? "Else raise queue_limit or queue_bytes"
+                                : "Make room on the disk of spool_dir"));
     entry.reported = stats.rejected_full;
   }
 }
@@ -148,9 +159,17 @@ void Service::Wait(bool worked) {
   if (inbox_read_ < inbox_.size()) return;
   const bool nap = now - last_work_ms_ < kNapForMs;
   // Before a look at what may wake us: who changes it later finds a sleeper.
-  if (!nap && !mailbox_.PrepareSleep()) return;
+  if (nap) {
+    mailbox_.PrepareNap();
+  } else if (!mailbox_.PrepareSleep()) {
+    return;
+  }
+  if (hurry_.exchange(false) || outbox_->Poll(*engine_)) {
+    mailbox_.EndSleep();
+    return;
+  }
   Millis until = now + (nap ? kNapMs : kLongestSleepMs);
-  if (const auto next = engine_.NextTurnMs()) until = std::min(until, *next);
+  if (const auto next = engine_->NextTurnMs()) until = std::min(until, *next);
   for (const Removal& removal : removals_) until = std::min(until, removal.deadline_ms);
   if (rejected_) until = std::min(until, next_rejection_report_ms_);
   if (!notices_.empty()) until = std::min(until, next_notices_ms_);

@@ -66,6 +66,12 @@ mistakes(Config) ->
                  {[Url, "ca_file: /nowhere/ca.pem\n"], "ca_file", ["/nowhere/ca.pem", "no such file"]},
                  {[Url, "ca_file: /etc/hostname\n"], "ca_file", ["no PEM certificate"]},
                  {[Url, "auth_token: \"" ?SECRET "\\nX-Header: y\"\n"], "auth_token", ["control characters"]},
+                 {[Url, "spool_dir: spool\n"], "spool_dir", ["absolute path"]},
+                 {[Url, "spool_dir: /nowhere/at/all\n"], "spool_dir", ["/nowhere/at/all", "create the directory"]},
+                 {[Url, "spool_dir: /etc/hostname\n"], "spool_dir", ["not a directory"]},
+                 {[Url, "retry_schedule: 5\n"], "retry_schedule", ["list"]},
+                 {[Url, "retry_schedule: [1 s, never]\n"], "retry_schedule", ["integer"]},
+                 {[Url, "order: sender\n"], "order", ["recipient"]},
                  {[Url, "max_connections: 0\n"], "max_connections", []},
                  {[Url, "tls_verify: perhaps\n"], "tls_verify", []}]],
     %% And it still delivers.
@@ -155,7 +161,7 @@ unreadable_file(Config) ->
 reload_of_nothing(Config) ->
     Threads = offline_post_node:threads(?config(node, Config)),
     [ok = load(Config, options(url(Config), "")) || _ <- lists:seq(1, 5)],
-    ?assertEqual({1, 1}, {Threads, offline_post_node:threads(?config(node, Config))}).
+    ?assertEqual({2, 2}, {Threads, offline_post_node:threads(?config(node, Config))}).
 
 added_and_removed_host(Config) ->
     Node = ?config(node, Config),
@@ -166,7 +172,7 @@ added_and_removed_host(Config) ->
     ?assertEqual(<<"hello">>, field(<<"body">>, offline_post_backend:await(?config(backend, Config)))),
     offline_post_wait:until(fun() -> maps:get(pending, offline_post_node:stats(Node, "later.localhost")) =:= 0 end),
     ok = load(Config, Options),
-    ?assertEqual(1, offline_post_node:threads(Node)),
+    ?assertEqual(2, offline_post_node:threads(Node)),
     route(Config, "here"),
     ?assertEqual(<<"here">>, field(<<"body">>, offline_post_backend:await(?config(backend, Config)))).
 

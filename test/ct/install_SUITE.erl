@@ -134,7 +134,7 @@ missing_helper(Config) ->
 %% After module_upgrade ejabberd has loaded the main module alone.
 outdated_helper(Config) ->
     Node = ?config(node, Config),
-    Modules = [mod_offline_post_event, mod_offline_post_opt, mod_offline_post_owner],
+    Modules = offline_post_node:modules() -- [mod_offline_post, mod_offline_post_nif],
     [begin
          Old = offline_post_node:call(Node, Module, module_info, [md5]),
          compile_to(Node, Module, []),
@@ -150,7 +150,7 @@ outdated_helper(Config) ->
 
 outdated_stubs(Config) ->
     Node = ?config(node, Config),
-    compile_to(Node, mod_offline_post_nif, [{d, 'ABI', 2}]),
+    compile_to(Node, mod_offline_post_nif, [{d, 'ABI', 98}]),
     compile_to(Node, mod_offline_post_event, []),
     Helper = offline_post_node:call(Node, mod_offline_post_event, module_info, [md5]),
     delivers(Config),

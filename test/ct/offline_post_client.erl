@@ -1,7 +1,7 @@
 %% Real XMPP clients (test/support/xmpp_client.py), any number behind one port.
 -module(offline_post_client).
 
--export([start/0, take/1, stop/1, login/4, send/3, message/4, ping_ms/2, request/4, is_quick/2, offline/2, escape/1]).
+-export([start/0, take/1, stop/1, login/4, login_managed/4, send/3, message/4, say/5, acked/2, acked/3,  ping_ms/2, request/4, is_quick/2, offline/2, escape/1]).
 
 -define(TIMEOUT, 20000).
 
@@ -21,9 +21,16 @@ stop(Clients) ->
 
 %% Logs in and is known by Name from then on.
 login(Clients, Name, Jid, Node) ->
+    login(Clients, Name, Jid, Node, "").
+
+%% With stream management: the server acknowledges what the client says.
+login_managed(Clients, Name, Jid, Node) ->
+    login(Clients, Name, Jid, Node, " sm").
+
+login(Clients, Name, Jid, Node, How) ->
     [User, _] = string:split(Jid, "@"),
     command(Clients, ["connect ", Name, " ", Jid, "/test ", password(User), " 127.0.0.1 ",
-                      integer_to_list(offline_post_node:c2s(Node))]),
+                      integer_to_list(offline_post_node:c2s(Node)), How]),
     expect(Clients, ["connected ", Name, " "]).
 
 password(User) ->
@@ -36,6 +43,45 @@ send(Clients, Name, Xml) ->
 %% A chat message with this text.
 message(Clients, Name, To, Text) ->
     send(Clients, Name, ["<message type='chat' id='m1' to='", escape(To), "'><body>", escape(Text), "</body></message>"]).
+
+%% In a managed stream.
+say(Clients, Name, Id, To, Text) ->
+    command(Clients, ["say ", Name, " ", Id, " ", To, " ", base64:encode(unicode:characters_to_binary(Text))]).
+
+%% The ids of what was acknowledged until the session ended, whoever ended it. What it was told to say after that is
+%% forgotten.
+acked(Clients, Name) ->
+    Acked = until_end(Clients, Name),
+    command(Clients, "echo over"),
+    forget(Clients, <<"echo over">>),
+    Acked.
+
+%% The ids of the next N that are acknowledged.
+acked(_Clients, _Name, 0) -> [];
+acked(Clients, Name, N) ->
+    Prefix = iolist_to_binary(["acked ", Name, " "]),
+    Size = byte_size(Prefix),
+    receive
+        {Clients, {data, {eol, <<Prefix:Size/binary, Id/binary>>}}} -> [Id | acked(Clients, Name, N - 1)]
+    after ?TIMEOUT -> ct:fail({not_acknowledged, N})
+    end.
+
+forget(Clients, Last) ->
+    receive
+        {Clients, {data, {eol, Last}}} -> ok;
+        {Clients, {data, {eol, _}}} -> forget(Clients, Last)
+    after ?TIMEOUT -> ct:fail({no_line, Last})
+    end.
+
+until_end(Clients, Name) ->
+    Prefix = iolist_to_binary(["acked ", Name, " "]),
+    End = iolist_to_binary(["disconnected ", Name]),
+    Size = byte_size(Prefix),
+    receive
+        {Clients, {data, {eol, <<Prefix:Size/binary, Id/binary>>}}} -> [Id | until_end(Clients, Name)];
+        {Clients, {data, {eol, End}}} -> []
+    after ?TIMEOUT -> ct:fail({session_goes_on, Name})
+    end.
 
 %% How long the server takes to answer this client (ms): what a session that waits for a backend would show.
 ping_ms(Clients, Name) ->

@@ -3,12 +3,15 @@
 
 -export([main/1]).
 
-main([Url, Authority, Seed]) ->
+main([Url, Authority, Spool, Seed]) ->
     Key = {<<"localhost">>, <<"mod_offline_post">>},
     ok = mod_offline_post_nif:configure(Key, #{post_url => list_to_binary(Url), auth_token => <<>>, timeout => 5000,
                                                connect_timeout => 5000, max_connections => 16, queue_limit => 10000,
                                                queue_bytes => 100000000, tls_verify => true,
-                                               ca_file => list_to_binary(Authority)}),
+                                               ca_file => list_to_binary(Authority), spool => true,
+                                               spool_dir => list_to_binary(Spool), spool_min_free => 0,
+                                               retry_schedule => [1000], max_age => 60000, order => recipient,
+                                               dead_letter_retention => 60000, dead_letter_limit => 10}),
     [{ok, _} = mod_offline_post_nif:submit(Key, {{integer_to_binary(I rem 50), <<"localhost">>, <<>>},
                                                  {<<"bob">>, <<"localhost">>, <<>>}, <<>>, <<"text">>}) || I <- lists:seq(1, 500)],
     N = list_to_integer(Seed),

@@ -4,19 +4,20 @@
 
 -export([start/1, boot/1, boot_fails/1, current/1, stop/1, cleanup/1, finish/2, await_exit/2, kill/1]).
 -export([call/4, call/5, reload/2, try_reload/2, configure/2, stats/2, route/4, message/4, os_pid/1, is_alive/1]).
--export([log/1, await_log/2, count_log/2, threads/1, descriptors/1, register/4, dir/1, c2s/1, root/0, library/0, unprivileged/0]).
+-export([ctl/2, http/3, log/1, await_log/2, count_log/2, threads/1, descriptors/1, register/4, dir/1, spool/1, c2s/1,
+         root/0, library/0, modules/0, unprivileged/0]).
 
 -define(BOOT_MS, 60000).
 -define(CALL_MS, 30000).
 
 %% Config: hosts => [{Host, #{modules => YAML, offline_post => YAML of our options}}], top => YAML at the top level,
-%% loglevel; install => false for an empty modules directory; user => whom to run as.
+%% loglevel; api => true for mod_http_api, open to everybody on this machine; install => false for an empty modules directory; user => whom to run as.
 start(Config) ->
     Dir = string:trim(os:cmd("mktemp -d")),
     Epmd = free_port(),
     C2s = free_port(),
     Name = "op" ++ os:getpid() ++ integer_to_list(erlang:unique_integer([positive])) ++ "@127.0.0.1",
-    Node = #{dir => Dir, name => list_to_atom(Name), c2s => C2s, epmd => Epmd, user => maps:get(user, Config, undefined)},
+    Node = #{dir => Dir, name => list_to_atom(Name), c2s => C2s, api => free_port(), epmd => Epmd, user => maps:get(user, Config, undefined)},
     _ = os:cmd("epmd -daemon -relaxed_command_check -address 127.0.0.1 -port " ++ integer_to_list(Epmd)),
     try
         maps:get(install, Config, true) andalso install(filename:join([Dir, "modules", "mod_offline_post"])),
@@ -104,7 +105,8 @@ stop(Node) ->
 finish(Node, init_stop) ->
     call(Node, init, stop, []),
     await_exit(Node, ?BOOT_MS);
-finish(Node, abrupt) ->
+finish(#{port := Port} = Node, abrupt) ->
+    offline_post_port:take(Port),
     %% The answer may or may not come before the end.
     try call(Node, erlang, spawn, [erlang, halt, [0]])
     catch _:_ -> ok
@@ -113,7 +115,9 @@ finish(Node, abrupt) ->
 finish(Node, kill) ->
     kill(Node).
 
-kill(#{pid := Pid} = Node) ->
+kill(#{port := Port, pid := Pid} = Node) ->
+    %% Before it ends: the exit status is told once, to whoever has the port then.
+    offline_post_port:take(Port),
     _ = os:cmd("kill -9 " ++ integer_to_list(Pid)),
     await_exit(Node, ?BOOT_MS).
 
@@ -143,7 +147,7 @@ call(#{controller := Controller, name := Name}, Module, Function, Args, Timeout)
     peer:call(Controller, erpc, call, [Name, Module, Function, Args, Timeout], Timeout + 1000).
 
 %% Writes ejabberd.yml.
-configure(#{dir := Dir, c2s := C2s}, Config) ->
+configure(#{dir := Dir, c2s := C2s} = Node, Config) ->
     Hosts = maps:get(hosts, Config),
     ok = file:write_file(
            filename:join(Dir, "ejabberd.yml"),
@@ -153,8 +157,16 @@ configure(#{dir := Dir, c2s := C2s}, Config) ->
               "auth_method: [internal]\n",
               "listen:\n",
               "  -\n    port: ", integer_to_list(C2s), "\n    ip: \"127.0.0.1\"\n    module: ejabberd_c2s\n",
-              maps:get(top, Config, ""),
+              api(Node, Config), maps:get(top, Config, ""),
               "host_config:\n", [host(Host, Options) || {Host, Options} <- Hosts]])).
+
+api(#{api := Port}, #{api := true}) ->
+    ["  -\n    port: ", integer_to_list(Port), "\n    ip: \"127.0.0.1\"\n    module: ejabberd_http\n",
+     "    request_handlers:\n      /api: mod_http_api\n",
+     "api_permissions:\n",
+     "  everything:\n    from: [ejabberd_ctl, mod_http_api]\n    who: all\n    what: \"*\"\n"];
+api(_Node, _Config) ->
+    "".
 
 host(Host, Options) ->
     ["  \"", Host, "\":\n    modules:\n",
@@ -172,6 +184,21 @@ try_reload(Node, Config) ->
     configure(Node, Config),
     call(Node, ejabberd_config, reload, []).
 
+%% ejabberdctl in a VM of its own, as an operator runs it: {exit status, what it prints}.
+ctl(#{dir := Dir, name := Name, epmd := Epmd}, Args) ->
+    Port = offline_post_port:open(filename:join([root(), "test", "support", "ejabberd-ctl"]), [Dir, atom_to_list(Name) | Args],
+                                  [{env, [{"ERL_EPMD_PORT", integer_to_list(Epmd)}]}, stderr_to_stdout]),
+    {offline_post_port:await_exit(Port, ?BOOT_MS), offline_post_port:output(Port)}.
+
+%% A command over mod_http_api: {status, answer}, both JSON.
+http(#{api := Port}, Command, Json) ->
+    {ok, _} = application:ensure_all_started(inets),
+    Url = lists:flatten(io_lib:format("http://127.0.0.1:~B/api/~ts", [Port, Command])),
+    {ok, {{_, Status, _}, _, Answer}} =
+        httpc:request(post, {Url, [], "application/json", unicode:characters_to_binary(Json)}, [{timeout, ?CALL_MS}],
+                      [{body_format, binary}]),
+    {Status, Answer}.
+
 stats(Node, Host) ->
     call(Node, mod_offline_post, stats, [iolist_to_binary(Host)]).
 
@@ -188,6 +215,8 @@ message(Node, From, To, Text) ->
     call(Node, xmpp, decode, [call(Node, fxml_stream, parse_element, [unicode:characters_to_binary(Xml)])]).
 
 dir(#{dir := Dir}) -> Dir.
+%% Where the spool lies by default.
+spool(Node) -> filename:join(dir(Node), "spool").
 c2s(#{c2s := Port}) -> Port.
 os_pid(#{pid := Pid}) -> Pid.
 
@@ -237,17 +266,22 @@ root(Dir) ->
 library() ->
     filename:join([filename:dirname(filename:dirname(code:which(mod_offline_post))), "priv", "mod_offline_post_nif.so"]).
 
+%% Ours that an installation holds.
+modules() ->
+    Beams = filelib:wildcard("mod_offline_post*.beam", filename:dirname(code:which(mod_offline_post))),
+    [list_to_atom(filename:rootname(Beam)) || Beam <- Beams, re:run(Beam, "_tests\\.beam$", [{capture, none}]) =:= nomatch].
+
 %% What `cmake --install` lays out.
 install(Dir) ->
     Ebin = filename:dirname(code:which(mod_offline_post)),
-    Files = [{filename:join(Ebin, Beam), filename:join("ebin", Beam)} || Beam <- filelib:wildcard("mod_offline_post*.beam", Ebin)]
+    Files = [{filename:join(Ebin, Beam), filename:join("ebin", Beam)} || Module <- modules(), Beam <- [atom_to_list(Module) ++ ".beam"]]
         ++ [{library(), "priv/mod_offline_post_nif.so"},
             {filename:join(root(), "mod_offline_post.spec"), "mod_offline_post.spec"}],
     [begin
          Target = filename:join(Dir, To),
          ok = filelib:ensure_dir(Target),
          {ok, _} = file:copy(From, Target)
-     end || {From, To} <- Files, re:run(From, "_tests?\\.beam$|_SUITE", [{capture, none}]) =:= nomatch],
+     end || {From, To} <- Files],
     ok.
 
 indent(N, Yaml) ->

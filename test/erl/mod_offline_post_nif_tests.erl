@@ -16,8 +16,13 @@ load_test_() ->
 missing({Vm, Dir}) ->
     install(Vm, Dir, []),
     tells(Vm, [Dir, "is not there", "make -C c_src", "build.log"]),
-    ?assertError(not_loaded, call(Vm, submit, [{<<"h">>, <<"m">>}, event()])),
-    ?assertEqual(undefined, offline_post_vm:call(Vm, mod_offline_post, stats, [<<"h">>])).
+    [?assertError(not_loaded, call(Vm, Function, [{<<"h">>, <<"m">>} | More])) ||
+        {Function, More} <- [{submit, [event()]}, {submit_sync, [event()]}, {pause, []}, {resume, []},
+                             {dead, [{drop, #{id => <<>>, reason => <<>>}}]}, {stats, []}]],
+    ?assertEqual(undefined, offline_post_vm:call(Vm, mod_offline_post, stats, [<<"h">>])),
+    [?assertEqual({error, unknown}, offline_post_vm:call(Vm, mod_offline_post, Function, [<<"h">> | More])) ||
+        {Function, More} <- [{pause, []}, {resume, []}, {dead_letters, [all, 0, 10]}, {dead_letter, [<<"msg_1">>]},
+                             {replay_dead_letters, [all]}, {drop_dead_letters, [{reason, <<"HTTP">>}]}]].
 
 garbage({Vm, Dir}) ->
     ok = file:write_file(in_priv(Dir), <<"no library">>),
@@ -34,7 +39,7 @@ good({Vm, Dir}) ->
     put_library(Dir),
     install(Vm, Dir, []),
     ?assertEqual(ok, call(Vm, status, [])),
-    ?assertMatch(#{version := _, curl := _, threads := 0, running := false}, call(Vm, info, [])).
+    ?assertMatch(#{version := _, curl := _, sqlite := _, threads := 0, running := false}, call(Vm, info, [])).
 
 built_later({Vm, Dir}) ->
     install(Vm, Dir, []),

@@ -9,7 +9,11 @@
 defaults_test() ->
     ?assertEqual({ok, #{post_url => ?URL, auth_token => <<>>, timeout => 10000, connect_timeout => 5000,
                         shutdown_timeout => 5000, max_connections => 64, queue_limit => 1000000,
-                        queue_bytes => 268435456, tls_verify => true, ca_file => <<>>}},
+                        queue_bytes => undefined, tls_verify => true, ca_file => <<>>, spool => true,
+                        spool_dir => <<>>, spool_min_free => 268435456, sync_commit => false,
+                        retry_schedule => [1000, 2000, 4000, 8000, 16000, 32000, 64000, 128000, 256000, 512000, 600000],
+                        max_age => 86400000, order => recipient, dead_letter_retention => 604800000,
+                        dead_letter_limit => 100000}},
                  load([{post_url, ?URL}])).
 
 accepted_test_() ->
@@ -19,6 +23,10 @@ accepted_test_() ->
             [{timeout, 3, 3000}, {timeout, <<"3 s">>, 3000}, {timeout, <<"200 ms">>, 200},
              {connect_timeout, <<"1 minute">>, 60000}, {shutdown_timeout, <<"1500 ms">>, 1500},
              {max_connections, 1, 1}, {queue_limit, 1, 1}, {queue_bytes, 1, 1}, {tls_verify, false, false},
+             {spool, false, false}, {spool_dir, <<"/tmp">>, <<"/tmp">>}, {spool_min_free, 0, 0}, {sync_commit, true, true},
+             {retry_schedule, [1, <<"2 s">>, <<"300 ms">>, <<"1 minute">>], [1000, 2000, 300, 60000]},
+             {max_age, <<"3 days">>, 259200000}, {max_age, <<"500 ms">>, 500}, {order, none, none},
+             {dead_letter_retention, <<"30 days">>, 2592000000}, {dead_letter_limit, 0, 0},
              {auth_token, <<"grüße &%+ \"'"/utf8>>, <<"grüße &%+ \"'"/utf8>>}]].
 
 accepted_url_test_() ->
@@ -45,7 +53,7 @@ refused_test_() ->
              {[{post_url, <<"http://a.example/\r\nX: y">>}], <<"post_url">>, <<"percent-encode">>},
              {[{post_url, <<"http://bücher.example/"/utf8>>}], <<"post_url">>, <<"percent-encode">>},
              {[{post_url, 42}], <<"post_url">>, <<"Expected string">>},
-             {[{url, ?URL}, {post_url, ?URL}], <<"url">>, <<"Did you mean post_url">>},
+             {[{posturl, ?URL}, {post_url, ?URL}], <<"posturl">>, <<"Did you mean post_url">>},
              {[{post_url, ?URL}, {timeout, -5}], <<"timeout">>, <<"positive integer">>},
              {[{post_url, ?URL}, {timeout, 0}], <<"timeout">>, <<"positive integer">>},
              {[{post_url, ?URL}, {timeout, <<"2 days">>}], <<"timeout">>, <<"86400000">>},
@@ -58,6 +66,22 @@ refused_test_() ->
              {[{post_url, ?URL}, {ca_file, <<"/nowhere/ca.pem">>}], <<"ca_file">>, <<"no such file">>},
              {[{post_url, ?URL}, {ca_file, <<"/etc">>}], <<"ca_file">>, <<"directory">>},
              {[{post_url, ?URL}, {ca_file, <<"/etc/hostname">>}], <<"ca_file">>, <<"no PEM certificate">>},
+             {[{post_url, ?URL}, {spool, maybe_not}], <<"spool">>, <<"boolean">>},
+             {[{post_url, ?URL}, {spool_dir, <<>>}], <<"spool_dir">>, <<"Empty">>},
+             {[{post_url, ?URL}, {spool_dir, <<"spool">>}], <<"spool_dir">>, <<"absolute path">>},
+             {[{post_url, ?URL}, {spool_dir, <<"/nowhere/at/all">>}], <<"spool_dir">>, <<"create the directory">>},
+             {[{post_url, ?URL}, {spool_dir, <<"/etc/hostname">>}], <<"spool_dir">>, <<"not a directory: /etc/hostname">>},
+             {[{post_url, ?URL}, {spool_min_free, -1}], <<"spool_min_free">>, <<"integer">>},
+             {[{post_url, ?URL}, {sync_commit, <<"sometimes">>}], <<"sync_commit">>, <<"boolean">>},
+             {[{post_url, ?URL}, {retry_schedule, []}], <<"retry_schedule">>, <<"Empty">>},
+             {[{post_url, ?URL}, {retry_schedule, 5}], <<"retry_schedule">>, <<"list">>},
+             {[{post_url, ?URL}, {retry_schedule, [1, 0]}], <<"retry_schedule">>, <<"positive integer">>},
+             {[{post_url, ?URL}, {retry_schedule, [<<"2 days">>]}], <<"retry_schedule">>, <<"86400000">>},
+             {[{post_url, ?URL}, {max_age, 0}], <<"max_age">>, <<"positive integer">>},
+             {[{post_url, ?URL}, {max_age, <<"4000 days">>}], <<"max_age">>, <<"315360000000">>},
+             {[{post_url, ?URL}, {order, sender}], <<"order">>, <<"recipient">>},
+             {[{post_url, ?URL}, {dead_letter_retention, <<"never">>}], <<"dead_letter_retention">>, <<"integer">>},
+             {[{post_url, ?URL}, {dead_letter_limit, -1}], <<"dead_letter_limit">>, <<"integer">>},
              {[{post_url, ?URL}, {auth_token, <<"geheim\nX-Injected: y">>}], <<"auth_token">>, <<"control characters">>},
              {[{post_url, ?URL}, {auth_token, <<"geheim", 0>>}], <<"auth_token">>, <<"control characters">>}]].
 

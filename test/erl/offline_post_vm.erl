@@ -1,7 +1,7 @@
 %% A VM of its own for tests that replace modules or load the native library: what they do to it ends with it.
 -module(offline_post_vm).
 
--export([start/0, stop/1, call/4, compile_nif/2, library/0]).
+-export([start/0, stop/1, call/4, compile_nif/2, library/0, fake/3]).
 
 start() ->
     {ok, Vm, _} = peer:start(#{connection => standard_io, wait_boot => 30000,
@@ -26,3 +26,18 @@ compile_nif(Dir, Options) ->
 library() ->
     filename:join([filename:dirname(filename:dirname(code:which(mod_offline_post_nif))), "priv",
                    "mod_offline_post_nif.so"]).
+
+%% Loads a module of this source in the VM, in place of the one of that name.
+fake(Vm, Module, Source) ->
+    {ok, Tokens, _} = erl_scan:string(Source),
+    {ok, Module, Beam} = compile:forms(forms(Tokens, [])),
+    {module, Module} = call(Vm, code, load_binary, [Module, "fake", Beam]),
+    ok.
+
+forms([], []) ->
+    [];
+forms([{dot, _} = Dot | Tokens], Form) ->
+    {ok, Parsed} = erl_parse:parse_form(lists:reverse([Dot | Form])),
+    [Parsed | forms(Tokens, [])];
+forms([Token | Tokens], Form) ->
+    forms(Tokens, [Token | Form]).

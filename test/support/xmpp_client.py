@@ -1,16 +1,21 @@
 #!/usr/bin/python3
 """Any number of real XMPP clients, driven by lines on stdin, over plain TCP to a server of ours.
 
-stdin    connect NAME JID PASSWORD HOST PORT    log in; NAME is ours for this session
+stdin    connect NAME JID PASSWORD HOST PORT [sm]  log in; NAME is ours for this session; sm: with stream
+                                                   management (XEP-0198), an acknowledgement asked for after each say
          send NAME BASE64XML                    a stanza, sent exactly as it is
+         say NAME ID JID BASE64TEXT             a chat message
          presence NAME                          initial presence: available
          disconnect NAME                        close the stream as a client should
          kill NAME                              drop the TCP connection
+         echo TEXT                              say so; all lines before this one were obeyed by then
          quit                                   close all and end; so does the end of stdin
 stdout   connected NAME FULLJID                 session begun, nothing sent but what login needs
          failed NAME REASON                     no session came of it
          recv NAME BASE64XML                    every stanza that arrives in a session
+         acked NAME ID                          the server has acknowledged what was said (sm)
          disconnected NAME                      the session is over, whoever ended it
+         echo TEXT
          error NAME TEXT                        a command that could not be obeyed; NAME is - if it has none
 """
 
@@ -49,6 +54,10 @@ class Client(slixmpp.ClientXMPP):
         self.add_event_handler('failed_all_auth', lambda _: self.end('not authorized'))
         self.add_event_handler('connection_failed', self.end)
         self.add_event_handler('disconnected', self.end)
+
+    def manage_stream(self):
+        self.register_plugin('xep_0198', {'window': 1, 'allow_resume': False})
+        self.add_event_handler('stanza_acked', lambda stanza: tell('acked', self.name, stanza['id']))
 
     def open(self, host, port):
         if hasattr(self, 'enable_plaintext'):  # slixmpp 1.9 and later
@@ -115,14 +124,24 @@ class Driver:
             raise ValueError('no session')
         return client
 
-    def do_connect(self, name, jid, password, host, port):
+    def do_connect(self, name, jid, password, host, port, sm=None):
         if name in self.clients and not self.clients[name].over.done():
             raise ValueError('name in use')
         client = self.clients[name] = Client(name, jid, password)
+        if sm:
+            client.manage_stream()
         client.open(host, int(port))
+
+    def do_say(self, name, stanza_id, jid, text):
+        message = self.session(name).make_message(jid, base64.b64decode(text).decode(), mtype='chat')
+        message['id'] = stanza_id
+        message.send()
 
     def do_send(self, name, xml):
         self.session(name).send_raw(base64.b64decode(xml, validate=True))
+
+    def do_echo(self, text):
+        tell('echo', text)
 
     def do_presence(self, name):
         self.session(name).send_raw('<presence/>')

@@ -7,6 +7,7 @@
 
 #include "outbox/memory_outbox.hpp"
 #include "payload/answer.hpp"
+#include "support/outbox_listener.hpp"
 #include "support/values.hpp"
 
 namespace offline_post {
@@ -27,7 +28,14 @@ struct FakeTransport final : Transport {
 class SlowOutbox final : public Outbox, private OutboxListener {
  public:
   explicit SlowOutbox(Outbox& inner) : inner_(inner) {}
+  std::vector<StoredEndpoint> Stored() const override { return inner_.Stored(); }
   Sequence NextSequence() const override { return inner_.NextSequence(); }
+  void Register(EndpointId endpoint, const EndpointKey& key) override {
+    inner_.Register(endpoint, key);
+  }
+  void SetPause(EndpointId endpoint, Pause pause, std::uint64_t paused_url) override {
+    inner_.SetPause(endpoint, pause, paused_url);
+  }
   void Append(Delivery delivery) override { inner_.Append(std::move(delivery)); }
   Ticket Flush() override { return inner_.Flush(); }
   void Claim(EndpointId endpoint, std::size_t limit) override { inner_.Claim(endpoint, limit); }
@@ -38,6 +46,13 @@ class SlowOutbox final : public Outbox, private OutboxListener {
     inner_.Reschedule(delivery, due_ms, note);
   }
   void Park(const Delivery& delivery) override { inner_.Park(delivery); }
+  void VisitDead(const DeadVisit& visit) override { inner_.VisitDead(visit); }
+  void PurgeDead(EndpointId endpoint, Millis died_before_ms, std::uint64_t excess,
+                 std::size_t limit) override {
+    inner_.PurgeDead(endpoint, died_before_ms, excess, limit);
+  }
+  bool HasRoom() const override { return inner_.HasRoom(); }
+  bool IsDurable() const override { return inner_.IsDurable(); }
   bool Poll(OutboxListener& listener) override {
     const auto ready = std::exchange(waiting_, {});
     inner_.Poll(*this);
@@ -48,13 +63,18 @@ class SlowOutbox final : public Outbox, private OutboxListener {
 
  private:
   using Completion = std::function<void(OutboxListener&)>;
-  void OnCommitted(Ticket ticket) override {
-    waiting_.emplace_back([ticket](OutboxListener& to) { to.OnCommitted(ticket); });
-  }
-  void OnClaimed(EndpointId id, std::vector<Delivery> deliveries,
-                 std::optional<Millis> next_due) override {
+  void OnCommitted(Ticket ticket, bool durable) override {
     waiting_.emplace_back(
-        [id, deliveries, next_due](OutboxListener& to) { to.OnClaimed(id, deliveries, next_due); });
+        [ticket, durable](OutboxListener& to) { to.OnCommitted(ticket, durable); });
+  }
+  void OnClaimed(EndpointId id, Claimed claimed) override {
+    waiting_.emplace_back([id, claimed](OutboxListener& to) { to.OnClaimed(id, claimed); });
+  }
+  void OnDeadVisited(DeadVisited visited) override {
+    waiting_.emplace_back([visited](OutboxListener& to) { to.OnDeadVisited(visited); });
+  }
+  void OnLost(EndpointId id, std::uint64_t count, std::uint64_t bytes) override {
+    waiting_.emplace_back([id, count, bytes](OutboxListener& to) { to.OnLost(id, count, bytes); });
   }
   void OnPurged(EndpointId id, std::uint64_t count) override {
     waiting_.emplace_back([id, count](OutboxListener& to) { to.OnPurged(id, count); });
@@ -123,6 +143,16 @@ struct Fixture {
     Advance(std::max<Millis>(0, *engine.NextTurnMs() - clock.MonotonicMs()));
   }
 
+  std::vector<DeadLetter> Dead() {
+    std::vector<DeadLetter> dead;
+    engine.ListDead(1, {}, 0, 10'000,
+                    [&dead](std::vector<DeadLetter> letters, std::optional<Sequence>) {
+                      dead = std::move(letters);
+                    });
+    Turn();
+    return dead;
+  }
+
   Stats stats() const { return ledger->Snapshot(); }
   std::string sent_body(std::size_t i) const { return transport.sent.at(i).body; }
 };
@@ -178,9 +208,11 @@ TEST_CASE("a message's own fault is dead at once, and the next one goes") {
     f.Accept("juliet", "good");
     f.Answer(status);
     CHECK(f.stats().dead == 1);
-    REQUIRE(f.outbox.dead(1).size() == 1);
-    CHECK(f.outbox.dead(1)[0].note.reason == "HTTP " + std::to_string(status));
-    CHECK(f.outbox.dead(1)[0].delivery.attempts == 1);
+    const std::vector<DeadLetter> dead = f.Dead();
+    REQUIRE(dead.size() == 1);
+    CHECK(dead[0].note.status == status);
+    CHECK(dead[0].note.reason == "HTTP " + std::to_string(status));
+    CHECK(dead[0].delivery.attempts == 1);
     f.Answer(200);
     CHECK(f.stats().delivered == 1);
     CHECK(f.stats().state == EndpointState::kHealthy);
@@ -225,12 +257,12 @@ TEST_CASE("a delivery that fails for longer than max_age is dead, never without 
   f.Advance(10 * f.endpoint->schedule.max_age_ms);  // long in flight: a clock that jumped
   f.Answer(503);
   CHECK(f.stats().dead == 1);
-  CHECK(f.outbox.dead(1).at(0).note.reason == "expired, at last HTTP 503");
+  CHECK(f.Dead().at(0).note.reason == "expired, at last HTTP 503");
 
   f.Accept("juliet");
   int attempts = 0;
   while (f.stats().dead < 2) {
-    if (f.transport.sent.empty()) f.AdvanceToNext();
+    while (f.transport.sent.empty()) f.AdvanceToNext();
     f.Answer(503);
     ++attempts;
     REQUIRE(attempts < 1'000);
@@ -495,7 +527,7 @@ TEST_CASE("what a removed endpoint left ages to dead") {
   CHECK(f.stats().pending >= 3'000 - Engine::kSlice);
   while (f.stats().pending > 0) f.AdvanceToNext();
   CHECK(f.stats().dead + f.stats().purged == 3'000);
-  CHECK(f.outbox.dead(1).back().note.reason == "endpoint removed");
+  CHECK(f.Dead().back().note.reason == "endpoint removed");
 }
 
 TEST_CASE("idle means that nothing can be sent now") {
@@ -516,16 +548,9 @@ TEST_CASE("the window bounds what is leased, whatever the backlog") {
   for (int i = 0; i < 5'000; ++i) f.Accept("user" + std::to_string(i));
   CHECK(f.transport.sent.size() == 1);
   f.outbox.Claim(1, 10'000);  // what the engine did not take is still there
-  struct Counter final : OutboxListener {
-    void OnCommitted(Ticket) override {}
-    void OnClaimed(EndpointId, std::vector<Delivery> deliveries, std::optional<Millis>) override {
-      count = deliveries.size();
-    }
-    void OnPurged(EndpointId, std::uint64_t) override {}
-    std::size_t count = 0;
-  } counter;
-  f.outbox.Poll(counter);
-  CHECK(counter.count >= 5'000 - Engine::kWindow);
+  test::RecordingListener listener;
+  f.outbox.Poll(listener);
+  CHECK(listener.claimed.size() >= 5'000 - Engine::kWindow);
 }
 
 TEST_CASE("thousands of events in a mixed history all end, and the law holds") {

@@ -1,5 +1,8 @@
 #include "outbox/memory_outbox.hpp"
 
+#include <utility>
+
+#include "support/outbox_listener.hpp"
 #include "support/values.hpp"
 
 namespace offline_post {
@@ -8,28 +11,37 @@ namespace {
 
 using test::MakeDelivery;
 
-struct Listener final : OutboxListener {
-  void OnCommitted(Ticket ticket) override { committed.push_back(ticket); }
-  void OnClaimed(EndpointId, std::vector<Delivery> deliveries, std::optional<Millis> due) override {
-    claimed = std::move(deliveries);
-    next_due = due;
-  }
-  void OnPurged(EndpointId, std::uint64_t count) override { purged += count; }
-  std::vector<Ticket> committed;
-  std::vector<Delivery> claimed;
-  std::optional<Millis> next_due;
-  std::uint64_t purged = 0;
-};
-
 struct Fixture {
   test::ManualClock clock;
   MemoryOutbox outbox{clock};
-  Listener listener;
+  test::RecordingListener listener;
 
   std::vector<Delivery> Claim(std::size_t limit = 1'000) {
     outbox.Claim(1, limit);
     outbox.Poll(listener);
     return std::move(listener.claimed);
+  }
+
+  DeadVisited Visit(DeadAct act, const DeadFilter& filter = {}, Sequence after = 0,
+                    std::size_t limit = 10'000) {
+    DeadVisit visit;
+    visit.endpoint = 1;
+    visit.act = act;
+    visit.filter = filter;
+    visit.after = after;
+    visit.limit = limit;
+    visit.first_sequence = 1'000'000;
+    visit.accepted_ms = clock.MonotonicMs();
+    outbox.VisitDead(visit);
+    outbox.Poll(listener);
+    REQUIRE(listener.visited.size() == 1);
+    return std::move(std::exchange(listener.visited, {}).front());
+  }
+
+  // Delivery `sequence` is dead at once.
+  void Bury(Sequence sequence, const std::string& reason = "HTTP 400") {
+    outbox.Append(MakeDelivery(sequence, "user" + std::to_string(sequence)));
+    outbox.Finish(Claim().front(), Final::kDead, {400, reason, "what?"});
   }
 };
 
@@ -87,7 +99,7 @@ TEST_CASE("a recipient whose delivery waits for a retry waits as a whole, others
   for (Sequence s = 1; s <= 3; ++s) f.outbox.Append(MakeDelivery(s, "juliet"));
   std::vector<Delivery> leased = f.Claim(2);
   leased[0].attempts = 1;
-  f.outbox.Reschedule(leased[0], f.clock.MonotonicMs() + 500, {"HTTP 503", ""});
+  f.outbox.Reschedule(leased[0], f.clock.MonotonicMs() + 500, {503, "HTTP 503", ""});
   f.outbox.Park(leased[1]);
   f.outbox.Append(MakeDelivery(4, "nurse"));
   CHECK(Sequences(f.Claim()) == std::vector<Sequence>{4});
@@ -110,16 +122,18 @@ TEST_CASE("what is parked can be claimed again, in its place") {
 
 TEST_CASE("dead letters are kept with their reason, bounded in number") {
   Fixture f;
-  for (Sequence s = 1; s <= MemoryOutbox::kMaxDead + 5; ++s) {
-    f.outbox.Append(MakeDelivery(s, "user" + std::to_string(s)));
-    f.outbox.Finish(f.Claim().front(), Final::kDead, {"HTTP 400", "what?"});
-  }
+  for (Sequence s = 1; s <= MemoryOutbox::kMaxDead + 5; ++s) f.Bury(s);
   f.outbox.Poll(f.listener);
   CHECK(f.listener.purged == 5);
-  REQUIRE(f.outbox.dead(1).size() == MemoryOutbox::kMaxDead);
-  CHECK(f.outbox.dead(1).front().delivery.sequence == 6);
-  CHECK(f.outbox.dead(1).front().note.reason == "HTTP 400");
-  CHECK(f.outbox.dead(1).front().note.answer == "what?");
+  const DeadVisited dead = f.Visit(DeadAct::kShow);
+  REQUIRE(dead.letters.size() == MemoryOutbox::kMaxDead);
+  CHECK_FALSE(dead.next.has_value());
+  const DeadLetter& first = dead.letters.front();
+  CHECK(first.delivery.sequence == 6);
+  CHECK(first.died_unix_ms == f.clock.UnixMs());
+  CHECK(first.note.status == 400);
+  CHECK(first.note.reason == "HTTP 400");
+  CHECK(first.note.answer == "what?");
 }
 
 TEST_CASE("dead letters are bounded in bytes") {
@@ -131,11 +145,60 @@ TEST_CASE("dead letters are bounded in bytes") {
     event->body = large;
     delivery.event = event;
     f.outbox.Append(delivery);
-    f.outbox.Finish(f.Claim().front(), Final::kDead, {"HTTP 413", ""});
+    f.outbox.Finish(f.Claim().front(), Final::kDead, {413, "HTTP 413", ""});
   }
   f.outbox.Poll(f.listener);
-  CHECK(f.outbox.dead(1).size() == 16);
+  CHECK(f.Visit(DeadAct::kShow).count == 16);
   CHECK(f.listener.purged == 4);
+}
+
+TEST_CASE("dead letters are visited in slices, by id or by how the reason begins") {
+  Fixture f;
+  for (Sequence s = 1; s <= 4; ++s) f.Bury(s, s % 2 == 0 ? "HTTP 422" : "HTTP 400");
+  const DeadVisited first = f.Visit(DeadAct::kShow, {"", "HTTP 4"}, 0, 3);
+  CHECK(first.letters.size() == 3);
+  REQUIRE(first.next == Sequence{3});
+  const DeadVisited second = f.Visit(DeadAct::kShow, {"", "HTTP 4"}, *first.next, 3);
+  CHECK(second.letters.size() == 1);
+  CHECK_FALSE(second.next.has_value());
+  CHECK(f.Visit(DeadAct::kShow, {"", "HTTP 422"}).count == 2);
+  const DeadVisited one = f.Visit(DeadAct::kShow, {"msg_user3_3", ""});
+  REQUIRE(one.letters.size() == 1);
+  CHECK(one.letters[0].delivery.sequence == 3);
+}
+
+TEST_CASE("dead letters that are replayed begin anew, under their id; those dropped are gone") {
+  Fixture f;
+  for (Sequence s = 1; s <= 3; ++s) f.Bury(s);
+  f.clock.Advance(5'000);
+  const DeadVisited replayed = f.Visit(DeadAct::kReplay, {}, 0, 2);
+  CHECK(replayed.count == 2);
+  CHECK(replayed.bytes > 0);
+  CHECK(f.Visit(DeadAct::kDrop).count == 1);
+  CHECK(f.Visit(DeadAct::kShow).count == 0);
+  const std::vector<Delivery> again = f.Claim();
+  CHECK(Sequences(again) == std::vector<Sequence>{1'000'000, 1'000'001});
+  CHECK(again[0].event->id == "msg_user1_1");
+  CHECK(again[0].attempts == 0);
+  CHECK(again[0].accepted_ms == f.clock.MonotonicMs());
+}
+
+TEST_CASE("retention lets go of those that died first: too many, or too long ago") {
+  Fixture f;
+  for (Sequence s = 1; s <= 6; ++s) {
+    f.Bury(s);
+    f.clock.Advance(1'000);
+  }
+  f.outbox.PurgeDead(1, f.clock.MonotonicMs() - 100'000, 1, 500);
+  f.outbox.Poll(f.listener);
+  CHECK(f.listener.purged == 1);
+  f.outbox.PurgeDead(1, f.clock.MonotonicMs() - 3'500, 0, 1);  // two are older; one at a time
+  f.outbox.Poll(f.listener);
+  CHECK(f.listener.purged == 2);
+  f.outbox.PurgeDead(1, f.clock.MonotonicMs() - 3'500, 0, 500);
+  f.outbox.Poll(f.listener);
+  CHECK(f.listener.purged == 3);
+  CHECK(f.Visit(DeadAct::kShow).letters.front().delivery.sequence == 4);
 }
 
 }  // namespace offline_post

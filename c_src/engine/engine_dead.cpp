@@ -1,0 +1,119 @@
+// The engine's third part: dead letters, which wait in the outbox for an operator or for the end of
+// their retention.
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+#include "engine/engine.hpp"
+
+namespace offline_post {
+
+void Engine::ListDead(EndpointId id, DeadFilter filter, Sequence after, std::size_t limit,
+                      ListCallback done) {
+  DeadJob job;
+  job.visit.after = after;
+  job.visit.limit = limit;
+  job.listed = std::move(done);
+  AddDeadJob(id, DeadAct::kShow, std::move(filter), std::move(job));
+}
+
+void Engine::ReplayDead(EndpointId id, DeadFilter filter, CountCallback done) {
+  DeadJob job;
+  job.visit.limit = kSlice;
+  job.counted = std::move(done);
+  AddDeadJob(id, DeadAct::kReplay, std::move(filter), std::move(job));
+}
+
+void Engine::DropDead(EndpointId id, DeadFilter filter, CountCallback done) {
+  DeadJob job;
+  job.visit.limit = kSlice;
+  job.counted = std::move(done);
+  AddDeadJob(id, DeadAct::kDrop, std::move(filter), std::move(job));
+}
+
+void Engine::AddDeadJob(EndpointId id, DeadAct act, DeadFilter filter, DeadJob job) {
+  job.visit.tag = next_job_++;
+  // What dies from now on is not meant: it would be replayed again and again.
+  job.visit.before = next_sequence_;
+  job.visit.endpoint = id;
+  job.visit.act = act;
+  job.visit.filter = std::move(filter);
+  dead_jobs_.emplace(job.visit.tag, std::move(job));
+}
+
+void Engine::VisitDead() {
+  const Millis now = clock_.MonotonicMs();
+  for (auto& [tag, job] : dead_jobs_) {
+    if (job.visiting || now < job.next_ms) continue;
+    job.visiting = true;
+    if (job.visit.act == DeadAct::kReplay) {
+      job.visit.first_sequence = next_sequence_;
+      job.visit.accepted_ms = now;
+      next_sequence_ += job.visit.limit;
+    }
+    outbox_.VisitDead(job.visit);
+  }
+}
+
+void Engine::OnDeadVisited(DeadVisited visited) {
+  const auto found = dead_jobs_.find(visited.tag);
+  if (found == dead_jobs_.end()) return;
+  DeadJob& job = found->second;
+  EndpointRecord& endpoint = endpoints_.at(visited.endpoint);
+  switch (visited.act) {
+    case DeadAct::kShow:
+      break;
+    case DeadAct::kReplay:
+      endpoint.ledger->Replayed(visited.count, visited.bytes);
+      endpoint.dead -= visited.count;
+      endpoint.in_outbox += visited.count;
+      endpoint.claimable = true;
+      break;
+    case DeadAct::kDrop:
+      endpoint.ledger->Dropped(visited.count);
+      endpoint.dead -= visited.count;
+      break;
+  }
+  job.count += visited.count;
+  std::move(visited.letters.begin(), visited.letters.end(), std::back_inserter(job.letters));
+  if (visited.act == DeadAct::kShow) job.visit.limit -= visited.count;
+  if (visited.next && job.visit.limit > 0) {
+    job.visiting = false;
+    job.visit.after = *visited.next;
+    job.next_ms = clock_.MonotonicMs() + 1;
+    return;
+  }
+  DeadJob done = std::move(job);
+  dead_jobs_.erase(found);
+  if (done.listed) done.listed(std::move(done.letters), visited.next);
+  if (done.counted) done.counted(done.count);
+}
+
+void Engine::PurgeDead(EndpointRecord& endpoint) {
+  const Millis now = clock_.MonotonicMs();
+  if (endpoint.dead == 0 || endpoint.purging || now < endpoint.purge_ms) return;
+  endpoint.purging = true;
+  const Retention& retention = endpoint.config->retention;
+  const std::uint64_t excess =
+      endpoint.dead > retention.letters ? endpoint.dead - retention.letters : 0;
+  outbox_.PurgeDead(endpoint.id, now - retention.age_ms, excess, kSlice);
+}
+
+void Engine::OnPurged(EndpointId id, std::uint64_t count) {
+  EndpointRecord& endpoint = endpoints_.at(id);
+  endpoint.ledger->Purged(count);
+  endpoint.dead -= count;
+  endpoint.purging = false;
+  // More may have died meanwhile; or the outbox cannot reach them now.
+  const bool more = count >= kSlice || endpoint.dead > endpoint.config->retention.letters;
+  const Millis soon = count > 0 ? 1 : 1'000;
+  endpoint.purge_ms = clock_.MonotonicMs() + (more ? soon : kPurgeMs);
+}
+
+void Engine::OnLost(EndpointId id, std::uint64_t count, std::uint64_t bytes) {
+  EndpointRecord& endpoint = endpoints_.at(id);
+  endpoint.ledger->Forget(count, bytes);
+  endpoint.in_outbox -= count;
+}
+
+}  // namespace offline_post

@@ -1,0 +1,38 @@
+// DeadLetter: a delivery that failed for good, kept with its reason until somebody replays or drops
+// it, or its retention ends.
+#pragma once
+
+#include <string>
+
+#include "model/clock.hpp"
+#include "model/delivery.hpp"
+
+namespace offline_post {
+
+// What the last attempt brought.
+struct Note {
+  int status = 0;      // HTTP status; 0: no final answer came
+  std::string reason;  // fit for a log
+  std::string answer;  // the first bytes of the answer; may echo the message
+};
+
+struct DeadLetter {
+  Delivery delivery;
+  Millis died_unix_ms = 0;
+  Note note;
+};
+
+// Which dead letters; an empty field matches all.
+struct DeadFilter {
+  std::string event_id;
+  std::string reason;  // how the reason begins: "HTTP 4" finds all of "HTTP 404", "HTTP 413", ...
+};
+
+// What happens to them.
+enum class DeadAct {
+  kShow,
+  kReplay,  // they become pending again
+  kDrop,    // they are cancelled
+};
+
+}  // namespace offline_post

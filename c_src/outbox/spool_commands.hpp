@@ -1,0 +1,94 @@
+// What goes between the engine's thread and the storage thread: commands one way, completions the
+// other.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "engine/notices.hpp"
+#include "engine/outbox.hpp"
+
+namespace offline_post {
+
+struct RegisterCommand {
+  EndpointId endpoint;
+  EndpointKey key;
+};
+struct SetPauseCommand {
+  EndpointId endpoint;
+  Pause pause;
+  std::uint64_t paused_url;
+};
+struct AppendCommand {
+  Delivery delivery;
+};
+struct FlushCommand {
+  Ticket ticket;
+};
+struct ClaimCommand {
+  EndpointId endpoint;
+  std::size_t limit;
+};
+struct FinishCommand {
+  Delivery delivery;
+  Final how;
+  std::unique_ptr<const Note> note;  // kDead
+};
+struct RescheduleCommand {
+  Delivery delivery;
+  Millis due_ms;
+};
+struct ParkCommand {
+  Delivery delivery;
+};
+struct VisitDeadCommand {
+  std::unique_ptr<const DeadVisit> visit;
+};
+struct PurgeDeadCommand {
+  EndpointId endpoint;
+  Millis died_before_ms;
+  std::uint64_t excess;
+  std::size_t limit;
+};
+
+using SpoolCommand =
+    std::variant<AppendCommand, FlushCommand, ClaimCommand, FinishCommand, RescheduleCommand,
+                 ParkCommand, VisitDeadCommand, PurgeDeadCommand, RegisterCommand, SetPauseCommand>;
+
+struct CommittedDone {
+  Ticket ticket;
+  bool durable;
+};
+struct ClaimedDone {
+  EndpointId endpoint;
+  Claimed claimed;
+};
+struct PurgedDone {
+  EndpointId endpoint;
+  std::uint64_t count;
+};
+struct LostDone {
+  EndpointId endpoint;
+  std::uint64_t count;
+  std::uint64_t bytes;
+};
+// A line for the log; with a topic it is said rarely.
+struct NoticeDone {
+  Notice::Level level;
+  std::string topic;
+  std::string line;
+};
+
+using SpoolCompletion =
+    std::variant<CommittedDone, ClaimedDone, DeadVisited, PurgedDone, LostDone, NoticeDone>;
+
+template <typename... Functions>
+struct Overloaded : Functions... {
+  using Functions::operator()...;
+};
+
+}  // namespace offline_post

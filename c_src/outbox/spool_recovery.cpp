@@ -1,0 +1,251 @@
+// The worker's way back: the file is opened anew, and takes over what went on without it. Any step
+// may fail again; nothing leaves memory before the commit that holds it.
+#include <algorithm>
+#include <utility>
+
+#include "outbox/spool_worker.hpp"
+
+namespace offline_post {
+
+namespace {
+
+constexpr Millis kLongestRetryMs = 30'000;
+
+// A command on dead letters that did not take effect.
+void Undo(SpoolCompletion& completion) {
+  if (auto* visited = std::get_if<DeadVisited>(&completion)) {
+    visited->count = 0;
+    visited->bytes = 0;
+    visited->next.reset();
+  }
+  if (auto* purged = std::get_if<PurgedDone>(&completion)) purged->count = 0;
+}
+
+}  // namespace
+
+void SpoolWorker::RetryLater() {
+  retry_wait_ms_ = std::min(2 * retry_wait_ms_, kLongestRetryMs);
+  retry_ms_ = clock_.MonotonicMs() + retry_wait_ms_;
+}
+
+void SpoolWorker::Reopen() {
+  if (!TakeFile()) {
+    RetryLater();
+    return;
+  }
+  if (Rebase() && MergeOwed() && MergeLeases()) {
+    BeginMerge();
+    return;
+  }
+  const StoreFault fault = store_->fault();
+  store_.reset();
+  RetryLater();
+  if (fault.corrupt) SetFileAside(fault);
+}
+
+bool SpoolWorker::TakeFile() {
+  StoreOptions options = options_.store;
+  options.busy_ms = 0;
+  Store::Opened opened = Store::Open(options, clock_);
+  if (!opened.store && opened.fault.corrupt) {
+    SetFileAside(opened.fault);
+    opened = Store::Open(options, clock_);
+  }
+  if (opened.store) {
+    if (opened.store->commits() == 0 && failed_commit_ > 1 && !rebase_) {
+      Say(Notice::Level::kError, "the spool " + options_.store.path +
+                                     " was removed while the node ran: what waited only there is "
+                                     "lost");
+      LoseFile();
+    }
+    // Before Settle, which counts as a commit.
+    ResolveDoubts(opened.store->commits());
+    opened.store->Settle();
+    if (opened.store->ok()) {
+      store_ = std::move(opened.store);
+      return true;
+    }
+    opened.fault = opened.store->fault();
+    opened.store.reset();
+    if (opened.fault.corrupt) SetFileAside(opened.fault);
+  }
+  Say(Notice::Level::kError, opened.fault.text + ". Notifications still wait in memory",
+      "spool refuses");
+  return false;
+}
+
+void SpoolWorker::SetFileAside(const StoreFault& fault) {
+  const auto name = SetAside(options_.store.path, clock_.UnixMs());
+  if (!name) {
+    Say(Notice::Level::kError, fault.text + ", and it cannot be renamed: move it away",
+        "spool set aside");
+    return;
+  }
+  Say(Notice::Level::kError, fault.text + ". It is kept as " + *name +
+                                 " (try: sqlite3 FILE .recover), and a new one begun");
+  LoseFile();
+  retry_ms_ = clock_.MonotonicMs();
+}
+
+// What was only in the file is out of reach; what is in memory goes on, and into the next file.
+void SpoolWorker::LoseFile() {
+  rebase_ = true;
+  known_until_ = 0;
+  for (SpoolCompletion& completion : std::exchange(doubtful_, {})) {
+    Undo(completion);
+    Emit(std::move(completion));
+  }
+  stuck_endpoints_.clear();
+  stuck_recipients_.clear();
+  std::vector<Waiting> waiting(std::make_move_iterator(stuck_.begin()),
+                               std::make_move_iterator(stuck_.end()));
+  stuck_.clear();
+  for (auto& [delivery, due_ms] : shelter_->TakeAll())
+    waiting.push_back({std::move(delivery), due_ms});
+
+  std::map<EndpointId, std::uint64_t> dead;
+  struct Sum {
+    std::uint64_t count = 0;
+    std::uint64_t bytes = 0;
+  };
+  std::map<EndpointId, Sum> pending;
+  const auto add = [&pending](const Delivery& delivery) {
+    Sum& sum = pending[delivery.endpoint];
+    ++sum.count;
+    sum.bytes += EventBytes(*delivery.event);
+  };
+  for (const auto& [key, delivery] : leased_) add(delivery);
+  for (Waiting& one : waiting) {
+    add(one.delivery);
+    CountShelter(one.delivery, false);
+    AddWaiting(std::move(one.delivery), one.due_ms);
+  }
+  for (const auto& [key, owed] : owed_)
+    if (owed.dead) ++dead[owed.done.endpoint];
+
+  for (const auto& [id, truth] : truth_) {
+    const Sum& sum = pending[id];
+    const LostDone lost{id, truth.pending - sum.count, truth.counters.pending_bytes - sum.bytes};
+    const PurgedDone purged{id, truth.counters.dead - dead[id]};
+    if (lost.count > 0) Emit(lost);
+    if (purged.count > 0) Emit(purged);
+  }
+}
+
+// A new file begins with the books as they are, less what is still to be merged.
+bool SpoolWorker::Rebase() {
+  for (const auto& [id, truth] : truth_) {
+    store_->Register(id, truth.key);
+    store_->SetPause(id, truth.pause, truth.paused_url);
+  }
+  if (rebase_) {
+    std::erase_if(owed_, [](const auto& owed) { return !owed.second.dead; });
+    for (auto& [key, owed] : owed_) owed.doubt = 0;
+    ends_.clear();
+    ends_in_doubt_.clear();
+    for (const auto& [id, truth] : truth_) {
+      Counters counters = truth.counters;
+      counters.dead = 0;
+      counters.pending_bytes = 0;
+      counters.accepted = counters.delivered + counters.cancelled + counters.purged;
+      store_->SetCounters(id, counters);
+    }
+  }
+  if (!store_->Commit()) return false;
+  rebase_ = false;
+  return true;
+}
+
+void SpoolWorker::ResolveDoubts(std::uint64_t commits) {
+  for (SpoolCompletion& completion : std::exchange(doubtful_, {})) {
+    if (commits < failed_commit_) Undo(completion);
+    Emit(std::move(completion));
+  }
+  for (auto owed = owed_.begin(); owed != owed_.end();) {
+    const bool applied = owed->second.doubt > 0 && owed->second.doubt <= commits;
+    owed->second.doubt = 0;
+    if (applied && owed->second.dead) CountShelter(owed->second.dead->first, false);
+    owed = applied ? owed_.erase(owed) : std::next(owed);
+  }
+  if (ends_doubt_ > commits) {
+    for (const auto& [id, ends] : ends_in_doubt_) {
+      ends_[id].delivered += ends.delivered;
+      ends_[id].cancelled += ends.cancelled;
+    }
+  }
+  ends_in_doubt_.clear();
+}
+
+bool SpoolWorker::MergeOwed() {
+  while (!owed_.empty()) {
+    auto end = owed_.begin();
+    for (; end != owed_.end() && store_->appended() < Store::kAppendsPerCommit; ++end) {
+      Owed& owed = end->second;
+      owed.doubt = store_->commits() + 1;
+      if (owed.dead) {
+        store_->MergeDead(owed.dead->first, owed.dead->second);
+      } else {
+        store_->MergeDone(owed.done);
+      }
+    }
+    if (!store_->Commit()) return false;
+    for (auto owed = owed_.begin(); owed != end; ++owed)
+      if (owed->second.dead) CountShelter(owed->second.dead->first, false);
+    owed_.erase(owed_.begin(), end);
+  }
+  ends_in_doubt_ = std::exchange(ends_, {});
+  ends_doubt_ = store_->commits() + 1;
+  for (const auto& [id, ends] : ends_in_doubt_)
+    store_->MergeCounts(id, ends.delivered, ends.cancelled);
+  if (!store_->Commit()) return false;
+  ends_in_doubt_.clear();
+  return true;
+}
+
+bool SpoolWorker::MergeLeases() {
+  for (const auto& [key, delivery] : leased_) {
+    store_->MergeLeased(delivery);
+    if (store_->appended() >= Store::kAppendsPerCommit && !store_->Commit()) return false;
+  }
+  return store_->Commit();
+}
+
+void SpoolWorker::BeginMerge() {
+  for (const auto& [key, delivery] : leased_) CountShelter(delivery, false);
+  leased_.clear();
+  for (auto& [delivery, due_ms] : shelter_->TakeAll())
+    merge_.push_back({std::move(delivery), due_ms});
+  std::move(stuck_.begin(), stuck_.end(), std::back_inserter(merge_));
+  stuck_.clear();
+  stuck_endpoints_.clear();
+  stuck_recipients_.clear();
+  shelter_.reset();
+  retry_ms_.reset();
+  merging_ = true;
+}
+
+void SpoolWorker::MergeSlice() {
+  const auto end = merge_.begin() +
+                   static_cast<std::ptrdiff_t>(std::min(merge_.size(), Store::kAppendsPerCommit));
+  for (auto one = merge_.begin(); one != end; ++one) store_->Merge(one->delivery, one->due_ms);
+  if (!CommitIfDue(true)) {
+    Fail({});
+    return;
+  }
+  for (auto one = merge_.begin(); one != end; ++one) CountShelter(one->delivery, false);
+  merge_.erase(merge_.begin(), end);
+  if (merge_.empty()) EndMerge();
+}
+
+void SpoolWorker::EndMerge() {
+  merging_ = false;
+  health_.durable = true;
+  Say(Notice::Level::kInfo,
+      "the spool " + options_.store.path + " is written again; what waited in memory is in it");
+  Emit(CommittedDone{last_ticket_, true});
+  std::vector<SpoolCommand> claims;
+  for (const ClaimCommand& claim : std::exchange(deferred_, {})) claims.emplace_back(claim);
+  Run(std::move(claims));
+}
+
+}  // namespace offline_post

@@ -1,0 +1,211 @@
+// The worker without a store: from the failed commit on, while the disk refuses.
+#include <algorithm>
+#include <utility>
+
+#include "outbox/spool_worker.hpp"
+
+namespace offline_post {
+
+namespace {
+
+constexpr Millis kFirstRetryMs = 1'000;
+
+std::int64_t KeyOf(const Delivery& delivery) {
+  return RowKey(delivery.endpoint, delivery.sequence);
+}
+
+// The delivery that a command takes out of its lease.
+const Delivery* EndedBy(const SpoolCommand& command) {
+  if (const auto* finish = std::get_if<FinishCommand>(&command)) return &finish->delivery;
+  if (const auto* later = std::get_if<RescheduleCommand>(&command)) return &later->delivery;
+  if (const auto* park = std::get_if<ParkCommand>(&command)) return &park->delivery;
+  return nullptr;
+}
+
+}  // namespace
+
+void SpoolWorker::Fail(std::span<SpoolCommand> uncommitted) {
+  const StoreFault fault = store_->fault();
+  failed_commit_ = store_->commits() + 1;
+  known_until_ = std::max(known_until_, store_->last_sequence());
+  Store::Remains remains = store_->TakeApart();
+  store_.reset();
+  lazy_since_ms_.reset();
+  EnterShelter(std::move(remains), uncommitted);
+  retry_wait_ms_ = kFirstRetryMs;
+  retry_ms_ = clock_.MonotonicMs() + retry_wait_ms_;
+  Say(Notice::Level::kError,
+      fault.text +
+          ". Until this is mended notifications wait in memory, and those that do are "
+          "lost when the node stops",
+      "spool refuses");
+  // Nothing can be kept beside a damaged file, and nothing mends it.
+  if (fault.corrupt) SetFileAside(fault);
+}
+
+void SpoolWorker::EnterShelter(Store::Remains remains, std::span<SpoolCommand> uncommitted) {
+  health_.durable = false;
+  health_.shelter_bytes = 0;
+  shelter_ = std::make_unique<MemoryOutbox>(clock_);
+  leased_.clear();
+  for (const auto& [key, owed] : owed_)
+    if (owed.dead) CountShelter(owed.dead->first, true);
+  for (const EndpointId endpoint : remains.unread) stuck_endpoints_.insert(endpoint);
+  stuck_recipients_.insert(remains.lanes.begin(), remains.lanes.end());
+  for (const Store::Remains::Done& done : remains.done)
+    owed_[RowKey(done.endpoint, done.sequence)] = {done, std::nullopt, failed_commit_};
+
+  // The state before the uncommitted commands, which are then carried out anew: what they ended is
+  // leased, what they claimed is not, for nobody has heard of it.
+  std::set<std::int64_t> again;  // comes with its command
+  for (const Delivery& delivery : remains.leased) leased_.emplace(KeyOf(delivery), delivery);
+  for (const SpoolCommand& command : uncommitted) {
+    if (const auto* append = std::get_if<AppendCommand>(&command)) {
+      again.insert(KeyOf(append->delivery));
+      leased_.erase(KeyOf(append->delivery));
+    }
+  }
+  std::vector<Delivery> waiting = std::move(remains.waiting);
+  for (SpoolCompletion& completion : staged_) {
+    auto* claim = std::get_if<ClaimedDone>(&completion);
+    if (claim == nullptr) continue;
+    for (Delivery& delivery : claim->claimed.deliveries) {
+      leased_.erase(KeyOf(delivery));
+      waiting.push_back(std::move(delivery));
+    }
+  }
+  for (const SpoolCommand& command : uncommitted) {
+    if (const Delivery* ended = EndedBy(command)) {
+      again.insert(KeyOf(*ended));
+      leased_.emplace(KeyOf(*ended), *ended);
+    }
+  }
+  for (const auto& [key, delivery] : leased_) {
+    shelter_->Adopt(delivery);
+    CountShelter(delivery, true);
+  }
+  for (Waiting& unmerged : std::exchange(merge_, {})) {
+    if (again.insert(KeyOf(unmerged.delivery)).second)
+      AddWaiting(std::move(unmerged.delivery), unmerged.due_ms);
+  }
+  std::sort(waiting.begin(), waiting.end(),
+            [](const Delivery& a, const Delivery& b) { return a.sequence < b.sequence; });
+  for (Delivery& delivery : waiting) {
+    if (again.insert(KeyOf(delivery)).second) AddWaiting(std::move(delivery), std::nullopt);
+  }
+
+  // Nobody knows whether the failed commit took effect: what it did to dead letters is told when
+  // the file can be read again.
+  merging_ = false;
+  awaiting_.clear();  // the commands are at hand
+  for (SpoolCompletion& completion : std::exchange(staged_, {})) {
+    const auto* visited = std::get_if<DeadVisited>(&completion);
+    if (visited != nullptr && visited->act == DeadAct::kShow) {
+      Emit(std::move(completion));
+    } else if (visited != nullptr || std::holds_alternative<PurgedDone>(completion)) {
+      doubtful_.push_back(std::move(completion));
+    }
+  }
+  replay_doubt_ = failed_commit_;
+  for (SpoolCommand& command : uncommitted) {
+    const bool told = std::holds_alternative<VisitDeadCommand>(command) ||
+                      std::holds_alternative<PurgeDeadCommand>(command);
+    if (!told) Shelter(command);
+  }
+  replay_doubt_ = 0;
+  for (const ClaimCommand& claim : std::exchange(deferred_, {}))
+    ShelterClaim(claim.endpoint, claim.limit);
+}
+
+void SpoolWorker::CountShelter(const Delivery& delivery, bool in) {
+  const std::uint64_t bytes = EventBytes(*delivery.event);
+  if (in) {
+    health_.shelter_bytes += bytes;
+  } else {
+    health_.shelter_bytes -= bytes;
+  }
+}
+
+bool SpoolWorker::IsStuck(const Delivery& delivery) const {
+  return stuck_endpoints_.contains(delivery.endpoint) ||
+         stuck_recipients_.contains({delivery.endpoint, delivery.recipient});
+}
+
+void SpoolWorker::AddWaiting(Delivery delivery, std::optional<Millis> due_ms) {
+  CountShelter(delivery, true);
+  if (IsStuck(delivery)) {
+    stuck_.push_back({std::move(delivery), due_ms});
+  } else {
+    shelter_->Restore(std::move(delivery), due_ms);
+  }
+}
+
+void SpoolWorker::Shelter(SpoolCommand& command) {
+  std::visit(Overloaded{
+                 [&](AppendCommand& c) { AddWaiting(std::move(c.delivery), std::nullopt); },
+                 [&](const FlushCommand& c) {
+                   Emit(CommittedDone{c.ticket, false});
+                 },
+                 [&](const ClaimCommand& c) {
+                   // One that was put off is answered below all that was commanded before it, and
+                   // one that was answered is not answered again.
+                   if (deferred_.empty() && c.limit > 0) ShelterClaim(c.endpoint, c.limit);
+                 },
+                 [&](const FinishCommand& c) { ShelterEnd(c.delivery, c.how, c.note.get()); },
+                 [&](const RescheduleCommand& c) { ShelterBack(c.delivery, c.due_ms); },
+                 [&](const ParkCommand& c) { ShelterBack(c.delivery, std::nullopt); },
+                 [&](const VisitDeadCommand& c) {
+                   Say(Notice::Level::kWarning,
+                       "dead letters cannot be reached while the spool in " + options_.directory +
+                           " refuses",
+                       "spool dead letters");
+                   DeadVisited visited;
+                   visited.tag = c.visit->tag;
+                   visited.endpoint = c.visit->endpoint;
+                   visited.act = c.visit->act;
+                   Emit(std::move(visited));
+                 },
+                 [&](const PurgeDeadCommand& c) {
+                   Emit(PurgedDone{c.endpoint, 0});
+                 },
+                 // Remembered by Tally, written when there is a file again.
+                 [](const RegisterCommand&) {},
+                 [](const SetPauseCommand&) {},
+             },
+             command);
+}
+
+void SpoolWorker::ShelterClaim(EndpointId endpoint, std::size_t limit) {
+  ClaimedDone done{endpoint, {}};
+  if (!stuck_endpoints_.contains(endpoint)) {
+    done.claimed = shelter_->ClaimNow(endpoint, limit);
+    for (const Delivery& delivery : done.claimed.deliveries)
+      leased_.emplace(KeyOf(delivery), delivery);
+  }
+  Emit(std::move(done));
+}
+
+void SpoolWorker::ShelterEnd(const Delivery& delivery, Final how, const Note* note) {
+  if (leased_.erase(KeyOf(delivery)) == 0) return;
+  shelter_->Finish(delivery, Final::kDelivered, {});
+  if (how != Final::kDead) CountShelter(delivery, false);
+  if (how != Final::kDead && delivery.sequence > known_until_) {
+    Ends& ends = ends_[delivery.endpoint];
+    ++(how == Final::kDelivered ? ends.delivered : ends.cancelled);
+    return;
+  }
+  Owed& owed = owed_[KeyOf(delivery)];
+  owed.done = {delivery.endpoint, delivery.sequence, delivery.recipient,
+               EventBytes(*delivery.event), how};
+  owed.doubt = replay_doubt_;
+  if (how == Final::kDead) owed.dead.emplace(delivery, note != nullptr ? *note : Note{});
+}
+
+void SpoolWorker::ShelterBack(const Delivery& delivery, std::optional<Millis> due_ms) {
+  if (leased_.erase(KeyOf(delivery)) == 0) return;
+  CountShelter(delivery, false);
+  shelter_->Finish(delivery, Final::kDelivered, {});
+  AddWaiting(delivery, due_ms);
+}
+
+}  // namespace offline_post

@@ -1,0 +1,168 @@
+// SpoolWorker: carries the outbox's commands out on a Store, in transactions, and goes on without
+// one where the disk refuses.
+//
+// A command's completion is handed out when the transaction that holds it is committed. When a
+// transaction fails, its store is given up as a whole, for nothing that it did since the last
+// commit is certain, and what it leased or held in memory goes into a shelter: a MemoryOutbox. From
+// time to time the file is opened anew; once that succeeds it takes over everything that happened
+// meanwhile, in slices, and only then hands out deliveries again, so that each recipient's order is
+// kept. For the same reason deliveries wait while earlier ones of their recipient are on the disk
+// only.
+//
+// Threads: one at a time; health() any.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "outbox/memory_outbox.hpp"
+#include "outbox/spool_commands.hpp"
+#include "outbox/store.hpp"
+
+namespace offline_post {
+
+struct SpoolWorkerOptions {
+  StoreOptions store;
+  std::string directory;
+  std::uint64_t min_free_bytes = 0;
+  std::uint64_t memory_bytes = 0;
+};
+
+struct SpoolHealth {
+  std::atomic<bool> durable{true};
+  std::atomic<bool> disk_has_room{true};
+  std::atomic<std::uint64_t> disk_bytes{0};
+  std::atomic<std::uint64_t> shelter_bytes{0};  // as EventBytes counts
+};
+
+class SpoolWorker {
+ public:
+  using Deliver = std::function<void(std::vector<SpoolCompletion>)>;
+
+  SpoolWorker(SpoolWorkerOptions options, const Clock& clock, std::unique_ptr<Store> store,
+              Deliver deliver);
+
+  // Carries them out; completions go to `deliver` as soon as they are certain.
+  void Run(std::vector<SpoolCommand> commands);
+  // What time asks for: late deletes, a look at the disk, the next try to open the file, and, when
+  // there is nothing else to do, giving space back.
+  void Tick(bool idle);
+  // When Tick is useful next.
+  std::optional<Millis> NextMs() const;
+  // The last commit, and a last try to bring what waits in memory to the disk.
+  void Close();
+
+  const SpoolHealth& health() const { return health_; }
+
+ private:
+  struct Waiting {
+    Delivery delivery;
+    std::optional<Millis> due_ms;
+  };
+  // The end of a delivery whose row may be in the file.
+  struct Owed {
+    Store::Remains::Done done;
+    std::optional<std::pair<Delivery, Note>> dead;
+    std::uint64_t doubt = 0;  // the commit that may hold it already
+  };
+  struct Ends {
+    std::uint64_t delivered = 0;
+    std::uint64_t cancelled = 0;
+  };
+  // An endpoint as the engine's ledger has it.
+  struct Truth {
+    EndpointKey key;
+    Pause pause = Pause::kNone;
+    std::uint64_t paused_url = 0;
+    Counters counters;
+    std::uint64_t pending = 0;
+  };
+
+  // With a store.
+  void Execute(SpoolCommand& command);
+  void Claim(ClaimCommand& claim);
+  bool CommitIfDue(bool due);
+  void Release();
+  void Tally(const SpoolCommand& command);
+  void Tally(const SpoolCompletion& completion);
+  void Emit(SpoolCompletion completion);
+  void Say(Notice::Level level, std::string line, std::string topic = "");
+  void LookAtDisk();
+  bool LazyIsDue() const;
+
+  // Without (spool_shelter.cpp).
+  void Fail(std::span<SpoolCommand> uncommitted);
+  void EnterShelter(Store::Remains remains, std::span<SpoolCommand> uncommitted);
+  void Shelter(SpoolCommand& command);
+  void ShelterClaim(EndpointId endpoint, std::size_t limit);
+  void ShelterEnd(const Delivery& delivery, Final how, const Note* note);
+  void ShelterBack(const Delivery& delivery, std::optional<Millis> due_ms);
+  void AddWaiting(Delivery delivery, std::optional<Millis> due_ms);
+  bool IsStuck(const Delivery& delivery) const;
+  void CountShelter(const Delivery& delivery, bool in);
+
+  // And back (spool_recovery.cpp).
+  void Reopen();
+  bool TakeFile();
+  void SetFileAside(const StoreFault& fault);
+  void LoseFile();
+  bool Rebase();
+  void ResolveDoubts(std::uint64_t commits);
+  bool MergeOwed();
+  bool MergeLeases();
+  void BeginMerge();
+  void MergeSlice();
+  void EndMerge();
+  void RetryLater();
+
+  const SpoolWorkerOptions options_;
+  const Clock& clock_;
+  const Deliver deliver_;
+  SpoolHealth health_;
+  std::unique_ptr<Store> store_;  // none: the disk refuses
+  std::map<EndpointId, Truth> truth_;
+  Ticket last_ticket_ = 0;
+  std::vector<SpoolCompletion> staged_;  // by commands that are not committed
+  std::vector<SpoolCompletion> ready_;
+  std::vector<ClaimCommand> awaiting_;  // that find nothing before the next commit
+  std::optional<Millis> lazy_since_ms_;
+  Millis last_work_ms_ = 0;
+  Millis next_look_ms_ = 0;
+  bool shrinking_ = true;
+
+  // Without a store.
+  std::unique_ptr<MemoryOutbox> shelter_;
+  std::map<std::int64_t, Delivery> leased_;  // by RowKey
+  std::map<std::int64_t, Owed> owed_;        // by RowKey
+  std::map<EndpointId, Ends> ends_;          // of deliveries that no store has seen
+  std::map<EndpointId, Ends> ends_in_doubt_;
+  std::uint64_t ends_doubt_ = 0;  // the commit that may hold those
+  std::set<EndpointId> stuck_endpoints_;
+  std::set<std::pair<EndpointId, std::uint64_t>> stuck_recipients_;
+  std::deque<Waiting> stuck_;
+  Sequence known_until_ = 0;               // a store may have seen deliveries up to here
+  std::uint64_t failed_commit_ = 0;        // of unknown fate
+  std::uint64_t replay_doubt_ = 0;         // while the failed commit's commands go to the shelter
+  std::vector<SpoolCompletion> doubtful_;  // of dead letters' commands in it
+  bool rebase_ = false;                    // the file that is opened next is new
+  std::optional<Millis> retry_ms_;
+  Millis retry_wait_ms_ = 0;
+
+  // With a store again, until what waited without is in it.
+  bool merging_ = false;
+  std::deque<Waiting> merge_;
+  std::vector<ClaimCommand> deferred_;
+};
+
+}  // namespace offline_post

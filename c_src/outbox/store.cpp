@@ -1,0 +1,335 @@
+#include "outbox/store.hpp"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+
+namespace offline_post {
+
+namespace {
+
+// Lanes of an endpoint whose recipients are all kept in memory, which spares a look-up per row.
+constexpr std::uint64_t kKnownLanes = 65'536;
+
+}  // namespace
+
+Store::Store(const StoreOptions& options, const Clock& clock) : options_(options), clock_(clock) {}
+
+Store::~Store() {
+  if (!database_.handle()) return;
+  // After a failure nothing more must be written by this connection.
+  if (!database_.ok()) {
+    sqlite3_db_config(database_.handle(), SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
+  }
+}
+
+Store::Opened Store::Open(const StoreOptions& options, const Clock& clock) {
+  std::unique_ptr<Store> store(new Store(options, clock));
+  auto fault = OpenStoreFile(store->database_, options.path, options.vfs, options.busy_ms);
+  if (!fault) {
+    store->sql_.emplace(store->database_);
+    store->Load();
+    if (!store->ok()) fault = store->fault();
+  }
+  if (fault) {
+    if (store->ok()) store->database_.Fail(SQLITE_ERROR);
+    return {nullptr, *fault};
+  }
+  return {std::move(store), {}};
+}
+
+void Store::Load() {
+  Statement run(database_, "SELECT store_ms, commits, last_sequence FROM run");
+  const bool found = run.Next();
+  const Millis last_ms = found ? run.Int(0) : 0;
+  commits_ = found ? run.Unsigned(1) : 0;
+  last_sequence_ = found ? run.Unsigned(2) : 0;
+  committed_sequence_ = last_sequence_;
+  run.Reset();
+  offset_ms_ = std::max(clock_.UnixMs(), last_ms) - clock_.MonotonicMs();
+
+  Statement endpoints(database_,
+                      "SELECT id, vhost, module, accepted, delivered, dead, cancelled, purged,"
+                      " pending_bytes, pause, paused_url FROM endpoint");
+  while (endpoints.Next()) {
+    Book& book = BookOf(static_cast<EndpointId>(endpoints.Int(0)));
+    book.key = {endpoints.Text(1), endpoints.Text(2)};
+    book.counters = {endpoints.Unsigned(3), endpoints.Unsigned(4), endpoints.Unsigned(5),
+                     endpoints.Unsigned(6), endpoints.Unsigned(7), endpoints.Unsigned(8)};
+    book.pause = static_cast<Pause>(endpoints.Int(9));
+    book.paused_url = endpoints.Unsigned(10);
+  }
+  for (auto& [id, book] : books_) {
+    book.caught_up = LogIsEmpty(id);
+    LoadLanes(book);
+  }
+}
+
+bool Store::LogIsEmpty(EndpointId endpoint) {
+  sql_->scan_log.Start(RowKey(endpoint, 0), RowKey(endpoint + 1, 0));
+  const bool found = sql_->scan_log.Next();
+  sql_->scan_log.Reset();
+  return ok() && !found;
+}
+
+void Store::LoadLanes(Book& book) {
+  Statement count(database_, "SELECT count(*) FROM lane WHERE endpoint = ?1");
+  count.Start(book.id);
+  book.lanes = count.Next() ? count.Unsigned(0) : 0;
+  if (book.lanes == 0) return;
+  // What was leased or about to be when the last run ended may go on at once.
+  Begin();
+  Statement wake(database_, "UPDATE lane SET due_ms = 0 WHERE endpoint = ?1 AND due_ms IS NULL");
+  wake.Run(book.id);
+  Statement last(database_, "SELECT max(sequence) FROM parked WHERE endpoint = ?1");
+  last.Start(book.id);
+  if (last.Next()) book.rescan_until = last.Unsigned(0);
+  book.lanes_known = book.lanes <= kKnownLanes;
+  if (!book.lanes_known) return;
+  Statement all(database_, "SELECT recipient FROM lane WHERE endpoint = ?1");
+  all.Start(book.id);
+  while (all.Next()) book.lane_set.insert(all.Unsigned(0));
+}
+
+std::vector<StoredEndpoint> Store::Stored() const {
+  std::vector<StoredEndpoint> stored;
+  for (const auto& [id, book] : books_) {
+    const Counters& c = book.counters;
+    stored.push_back({id, book.key, c.accepted, c.delivered, c.dead, c.cancelled, c.purged,
+                      c.pending_bytes, book.pause, book.paused_url});
+  }
+  return stored;
+}
+
+Store::Book& Store::BookOf(EndpointId endpoint) {
+  Book& book = books_[endpoint];
+  book.id = endpoint;
+  return book;
+}
+
+void Store::Begin() {
+  if (in_transaction_) return;
+  in_transaction_ = true;
+  sql_->begin.Run();
+}
+
+void Store::Register(EndpointId endpoint, const EndpointKey& key) {
+  if (books_.contains(endpoint)) return;
+  Book& book = BookOf(endpoint);
+  book.key = key;
+  book.caught_up = true;
+  Begin();
+  sql_->add_endpoint.Run(endpoint, key.vhost, key.module);
+}
+
+void Store::SetPause(EndpointId endpoint, Pause pause, std::uint64_t paused_url) {
+  Book& book = BookOf(endpoint);
+  if (book.pause == pause && book.paused_url == paused_url) return;
+  book.pause = pause;
+  book.paused_url = paused_url;
+  Begin();
+  book.changed = true;
+}
+
+bool Store::InsertLog(const Delivery& d) {
+  const Event& e = *d.event;
+  sql_->add_log.Run(RowKey(d.endpoint, d.sequence), d.recipient, ToStore(d.accepted_ms), e.id,
+                    e.accepted_unix_ms, e.to.user, e.to.server, e.to.resource, e.from.user,
+                    e.from.server, e.from.resource, e.message_id, e.body);
+  last_sequence_ = std::max(last_sequence_, d.sequence);
+  return database_.ok() && database_.Changes() > 0;
+}
+
+void Store::Append(Delivery delivery) {
+  Begin();
+  Book& book = BookOf(delivery.endpoint);
+  InsertLog(delivery);
+  ++book.counters.accepted;
+  book.counters.pending_bytes += EventBytes(*delivery.event);
+  book.changed = true;
+  ++appended_;
+  Remember(book, std::move(delivery));
+}
+
+void Store::Finish(const Delivery& delivery, Final how, const Note& note) {
+  Book& book = BookOf(delivery.endpoint);
+  const std::optional<Lease> lease = EndLease(book, delivery);
+  if (!lease) return;
+  if (lease->parked) {
+    Begin();
+    sql_->unpark.Run(delivery.endpoint, delivery.recipient, delivery.sequence);
+  }
+  if (how == Final::kDead) Bury(delivery, note);
+  const std::uint64_t bytes = EventBytes(*delivery.event);
+  if (delivery.sequence <= book.cursor) {
+    lazy_.push_back({delivery.endpoint, delivery.sequence, delivery.recipient, bytes, how});
+    return;
+  }
+  // Leased by an earlier store of this run: the cursor has yet to pass its row, and must not find
+  // it.
+  Begin();
+  DropLog(delivery.endpoint, delivery.sequence, delivery.sequence);
+  book.counters.pending_bytes -= bytes;
+  Count(book, how);
+}
+
+void Store::Bury(const Delivery& d, const Note& note) {
+  Begin();
+  const Event& e = *d.event;
+  sql_->add_dead.Run(RowKey(d.endpoint, d.sequence), d.endpoint, ToStore(clock_.MonotonicMs()),
+                     clock_.UnixMs(), d.attempts, note.status, note.reason, note.answer,
+                     d.recipient, ToStore(d.accepted_ms), e.id, e.accepted_unix_ms, e.to.user,
+                     e.to.server, e.to.resource, e.from.user, e.from.server, e.from.resource,
+                     e.message_id, e.body);
+}
+
+void Store::KeepParked(Book& book, const Delivery& d) {
+  Begin();
+  // Leased by an earlier store of this run: what comes before it has yet to be read.
+  if (d.sequence > book.cursor) book.rescan_until = std::max(book.rescan_until, d.sequence);
+  sql_->repark.Run(d.endpoint, d.recipient, d.sequence, d.attempts, d.misconfigured,
+                   d.delivered_at_misconfigured);
+}
+
+void Store::Reschedule(const Delivery& delivery, Millis due_ms) {
+  Book& book = BookOf(delivery.endpoint);
+  if (!EndLease(book, delivery)) return;
+  KeepParked(book, delivery);
+  SetLane(book, delivery.recipient, due_ms);
+}
+
+void Store::Park(const Delivery& delivery) {
+  Book& book = BookOf(delivery.endpoint);
+  const std::optional<Lease> lease = EndLease(book, delivery);
+  if (!lease) return;
+  const bool lane = HasLane(book, delivery.recipient);
+  const bool untried = delivery.attempts == 0 && delivery.misconfigured == 0;
+  if (!lane && !lease->parked && untried && HasMemory()) {
+    Hold(book, delivery);
+  } else {
+    KeepParked(book, delivery);
+    if (!lane) SetLane(book, delivery.recipient, std::nullopt);
+  }
+  MakeReady(book, delivery.recipient);
+}
+
+bool Store::HasLane(Book& book, std::uint64_t recipient) {
+  if (book.lanes == 0) return false;
+  if (book.lanes_known) return book.lane_set.contains(recipient);
+  sql_->lane_due_of.Start(book.id, recipient);
+  const bool found = sql_->lane_due_of.Next();
+  sql_->lane_due_of.Reset();
+  return found;
+}
+
+void Store::SetLane(Book& book, std::uint64_t recipient, std::optional<Millis> due_ms) {
+  Begin();
+  if (!HasLane(book, recipient)) {
+    ++book.lanes;
+    if (book.lanes_known) book.lane_set.insert(recipient);
+    if (book.lane_set.size() > kKnownLanes) {
+      book.lanes_known = false;
+      book.lane_set = {};
+    }
+    // What was held goes on behind what made the lane.
+    const auto found = book.recipients.find(recipient);
+    if (found != book.recipients.end()) {
+      Held held = std::exchange(found->second.held, {});
+      for (; !held.empty(); ++held.first) {
+        const Delivery& delivery = held.deliveries[held.first];
+        UncountMemory(delivery);
+        sql_->park.Run(book.id, recipient, delivery.sequence);
+      }
+    }
+  }
+  if (due_ms) {
+    sql_->set_lane.Run(book.id, recipient, ToStore(*due_ms));
+  } else {
+    sql_->set_lane.Run(book.id, recipient, std::nullopt);
+  }
+}
+
+void Store::DropLane(Book& book, std::uint64_t recipient) {
+  Begin();
+  sql_->drop_lane.Run(book.id, recipient);
+  --book.lanes;
+  book.lane_set.erase(recipient);
+  if (book.lanes == 0) book.lanes_known = true;
+}
+
+// Rows that stand beside each other, as most do that were claimed together, go in one statement.
+void Store::DropDone() {
+  std::sort(lazy_.begin(), lazy_.end(), [](const Remains::Done& a, const Remains::Done& b) {
+    return std::pair(a.endpoint, a.sequence) < std::pair(b.endpoint, b.sequence);
+  });
+  for (std::size_t first = 0; first < lazy_.size();) {
+    const EndpointId endpoint = lazy_[first].endpoint;
+    const Sequence begin = lazy_[first].sequence;
+    Book& book = BookOf(endpoint);
+    book.changed = true;
+    std::size_t end = first;
+    for (; end < lazy_.size() && lazy_[end].endpoint == endpoint &&
+           lazy_[end].sequence == begin + (end - first);
+         ++end) {
+      book.counters.pending_bytes -= lazy_[end].bytes;
+      Count(book, lazy_[end].how);
+    }
+    DropLog(endpoint, begin, begin + (end - first) - 1);
+    first = end;
+  }
+}
+
+void Store::Count(Book& book, Final how) {
+  if (how == Final::kDelivered) ++book.counters.delivered;
+  if (how == Final::kDead) ++book.counters.dead;
+  if (how == Final::kCancelled) ++book.counters.cancelled;
+  book.changed = true;
+}
+
+bool Store::DropLog(EndpointId endpoint, Sequence first, Sequence last) {
+  sql_->drop_log.Run(RowKey(endpoint, first), RowKey(endpoint, last));
+  return ok() && database_.Changes() > 0;
+}
+
+bool Store::Commit() {
+  if (!in_transaction_ && lazy_.empty()) return ok();
+  Begin();
+  DropDone();
+  for (auto& [id, book] : books_) {
+    if (!book.changed) continue;
+    const Counters& c = book.counters;
+    sql_->save_endpoint.Run(id, c.accepted, c.delivered, c.dead, c.cancelled, c.purged,
+                            c.pending_bytes, static_cast<int>(book.pause), book.paused_url);
+  }
+  sql_->save_run.Run(ToStore(clock_.MonotonicMs()), commits_ + 1, last_sequence_);
+  sql_->commit.Run();
+  if (!ok()) return false;
+  ++commits_;
+  committed_sequence_ = last_sequence_;
+  in_transaction_ = false;
+  appended_ = 0;
+  lazy_.clear();
+  for (auto& [id, book] : books_) book.changed = false;
+  return true;
+}
+
+std::uint64_t Store::FileBytes() const {
+  std::uint64_t bytes = 0;
+  for (const char* suffix : {"", "-wal"}) {
+    struct stat found {};
+    if (stat((options_.path + suffix).c_str(), &found) == 0)
+      bytes += static_cast<std::uint64_t>(found.st_size);
+  }
+  return bytes;
+}
+
+bool Store::Shrink(int pages) {
+  constexpr std::int64_t kKeep = 256;  // pages: soon used again
+  if (database_.Query("PRAGMA freelist_count") <= kKeep) return false;
+  database_.Exec("PRAGMA incremental_vacuum(" + std::to_string(pages) + ")");
+  return ok();
+}
+
+void Store::Checkpoint() { database_.Exec("PRAGMA wal_checkpoint(TRUNCATE)"); }
+
+}  // namespace offline_post

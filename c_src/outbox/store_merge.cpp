@@ -1,0 +1,109 @@
+// The store after a failure: what the failed one still knows, and how its successor, on the same
+// file or on a new one, takes over what went on without a disk. A failed commit may be in the file
+// all the same, so everything here may be done twice: a row's presence tells what was counted.
+#include <algorithm>
+
+#include "outbox/store.hpp"
+
+namespace offline_post {
+
+namespace {
+
+void Sort(std::vector<Delivery>& deliveries) {
+  std::sort(deliveries.begin(), deliveries.end(),
+            [](const Delivery& a, const Delivery& b) { return a.sequence < b.sequence; });
+}
+
+}  // namespace
+
+Store::Remains Store::TakeApart() {
+  Remains remains;
+  for (const auto& [key, lease] : leases_) remains.leased.push_back(lease.delivery);
+  for (auto& [id, book] : books_) {
+    for (Delivery& delivery : book.fresh) remains.waiting.push_back(std::move(delivery));
+    for (auto& [recipient, entry] : book.recipients) {
+      Held& held = entry.held;
+      for (; !held.empty(); ++held.first)
+        remains.waiting.push_back(std::move(held.deliveries[held.first]));
+    }
+    if (!book.caught_up || !book.lanes_known) remains.unread.push_back(id);
+    for (const std::uint64_t recipient : book.lane_set) remains.lanes.emplace_back(id, recipient);
+  }
+  Sort(remains.leased);
+  Sort(remains.waiting);
+  remains.done = std::move(lazy_);
+  return remains;
+}
+
+void Store::Settle() {
+  if (in_transaction_) Commit();
+  // Everything is written anew, into the file and then into an empty log. Pages that the system
+  // dropped after a failed fsync, though they could be read until then, matter no more.
+  Checkpoint();
+}
+
+void Store::SetCounters(EndpointId endpoint, const Counters& counters) {
+  Begin();
+  Book& book = BookOf(endpoint);
+  book.counters = counters;
+  book.changed = true;
+}
+
+void Store::Merge(const Delivery& delivery, std::optional<Millis> due_ms) {
+  Begin();
+  Book& book = BookOf(delivery.endpoint);
+  book.caught_up = false;
+  if (InsertLog(delivery)) {
+    ++book.counters.accepted;
+    book.counters.pending_bytes += EventBytes(*delivery.event);
+    book.changed = true;
+  }
+  ++appended_;
+  if (!due_ms && delivery.attempts == 0 && delivery.misconfigured == 0) return;
+  KeepParked(book, delivery);
+  SetLane(book, delivery.recipient, due_ms.value_or(clock_.MonotonicMs()));
+}
+
+void Store::MergeLeased(const Delivery& delivery) {
+  Begin();
+  Book& book = BookOf(delivery.endpoint);
+  book.caught_up = false;
+  if (InsertLog(delivery)) {
+    ++book.counters.accepted;
+    book.counters.pending_bytes += EventBytes(*delivery.event);
+    book.changed = true;
+  }
+  ++appended_;
+  ++book.recipients[delivery.recipient].leased;
+  leases_.insert_or_assign(RowKey(delivery.endpoint, delivery.sequence), Lease{delivery, true});
+}
+
+void Store::MergeDone(const Remains::Done& done) {
+  Begin();
+  Book& book = BookOf(done.endpoint);
+  sql_->unpark.Run(done.endpoint, done.recipient, done.sequence);
+  if (DropLog(done.endpoint, done.sequence, done.sequence)) {
+    book.counters.pending_bytes -= done.bytes;
+  } else {
+    ++book.counters.accepted;
+  }
+  Count(book, done.how);
+  ++appended_;
+}
+
+void Store::MergeDead(const Delivery& delivery, const Note& note) {
+  MergeDone({delivery.endpoint, delivery.sequence, delivery.recipient, EventBytes(*delivery.event),
+             Final::kDead});
+  Bury(delivery, note);
+}
+
+void Store::MergeCounts(EndpointId endpoint, std::uint64_t delivered, std::uint64_t cancelled) {
+  Begin();
+  Book& book = BookOf(endpoint);
+  book.counters.accepted += delivered + cancelled;
+  book.counters.delivered += delivered;
+  book.counters.cancelled += cancelled;
+  book.changed = true;
+}
+
+}  // namespace offline_post

@@ -1,0 +1,124 @@
+// The service's third part: the outbox and the engine, which are made for the first endpoint and
+// unmade after the last.
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "outbox/memory_outbox.hpp"
+#include "outbox/spool_outbox.hpp"
+#include "service/random_bits.hpp"
+#include "service/service.hpp"
+
+namespace offline_post {
+
+namespace {
+
+std::string Text(const SpoolConfig& spool) {
+  return spool.enabled ? "spool_dir " + spool.directory : "spool: false";
+}
+
+}  // namespace
+
+// One file per node: whoever comes first decides.
+Status Service::CheckSpool(const EndpointConfig& config) const {
+  if (!thread_.joinable() || config.spool == spool_) return std::nullopt;
+  const bool alone = [&] {
+    const std::shared_lock lock(registry_mutex_);
+    return std::none_of(registry_.begin(), registry_.end(), [&](const auto& entry) {
+      return entry.second.configured &&
+             (entry.first.vhost != config.key.vhost || entry.first.module != config.key.module);
+    });
+  }();
+  if (alone) {
+    return Error{Error::Kind::kInvalid,
+                 "a change from " + Text(spool_) + " to " + Text(config.spool) +
+                     " takes effect when the module or the node is restarted, not by a reload"};
+  }
+  return Error{Error::Kind::kInvalid,
+               Text(config.spool) + ": another virtual host has " + Text(spool_) +
+                   ", or another spool_min_free; these options must be the same for all virtual "
+                   "hosts of a node, and a change takes effect when the node is restarted"};
+}
+
+// What waits in memory is lost with its outbox.
+bool Service::MustKeepRooms(const SpoolConfig& spool) {
+  if (!engine_) return false;
+  if (spool == spool_) return true;
+  const std::shared_lock lock(registry_mutex_);
+  std::uint64_t pending = 0;
+  for (const auto& [key, registration] : registry_) {
+    pending += registration.ledger->Snapshot().pending;
+  }
+  if (pending == 0) return false;
+  notices_.Add(Notice::Level::kError,
+               Text(spool) + " does not take effect yet: " + std::to_string(pending) +
+                   " notifications wait in memory; restart the node once they are delivered");
+  return true;
+}
+
+void Service::OpenRooms(const SpoolConfig& spool) {
+  if (MustKeepRooms(spool)) return;
+  engine_.reset();
+  outbox_.reset();
+  outbox_ = MakeOutbox(spool);
+  engine_ = std::make_unique<Engine>(*outbox_, transport_, clock_, notices_, RandomBits());
+  spool_ = spool;
+  spool_enabled_ = spool.enabled;
+  RestoreEndpoints();
+  PublishSpool();
+}
+
+void Service::PublishSpool() {
+  has_room_ = outbox_->HasRoom();
+  const SpoolState enabled = outbox_->IsDurable() ? SpoolState::kDurable : SpoolState::kDegraded;
+  spool_state_ = spool_enabled_ ? enabled : SpoolState::kMemory;
+  spool_bytes_ = outbox_->DiskBytes();
+}
+
+std::unique_ptr<Outbox> Service::MakeOutbox(const SpoolConfig& spool) {
+  if (!spool.enabled) return std::make_unique<MemoryOutbox>(clock_);
+  SpoolOptions options;
+  options.directory = spool.directory;
+  options.min_free_bytes = spool.min_free_bytes;
+  auto opened = SpoolOutbox::Open(options, clock_, notices_, [this] { WakeSleeper(); });
+  if (opened.ok()) return std::move(opened.value());
+  notices_.Add(Notice::Level::kError,
+               opened.error().text +
+                   ". Until the node is restarted notifications wait in memory, and those that do "
+                   "are lost when it stops");
+  return std::make_unique<MemoryOutbox>(clock_);
+}
+
+void Service::RestoreEndpoints() {
+  const std::vector<StoredEndpoint> all = outbox_->Stored();
+  const std::unique_lock lock(registry_mutex_);
+  last_id_ = 0;
+  for (const StoredEndpoint& stored : all) last_id_ = std::max(last_id_, stored.id);
+  // Numbers of an earlier outbox mean nothing to this one.
+  for (auto& [key, registration] : registry_) registration.id = ++last_id_;
+  rejections_.clear();
+  for (const StoredEndpoint& stored : all) {
+    Registration& registration = registry_[stored.key];
+    if (!registration.ledger) registration.ledger = std::make_shared<Ledger>();
+    registration.id = stored.id;
+    registration.ledger->Restore(stored);
+    engine_->Restore(stored, registration.ledger);
+  }
+}
+
+// What is in memory only is kept, except at the end of the process: then the spool has its last
+// chance to write it.
+void Service::CloseRooms() {
+  if (!engine_ || !spool_enabled_ || !(outbox_->IsDurable() || shut_down_)) return;
+  engine_.reset();
+  outbox_.reset();
+}
+
+// For the storage thread: completions are ready.
+void Service::WakeSleeper() {
+  // As in Submit: the transport is closed only when nobody is in here.
+  const std::shared_lock lock(registry_mutex_);
+  if (mailbox_.TakeSleeper()) transport_.Wakeup();
+}
+
+}  // namespace offline_post

@@ -1,0 +1,259 @@
+%% The operator's commands for ejabberdctl and mod_http_api, each for one virtual host. They are the node's:
+%% registered with the first virtual host, unregistered with the last.
+-module(mod_offline_post_commands).
+
+-export([register/0, unregister/0]).
+-export([stats/1, pause/1, resume/1, dead_list/3, dead_show/2, dead_replay/2, dead_drop/2]).
+
+-include("ejabberd_commands.hrl").
+
+%% Whose they are: `ejabberdctl help` wants it to be a gen_mod.
+-define(DEFINER, mod_offline_post).
+
+%% How many dead letters a list shows at once.
+-define(PAGE, 100).
+
+%% Over HTTP a list of objects. Named otherwise, ejabberd would make one object of them all, which 24.12 fails to encode.
+-define(KEY_AND_VALUE, {tuple, [{key, string}, {value, string}]}).
+
+%% What ejabberd makes of it: on the shell the text and exit status 1; over HTTP the text with status 404
+%% (not_exists) or 500.
+-type failure() :: {error, not_exists | timeout, 1, Text :: binary()}.
+-type field() :: {Key :: string(), Value :: binary()}.
+
+%% Does nothing if they are registered: ejabberd 26.07 takes a second time for a grave mistake.
+-spec register() -> ok.
+register() ->
+    case lists:keymember(offline_post_stats, 1, ejabberd_commands:list_commands()) of
+        true -> ok;
+        false -> ejabberd_commands:register_commands(?DEFINER, commands())
+    end.
+
+%% Until ejabberd 24.12 only what equals the registered command, its definer included, is unregistered.
+-spec unregister() -> ok.
+unregister() ->
+    ejabberd_commands:unregister_commands([Command#ejabberd_commands{definer = ?DEFINER} || Command <- commands()]).
+
+%%% The commands
+
+-spec stats(binary()) -> [field()] | failure().
+stats(Host) ->
+    for(Host, fun(Name) ->
+                      case mod_offline_post_operator:stats(Name) of
+                          undefined -> {error, unknown};
+                          Stats -> [{atom_to_list(Key), value(Value)} || {Key, Value} <- lists:sort(maps:to_list(Stats))]
+                      end
+              end).
+
+-spec pause(binary()) -> {ok, binary()} | failure().
+pause(Host) ->
+    for(Host, fun(Name) -> done(mod_offline_post_operator:pause(Name), "paused ~ts until offline_post_resume", [Name]) end).
+
+-spec resume(binary()) -> {ok, binary()} | failure().
+resume(Host) ->
+    for(Host, fun(Name) -> done(mod_offline_post_operator:resume(Name), "resumed ~ts", [Name]) end).
+
+-spec dead_list(binary(), binary(), integer()) -> [tuple()] | failure().
+dead_list(Host, Which, After) ->
+    selected(Host, Which, fun(Name, Selection) ->
+                                  case mod_offline_post_operator:dead_letters(Name, Selection, max(After, 0), ?PAGE) of
+                                      {ok, Letters, _Next} -> [line(Letter) || Letter <- Letters];
+                                      Error -> Error
+                                  end
+                          end).
+
+-spec dead_show(binary(), binary()) -> [field()] | failure().
+dead_show(Host, Id) ->
+    for(Host, fun(Name) ->
+                      case mod_offline_post_operator:dead_letter(Name, Id) of
+                          {ok, Letter} -> fields(Letter);
+                          Error -> Error
+                      end
+              end, Id).
+
+-spec dead_replay(binary(), binary()) -> non_neg_integer() | failure().
+dead_replay(Host, Which) ->
+    selected(Host, Which, fun(Name, Selection) -> counted(Selection, mod_offline_post_operator:replay(Name, Selection)) end).
+
+-spec dead_drop(binary(), binary()) -> non_neg_integer() | failure().
+dead_drop(Host, Which) ->
+    selected(Host, Which, fun(Name, Selection) -> counted(Selection, mod_offline_post_operator:drop(Name, Selection)) end).
+
+%%% What they have in common
+
+-spec selected(binary(), binary(), fun((binary(), mod_offline_post_operator:selection()) -> Result | {error, atom()})) ->
+          Result | failure().
+selected(_Host, <<>>, _Do) ->
+    failure(not_exists, "say which: 'all', a message's id, or how a reason begins, such as 'HTTP 404'", []);
+selected(Host, Which, Do) ->
+    for(Host, fun(Name) -> Do(Name, selection(Which)) end, Which).
+
+-spec selection(binary()) -> mod_offline_post_operator:selection().
+selection(<<"all">>) -> all;
+selection(<<"msg_", _/binary>> = Id) -> {id, Id};
+selection(Reason) -> {reason, Reason}.
+
+%% Of one that was named, none is a mistake.
+-spec counted(mod_offline_post_operator:selection(), {ok, non_neg_integer()} | {error, atom()}) ->
+          non_neg_integer() | {error, atom()}.
+counted({id, _}, {ok, 0}) -> {error, not_found};
+counted(_Selection, {ok, Count}) -> Count;
+counted(_Selection, Error) -> Error.
+
+-spec done(ok | {error, atom()}, io:format(), [term()]) -> {ok, binary()} | {error, atom()}.
+done(ok, Format, Args) -> {ok, text(Format, Args)};
+done(Error, _Format, _Args) -> Error.
+
+-spec for(binary(), fun((binary()) -> Result | {error, atom()})) -> Result | failure().
+for(Host, Do) ->
+    for(Host, Do, <<>>).
+
+-spec for(binary(), fun((binary()) -> Result | {error, atom()}), Which :: binary()) -> Result | failure().
+for(Host, Do, Which) ->
+    Name = case jid:nameprep(Host) of
+               error -> Host;
+               Prepared -> Prepared
+           end,
+    case gen_mod:is_loaded(Name, mod_offline_post) andalso Do(Name) of
+        false ->
+            failure(not_exists, "mod_offline_post is not configured for a virtual host ~ts", [Host]);
+        {error, unknown} ->
+            failure(not_exists, "mod_offline_post does not run for ~ts: the reason is in ejabberd's log", [Name]);
+        {error, not_found} ->
+            failure(not_exists, "~ts has no dead letter ~ts", [Name, Which]);
+        {error, timeout} ->
+            failure(timeout, "no answer in time: what was begun goes on, offline_post_stats shows how far", []);
+        Result ->
+            Result
+    end.
+
+-spec failure(not_exists | timeout, io:format(), [term()]) -> failure().
+failure(Kind, Format, Args) ->
+    {error, Kind, 1, text(Format, Args)}.
+
+%%% How things are shown
+
+%% No text: it is between two people. dead_show is asked for one letter by somebody who wants to know.
+-spec line(mod_offline_post_nif:letter()) -> tuple().
+line(#{sequence := Sequence, id := Id, to := To, from := From, status := Status, attempts := Attempts,
+       died := Died, reason := Reason}) ->
+    {Sequence, Id, address(To), address(From), Attempts, Status, time(Died), shown(Reason)}.
+
+-spec fields(mod_offline_post_nif:letter()) -> [field()].
+fields(#{sequence := Sequence, id := Id, to := To, from := From, message_id := MessageId, body := Body,
+         status := Status, attempts := Attempts, accepted := Accepted, died := Died, reason := Reason,
+         answer := Answer}) ->
+    [{"number", value(Sequence)}, {"id", Id}, {"to", address(To)}, {"from", address(From)},
+     {"message_id", shown(MessageId)}, {"accepted", time(Accepted)}, {"died", time(Died)},
+     {"attempts", value(Attempts)}, {"status", value(Status)}, {"reason", shown(Reason)}, {"answer", shown(Answer)},
+     {"body", shown(Body)}].
+
+-spec value(integer() | atom()) -> binary().
+value(Value) when is_integer(Value) -> integer_to_binary(Value);
+value(Value) -> atom_to_binary(Value, utf8).
+
+-spec address(mod_offline_post_nif:address()) -> binary().
+address(Address) ->
+    jid:encode(Address).
+
+-spec time(UnixMs :: integer()) -> binary().
+time(UnixMs) ->
+    list_to_binary(calendar:system_time_to_rfc3339(UnixMs div 1000, [{offset, "Z"}])).
+
+%% An answer's bytes can be anything: what is no text, or would steer a terminal, becomes U+FFFD.
+-spec shown(binary()) -> binary().
+shown(Bytes) ->
+    << <<(printable(Char))/utf8>> || Char <- characters(Bytes) >>.
+
+-spec characters(binary()) -> [char()].
+characters(Bytes) ->
+    case unicode:characters_to_list(Bytes) of
+        Chars when is_list(Chars) -> Chars;
+        {_, Chars, <<_, Rest/binary>>} -> Chars ++ [16#FFFD | characters(Rest)]
+    end.
+
+-spec printable(char()) -> char().
+printable(Char) when Char =:= $\n; Char =:= $\t -> Char;
+printable(Char) when Char < 32; Char >= 127, Char < 160 -> 16#FFFD;
+printable(Char) -> Char.
+
+-spec text(io:format(), [term()]) -> binary().
+text(Format, Args) ->
+    unicode:characters_to_binary(io_lib:format(Format, Args)).
+
+%%% What ejabberd is told of them
+
+-spec commands() -> [#ejabberd_commands{}].
+commands() ->
+    [command(offline_post_stats, stats, [],
+             "Show the counters of mod_offline_post for a virtual host",
+             "All are of one moment, in which accepted = delivered + pending + dead + cancelled + purged. "
+             "'hook_crashes', 'commit_timeouts' and 'uncommitted' are the whole node's.",
+             {stats, {list, {counter, ?KEY_AND_VALUE}}}, "Names and values",
+             [{"accepted", <<"12">>}, {"pending", <<"2">>}, {"state", <<"healthy">>}]),
+     command(offline_post_pause, pause, [],
+             "Send nothing more for a virtual host until offline_post_resume",
+             "What comes in is kept meanwhile. The pause outlives a restart.",
+             {res, restuple}, "Whether it is paused", {ok, <<"paused example.org until offline_post_resume">>}),
+     command(offline_post_resume, resume, [],
+             "End any pause of a virtual host",
+             "Also the one that begins when the backend answers 410.",
+             {res, restuple}, "Whether it is resumed", {ok, <<"resumed example.org">>}),
+     command(offline_post_dead_list, dead_list, [which(<<"all">>), after_number()],
+             "List messages that failed for good, 100 at a time",
+             "'which' is 'all', a message's id, or how the reason begins ('HTTP 4' means HTTP 404, HTTP 413 and so on). "
+             "'after' is 0, and for the next page the number of the last line. "
+             "A message's text is shown by offline_post_dead_show alone.",
+             {letters, {list, {letter, {tuple, [{number, integer}, {id, string}, {to, string}, {from, string},
+                                                {attempts, integer}, {status, integer}, {died, string},
+                                                {reason, string}]}}}},
+             "Number, id, recipient, sender, attempts, last HTTP status or 0, when and why it was given up",
+             [{7, <<"msg_b9d1f3a07c5e2468_1f">>, <<"juliet@example.org">>, <<"romeo@example.net/orchard">>, 1, 413,
+               <<"2026-01-31T12:00:00Z">>, <<"HTTP 413">>}]),
+     command(offline_post_dead_show, dead_show, [id()],
+             "Show everything about one message that failed for good, its text included",
+             "'answer' is the beginning of what the backend answered last.",
+             {letter, {list, {field, ?KEY_AND_VALUE}}}, "Names and values",
+             [{"id", <<"msg_b9d1f3a07c5e2468_1f">>}, {"reason", <<"HTTP 413">>}, {"body", <<"Good night!">>}]),
+     command(offline_post_dead_replay, dead_replay, [which(<<"HTTP 404">>)],
+             "Send messages that failed for good once more, under their old ids",
+             "'which' is as in offline_post_dead_list. They are pending again, behind what waits already.",
+             {replayed, integer}, "How many", 3),
+     command(offline_post_dead_drop, dead_drop, [which(<<"msg_b9d1f3a07c5e2468_1f">>)],
+             "Throw messages away that failed for good", "'which' is as in offline_post_dead_list. They are counted as cancelled.",
+             {dropped, integer}, "How many", 1)].
+
+-type argument() :: {Name :: atom(), integer | binary, Desc :: string(), Example :: integer() | binary()}.
+
+-spec which(binary()) -> argument().
+which(Example) ->
+    {which, binary, "'all', a message's id, or how the reason begins: 'HTTP 4' means HTTP 404, HTTP 413 and so on",
+     Example}.
+
+-spec after_number() -> argument().
+after_number() ->
+    {'after', integer, "List those with a larger number; 0: from the first one", 0}.
+
+-spec id() -> argument().
+id() ->
+    {id, binary, "The message's id, as listed", <<"msg_b9d1f3a07c5e2468_1f">>}.
+
+-spec command(atom(), atom(), [argument()], string(), string(), rterm(), string(), term()) -> #ejabberd_commands{}.
+command(Name, Function, More, Desc, Long, Result, ResultDesc, ResultExample) ->
+    Args = [{host, binary, "The virtual host", <<"example.org">>} | More],
+    Example = lists:join(" ", [atom_to_list(Name) | [in_a_shell(Value) || {_, _, _, Value} <- Args]]),
+    #ejabberd_commands{name = Name, tags = [offline_post], desc = Desc,
+                       longdesc = lists:append([Long, " Example: ejabberdctl " | Example]),
+                       module = ?MODULE, function = Function,
+                       args = [{Arg, Type} || {Arg, Type, _, _} <- Args],
+                       args_desc = [Text || {_, _, Text, _} <- Args],
+                       args_example = [Value || {_, _, _, Value} <- Args],
+                       result = Result, result_desc = ResultDesc, result_example = ResultExample}.
+
+-spec in_a_shell(integer() | binary()) -> string().
+in_a_shell(Number) when is_integer(Number) -> integer_to_list(Number);
+in_a_shell(Text) ->
+    case binary:match(Text, <<" ">>) of
+        nomatch -> binary_to_list(Text);
+        _ -> [$" | binary_to_list(Text)] ++ [$"]
+    end.

@@ -1,0 +1,107 @@
+%% What `ejabberdctl man` and ejabberd's documentation say of the module. Each option's text names its default.
+-module(mod_offline_post_doc).
+
+-export([mod_doc/0]).
+-export_type([doc/0]).
+
+-type doc() :: #{desc := [binary()],
+                 opts := [{atom(), #{value := binary() | string(), desc := binary()}}],
+                 example := [string()]}.
+
+-spec mod_doc() -> doc().
+mod_doc() ->
+    #{desc =>
+          [<<"This module sends an HTTP POST to a URL of your choice for each chat message to a user who is offline, "
+             "for instance so that a backend can turn it into a push notification. The sender's session never waits "
+             "for that: messages are queued, sent in the background and sent again when the backend has trouble.">>,
+           <<"The body is 'application/x-www-form-urlencoded' and has the fields 'to', 'from', 'body' and "
+             "'access_token', in this order. The header 'webhook-id' is the same in all attempts to send a message.">>],
+      opts =>
+          [{post_url,
+            #{value => <<"URL">>,
+              desc => <<"Where to send the POST: an 'http' or 'https' URL. This option is required.">>}},
+           {auth_token,
+            #{value => <<"Token">>,
+              desc => <<"What the field 'access_token' holds. Empty by default.">>}},
+           {timeout,
+            #{value => "timeout()",
+              desc => <<"How long one attempt may take in all. The default is '10 seconds'.">>}},
+           {connect_timeout,
+            #{value => "timeout()",
+              desc => <<"How long connecting may take, the TLS handshake included. The default is '5 seconds'.">>}},
+           {shutdown_timeout,
+            #{value => "timeout()",
+              desc => <<"How long a stop of the module or of ejabberd waits for what is in flight and due; one limit "
+                        "for all virtual hosts together. The default is '5 seconds'.">>}},
+           {max_connections,
+            #{value => "1..10000",
+              desc => <<"How many connections to the backend may be open at once. Virtual hosts whose URLs have the "
+                        "same scheme, host and port share them; then the largest counts. The default is '64'.">>}},
+           {queue_limit,
+            #{value => "pos_integer()",
+              desc => <<"How many messages may wait. Over it, new ones are not taken, are counted as rejected and "
+                        "reported in the log. The default is '1000000'.">>}},
+           {queue_bytes,
+            #{value => "pos_integer()",
+              desc => <<"How many bytes of messages may wait. The default is '8589934592' (8 GiB), and with 'spool: "
+                        "false' '268435456' (256 MiB).">>}},
+           {tls_verify,
+            #{value => "true | false",
+              desc => <<"Whether the certificate of an 'https' backend must be valid for its name. "
+                        "The default is 'true'.">>}},
+           {ca_file,
+            #{value => <<"Path">>,
+              desc => <<"A PEM file with the certificate authorities that may sign the backend's certificate. "
+                        "By default the system's.">>}},
+           {spool,
+            #{value => "true | false",
+              desc => <<"Whether messages wait on disk, where they outlive ejabberd and the machine. One setting for "
+                        "the node: virtual hosts that differ in it are an error. The default is 'true'.">>}},
+           {spool_dir,
+            #{value => <<"Directory">>,
+              desc => <<"The absolute path of the directory in which the file 'mod_offline_post.db' is kept. It must "
+                        "exist and belong to the user that ejabberd runs as. One setting for the node. By default "
+                        "ejabberd's own spool directory.">>}},
+           {spool_min_free,
+            #{value => "non_neg_integer()",
+              desc => <<"New messages are not taken, and counted as rejected, while fewer than so many bytes are free "
+                        "on the spool's disk. The default is '268435456' (256 MiB).">>}},
+           {sync_commit,
+            #{value => "true | false",
+              desc => <<"Whether a session waits, for at most a second, until its message is safe on the disk; what "
+                        "the server has acknowledged to its sender then survives a crash and a loss of power. It "
+                        "never waits for the backend. The default is 'false': a message is safe a few milliseconds "
+                        "later.">>}},
+           {retry_schedule,
+            #{value => "[timeout(), ...]",
+              desc => <<"How long to wait before the second attempt, before the third, and so on; the last one is "
+                        "repeated. Each is spread a little. 'Retry-After' of the backend can make a wait longer, but "
+                        "not longer than the longest in this list. The default is 1, 2, 4, 8, ... seconds up to 10 "
+                        "minutes.">>}},
+           {max_age,
+            #{value => "timeout()",
+              desc => <<"A failure after this time is final: the message becomes a dead letter. "
+                        "The default is '24 hours'.">>}},
+           {order,
+            #{value => "recipient | none",
+              desc => <<"With 'recipient', messages to one user are sent one after another, in their order: while one "
+                        "waits for its next attempt, the following wait, too. With 'none' each is sent for itself. "
+                        "The default is 'recipient'.">>}},
+           {dead_letter_retention,
+            #{value => "timeout()",
+              desc => <<"How long messages that failed for good are kept as dead letters, to be looked at and sent "
+                        "again. The default is '7 days'.">>}},
+           {dead_letter_limit,
+            #{value => "non_neg_integer()",
+              desc => <<"How many dead letters are kept for a virtual host; the oldest are let go of first. "
+                        "The default is '100000'.">>}}],
+      example =>
+          ["modules:",
+           "  mod_offline_post:",
+           "    post_url: \"https://push.example.org/offline\"",
+           "    auth_token: \"a secret that the backend knows\"",
+           "    timeout: 10 s",
+           "    max_connections: 32",
+           "    sync_commit: true",
+           "    retry_schedule: [1 s, 10 s, 1 minute, 10 minutes]",
+           "    max_age: 2 days"]}.

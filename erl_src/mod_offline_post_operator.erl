@@ -1,0 +1,77 @@
+%% What an operator asks of one virtual host's endpoint: its counters, to pause it, and its dead letters.
+-module(mod_offline_post_operator).
+
+-export([stats/1, pause/1, resume/1, dead_letters/4, dead_letter/2, replay/2, drop/2]).
+-export_type([selection/0]).
+
+%% Which dead letters. reason: those whose reason begins so; "HTTP 4" finds those with "HTTP 404" and "HTTP 413".
+-type selection() :: all | {id, binary()} | {reason, binary()}.
+
+%% No slice of work is longer, so that nothing else waits for it.
+-define(LONGEST_LIST, 1000).
+
+%% Until when an answer is waited for (ms). Bulk work goes in slices and goes on even if nobody waits any more;
+%% ejabberdctl gives up after 60 s.
+-define(LIST_MS, 10000).
+-define(BULK_MS, 50000).
+
+-spec stats(binary()) -> #{atom() => integer() | atom()} | undefined.
+stats(Host) ->
+    case native(fun() -> mod_offline_post_nif:stats(mod_offline_post_endpoint:key(Host)) end) of
+        {error, unknown} -> undefined;
+        undefined -> undefined;
+        Stats -> maps:merge(Stats, mod_offline_post_incidents:counts())
+    end.
+
+-spec pause(binary()) -> ok | {error, unknown}.
+pause(Host) ->
+    native(fun() -> mod_offline_post_nif:pause(mod_offline_post_endpoint:key(Host)) end).
+
+-spec resume(binary()) -> ok | {error, unknown}.
+resume(Host) ->
+    native(fun() -> mod_offline_post_nif:resume(mod_offline_post_endpoint:key(Host)) end).
+
+%% At most Limit (and 1,000), in the order of their sequences, those after After. Next: where the list goes on.
+-spec dead_letters(binary(), selection(), After :: non_neg_integer(), Limit :: pos_integer()) ->
+          {ok, [mod_offline_post_nif:letter()], Next :: pos_integer() | undefined} | {error, unknown | timeout}.
+dead_letters(Host, Selection, After, Limit) ->
+    case ask(Host, {list, filter(Selection), After, min(Limit, ?LONGEST_LIST)}, ?LIST_MS) of
+        {ok, {Letters, Next}} -> {ok, Letters, Next};
+        Error -> Error
+    end.
+
+-spec dead_letter(binary(), Id :: binary()) ->
+          {ok, mod_offline_post_nif:letter()} | {error, unknown | not_found | timeout}.
+dead_letter(Host, Id) ->
+    case dead_letters(Host, {id, Id}, 0, 1) of
+        {ok, [Letter | _], _} -> {ok, Letter};
+        {ok, [], _} -> {error, not_found};
+        Error -> Error
+    end.
+
+-spec replay(binary(), selection()) -> {ok, Count :: non_neg_integer()} | {error, unknown | timeout}.
+replay(Host, Selection) ->
+    ask(Host, {replay, filter(Selection)}, ?BULK_MS).
+
+-spec drop(binary(), selection()) -> {ok, Count :: non_neg_integer()} | {error, unknown | timeout}.
+drop(Host, Selection) ->
+    ask(Host, {drop, filter(Selection)}, ?BULK_MS).
+
+-spec filter(selection()) -> mod_offline_post_nif:filter().
+filter(all) -> #{id => <<>>, reason => <<>>};
+filter({id, <<_, _/binary>> = Id}) -> #{id => Id, reason => <<>>};
+filter({reason, <<_, _/binary>> = Reason}) -> #{id => <<>>, reason => Reason}.
+
+-spec ask(binary(), mod_offline_post_nif:dead_request(), pos_integer()) -> {ok, term()} | {error, unknown | timeout}.
+ask(Host, Request, Timeout) ->
+    native(fun() ->
+                   mod_offline_post_await:answer(
+                     offline_post_dead, fun() -> mod_offline_post_nif:dead(mod_offline_post_endpoint:key(Host), Request) end, Timeout)
+           end).
+
+%% Where nothing native is loaded, no endpoint is known.
+-spec native(fun(() -> Answer)) -> Answer | {error, unknown}.
+native(Ask) ->
+    try Ask()
+    catch error:Reason when Reason =:= not_loaded; Reason =:= undef -> {error, unknown}
+    end.

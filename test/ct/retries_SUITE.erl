@@ -1,0 +1,102 @@
+%% Retries, age, order and retention, as seen on the wire. Each case has a virtual host and a backend of its own.
+-module(retries_SUITE).
+
+-include_lib("common_test/include/ct.hrl").
+-include_lib("stdlib/include/assert.hrl").
+
+-export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
+-export([schedule/1, expires/1, ordered/1, unordered/1, dead_letter_limit/1]).
+
+-import(offline_post_case, [await/2, current/1, dead_letters/1, say/3, text/1, user/1]).
+
+suite() -> [{timetrap, {minutes, 2}}].
+
+all() ->
+    [schedule, expires, ordered, unordered, dead_letter_limit].
+
+init_per_suite(Config) ->
+    offline_post_case:start(all(), fun options/1) ++ Config.
+
+end_per_suite(Config) ->
+    offline_post_case:finish(Config).
+
+init_per_testcase(Case, Config) ->
+    offline_post_case:init(Case, Config).
+
+end_per_testcase(_Case, Config) ->
+    offline_post_case:check(Config).
+
+options(schedule) -> "retry_schedule: [400 ms, 1 s]\n";
+options(expires) -> "retry_schedule: [300 ms]\nmax_age: 1500 ms\n";
+options(ordered) -> "retry_schedule: [300 ms]\n";
+options(unordered) -> "retry_schedule: [2 s]\norder: none\n";
+options(dead_letter_limit) -> "dead_letter_limit: 2\n".
+
+%% The waits on the wire: 400 ms, then 1 s, and 1 s again, each spread over 75 to 125 %.
+schedule(Config) ->
+    Backend = ?config(backend, Config),
+    offline_post_backend:set(Backend, {reply, 503}),
+    say(Config, user(1), "patience"),
+    [A, B, C, D] = [At || #{at := At} <- offline_post_backend:await(Backend, 4)],
+    offline_post_backend:set(Backend, {reply, 200}),
+    ct:pal("waits: ~p", [[B - A, C - B, D - C]]),
+    [?assert(Wait >= 0.75 * Nominal - 5 andalso Wait < 1.25 * Nominal + 300) || {Wait, Nominal} <- [{B - A, 400}, {C - B, 1000}, {D - C, 1000}]],
+    await(Config, #{pending => 0, delivered => 1}).
+
+%% After max_age a failure is final; an operator may still send it.
+expires(Config) ->
+    {Backend, Host} = {?config(backend, Config), list_to_binary(?config(host, Config))},
+    offline_post_backend:set(Backend, {reply, 503}),
+    say(Config, user(1), "too old"),
+    await(Config, #{pending => 0, dead => 1}),
+    [#{at := First} | Rest] = offline_post_backend:posts(Backend),
+    #{at := Last} = lists:last(Rest),
+    ?assert(Last - First >= 1000),
+    {ok, [#{reason := Reason, status := 503, attempts := Attempts}], undefined} =
+        offline_post_node:call(current(Config), mod_offline_post, dead_letters, [Host, {reason, <<"expired">>}, 0, 10]),
+    ?assertEqual({<<"expired, at last HTTP 503">>, 1 + length(Rest)}, {Reason, Attempts}),
+    offline_post_backend:set(Backend, {reply, 200}),
+    {ok, 1} = offline_post_node:call(current(Config), mod_offline_post, replay_dead_letters, [Host, all]),
+    await(Config, #{pending => 0, dead => 0, delivered => 1}).
+
+%% order: recipient. While one waits for its next attempt, so does what follows; others do not.
+ordered(Config) ->
+    Backend = ?config(backend, Config),
+    offline_post_backend:set(Backend, fun refuse_first/1),
+    say(Config, user(1), "first"), say(Config, user(1), "second"), say(Config, user(2), "other"),
+    ?assertEqual([<<"first">>, <<"other">>], lists:sort([text(Post) || Post <- offline_post_backend:await(Backend, 2)])),
+    ?assertEqual([<<"first">>, <<"first">>], [text(Post) || Post <- offline_post_backend:await(Backend, 2)]),
+    offline_post_backend:set(Backend, {reply, 200}),
+    ?assertEqual(<<"second">>, lists:last([text(Post) || Post <- await_texts(Backend, <<"second">>)])),
+    await(Config, #{pending => 0, delivered => 3}).
+
+%% order: none. The second does not wait for the first.
+unordered(Config) ->
+    Backend = ?config(backend, Config),
+    offline_post_backend:set(Backend, fun refuse_first/1),
+    say(Config, user(1), "first"), say(Config, user(1), "second"),
+    ?assertEqual([<<"first">>, <<"second">>], lists:sort([text(Post) || Post <- offline_post_backend:await(Backend, 2)])),
+    await(Config, #{pending => 1, delivered => 1}),
+    offline_post_backend:set(Backend, {reply, 200}),
+    await(Config, #{pending => 0, delivered => 2}).
+
+%% The oldest are let go of first.
+dead_letter_limit(Config) ->
+    offline_post_backend:set(?config(backend, Config), {reply, 400}),
+    [say(Config, user(1), integer_to_list(I)) || I <- lists:seq(1, 5)],
+    await(Config, #{accepted => 5, pending => 0, dead => 2, purged => 3}),
+    ?assertEqual([<<"4">>, <<"5">>], [Body || #{body := Body} <- dead_letters(Config)]).
+
+refuse_first(Post) ->
+    case text(Post) of
+        <<"first">> -> {reply, 503};
+        _ -> {reply, 200}
+    end.
+
+%% What comes until this text does.
+await_texts(Backend, Text) ->
+    Post = offline_post_backend:await(Backend),
+    case text(Post) of
+        Text -> [Post];
+        _ -> [Post | await_texts(Backend, Text)]
+    end.
