@@ -1,8 +1,9 @@
 %% The benchmark, run inside a private ejabberd by scripts/bench: rounds of measurements beside each other, their
-%% medians and the medians of their ratios, round by round.
+%% medians and the medians of their ratios, round by round. That node keeps its outbox in memory; another one, which
+%% is asked for the same measurements, has a spool.
 -module(offline_post_bench).
 
--export([run/1, backlog/1]).
+-export([run/1, deliver/1, hooks/0, sync_commits/0, backlog/1]).
 
 -define(ROUNDS, 7).
 -define(CONNECTIONS, 32).
@@ -10,6 +11,10 @@
 %% Calls per round in a loop, calls per round 2 ms apart, messages per round and vhost through the router.
 -define(LOOP, 20000).
 -define(PACED, 400).
+%% Commits one by one, this many ms apart; messages that are committed at once.
+-define(COMMITS, 200).
+-define(COMMIT_PAUSE_MS, 5).
+-define(COMMITTED_AT_ONCE, 20000).
 -define(ROUTED, 1000).
 -define(ROUTED_IN_TURN, 50).
 -define(WARM_MS, 300).
@@ -19,24 +24,32 @@
 -define(BACKLOG, 100000).
 -define(BACKLOG_RUNS, 5).
 
-%% The vhosts of scripts/bench: posting to nginx, posting where nobody listens, not posting.
+%% The vhosts of scripts/bench: posting to nginx, posting where nobody listens, not posting; on the node with a spool
+%% the first, and one whose hook waits for the commit.
 -define(LIVE, <<"live.localhost">>).
 -define(DEAD, <<"dead.localhost">>).
 -define(PLAIN, <<"plain.localhost">>).
+-define(SYNC, <<"sync.localhost">>).
 
+%% durable: the node with a spool. spool_bench, slow_sync: bench's program and library. scratch: an empty directory.
+%% outage: the figures of the long outage, which were measured before.
 -type options() :: #{url := string(), floor := string(), wrk_script := string(), token := binary(), ebins := [string()],
-                     dead_url := binary(), json := string(), about := string()}.
+                     dead_url := binary(), durable := node(), spool_bench := string(), slow_sync := string(),
+                     scratch := string(), outage := figures(), json := string(), about := string(),
+                     run_ms => pos_integer()}.
+-type figures() :: #{atom() => number()}.
 
 -spec run(options()) -> done.
 run(Options) ->
     {ok, _} = application:ensure_all_started(inets),
     offline_post_bench_load:prepare([?LIVE, ?DEAD, ?PLAIN]),
+    ok = on_durable(Options, offline_post_bench_load, prepare, [[?LIVE, ?SYNC]]),
     _ = round(Options#{run_ms => 500}, 0, "warming up"),
     Rounds = [round(Options#{run_ms => ?RUN_MS}, N, io_lib:format("round ~B of ~B", [N, ?ROUNDS]))
               || N <- lists:seq(1, ?ROUNDS)],
     say("100,000 waiting events, ~B times in a VM of their own", [?BACKLOG_RUNS]),
     Backlogs = [#{rss_mb_at_100k_backlog => backlog_mb(Options)} || _ <- lists:seq(1, ?BACKLOG_RUNS)],
-    ok = offline_post_bench_report:write(Options, Rounds ++ Backlogs),
+    ok = offline_post_bench_report:write(Options, [maps:get(outage, Options) | Rounds ++ Backlogs]),
     done.
 
 %% Every figure of one round. What is compared changes places from round to round.
@@ -44,18 +57,32 @@ round(Options, N, Title) ->
     say("~ts", [Title]),
     Throughput = [fun() -> curl_floor(Options) end,
                   fun() -> deliver(Options) end,
+                  fun() -> durable(on_durable(Options, ?MODULE, deliver, [Options])) end,
                   fun() -> httpc(Options) end,
                   fun() -> wrk(Options) end],
     Latency = [fun() -> latency(Options) end,
+               fun() -> durable(on_durable(Options, ?MODULE, hooks, [])) end,
+               fun() -> on_durable(Options, ?MODULE, sync_commits, []) end,
+               fun() -> commit_floor(Options) end,
                fun() -> router(N) end],
+    Disks = [fun() -> disk(Options, [], fast_sync_per_s) end,
+             fun() -> disk(Options, [{"LD_PRELOAD", maps:get(slow_sync, Options)}], slow_sync_per_s) end,
+             fun() -> commits(Options) end],
     add_ratios(lists:foldl(fun(Step, Figures) -> maps:merge(Figures, Step()) end, #{},
-                           turn_about(N, Throughput) ++ Latency)).
+                           turn_about(N, Throughput) ++ turn_about(N, Disks) ++ Latency)).
 
 add_ratios(#{deliver_per_s := Rate, deliver_cpu_us := Cpu, curl_floor_per_s := FloorRate, curl_floor_cpu_us := FloorCpu,
-             httpc_per_s := HttpcRate} = Figures) ->
+             httpc_per_s := HttpcRate, deliver_durable_per_s := DurableRate, deliver_durable_cpu_us := DurableCpu,
+             hook_p50_us := Hook, hook_durable_p50_us := DurableHook, sync_commit_p50_us := Commit,
+             commit_floor_p50_us := CommitFloor, fast_sync_per_s := Fast, slow_sync_per_s := Slow} = Figures) ->
     Figures#{deliver_vs_curl_floor => Rate / FloorRate,
              deliver_vs_httpc => Rate / HttpcRate,
-             deliver_cpu_vs_curl_floor => Cpu / FloorCpu}.
+             deliver_cpu_vs_curl_floor => Cpu / FloorCpu,
+             deliver_durable_vs_memory => DurableRate / Rate,
+             deliver_durable_more_cpu_us => DurableCpu - Cpu,
+             hook_durable_vs_memory => DurableHook / Hook,
+             sync_commit_vs_floor => Commit / CommitFloor,
+             slow_sync_ratio => Slow / Fast}.
 
 turn_about(N, List) when N rem 2 =:= 0 -> List;
 turn_about(_, List) -> lists:reverse(List).
@@ -77,6 +104,7 @@ wrk(#{wrk_script := Script, url := Url, token := Token, run_ms := RunMs}) ->
     #{wrk_per_s => list_to_float(PerSecond)}.
 
 %% From the hook on: one session that keeps some thousand events waiting.
+-spec deliver(options()) -> figures().
 deliver(#{run_ms := RunMs}) ->
     Feeder = spawn_link(fun() -> feed(0) end),
     {PerSecond, CpuUs} = rate(RunMs, fun() -> counter(delivered) end),
@@ -123,17 +151,20 @@ cpu_ms() ->
 
 %%% Latency
 
+%% The hook alone, the node's outbox in between.
+-spec hooks() -> figures().
+hooks() ->
+    Times = drained(fun() -> samples(?LOOP, 0, fun(I) -> offline_post_bench_load:hook(?LIVE, I) end) end),
+    #{hook_p50_us => quantile(0.5, Times), hook_p99_us => quantile(0.99, Times)}.
+
 latency(#{url := Url, token := Token}) ->
     Submit = fun(I) -> {ok, _} = mod_offline_post_nif:submit(key(?LIVE), offline_post_bench_load:ready_event(?LIVE, I)) end,
-    Hook = fun(I) -> offline_post_bench_load:hook(?LIVE, I) end,
     Original = fun(I) -> offline_post_bench_load:original(Url, Token, ?LIVE, I) end,
-    Hooks = drained(fun() -> samples(?LOOP, 0, Hook) end),
-    #{submit_p50_us => quantile(0.5, drained(fun() -> samples(?LOOP, 0, Submit) end)),
-      submit_idle_p50_us => quantile(0.5, drained(fun() -> samples(?PACED, 2, Submit) end)),
-      hook_p50_us => quantile(0.5, Hooks),
-      hook_p99_us => quantile(0.99, Hooks),
-      timer_p50_us => quantile(0.5, samples(?LOOP, 0, fun(_) -> ok end)),
-      httpc_hook_p50_us => quantile(0.5, samples(?LOOP div 10, 0, Original))}.
+    Hooks = hooks(),
+    Hooks#{submit_p50_us => quantile(0.5, drained(fun() -> samples(?LOOP, 0, Submit) end)),
+           submit_idle_p50_us => quantile(0.5, drained(fun() -> samples(?PACED, 2, Submit) end)),
+           timer_p50_us => quantile(0.5, samples(?LOOP, 0, fun(_) -> ok end)),
+           httpc_hook_p50_us => quantile(0.5, samples(?LOOP div 10, 0, Original))}.
 
 %% Sorted times (ns) of Count calls, PauseMs apart, in a process of its own. They are kept outside of its heap.
 %% Nothing is subtracted: timer_p50_us is what an empty call takes.
@@ -168,6 +199,41 @@ router(N) ->
 route(Host, First) ->
     samples(?ROUTED_IN_TURN, 0, fun(I) -> ejabberd_router:route(offline_post_bench_load:message(Host, First + I)) end).
 
+%%% The disk
+
+%% The hook of a vhost with sync_commit, in a process that is a stream's by its looks, as only those wait.
+-spec sync_commits() -> figures().
+sync_commits() ->
+    Hook = fun(I) ->
+                   put('$initial_call', {xmpp_stream_in, init, 1}),
+                   offline_post_bench_load:hook(?SYNC, I)
+           end,
+    Times = samples(?COMMITS, ?COMMIT_PAUSE_MS, Hook),
+    #{sync_commit_p50_us => quantile(0.5, Times), sync_commit_p99_us => quantile(0.99, Times)}.
+
+commit_floor(Options) ->
+    [P50, P99] = spool_bench(Options, [], fun(Dir) -> ["floor", Dir, integer_to_list(?COMMITS),
+                                                       integer_to_list(?COMMIT_PAUSE_MS)] end),
+    #{commit_floor_p50_us => P50, commit_floor_p99_us => P99}.
+
+%% Saturation without a BEAM: what a slow disk takes away.
+disk(#{url := Url, run_ms := RunMs} = Options, Env, Name) ->
+    [PerSecond, _, _] = spool_bench(Options, Env, fun(Dir) -> ["deliver", Url, Dir, integer_to_list(?CONNECTIONS),
+                                                               integer_to_list(?WARM_MS), integer_to_list(RunMs)] end),
+    #{Name => PerSecond}.
+
+commits(#{url := Url} = Options) ->
+    [Us] = spool_bench(Options, [], fun(Dir) -> ["commit", Url, Dir, integer_to_list(?COMMITTED_AT_ONCE)] end),
+    #{commit_per_message_us => Us}.
+
+%% What it prints, in a directory of its own.
+spool_bench(#{spool_bench := Program, scratch := Scratch}, Env, Args) ->
+    Dir = filename:join(Scratch, "spool"),
+    ok = file:make_dir(Dir),
+    Output = offline_post_bench_load:execute(Program, Args(Dir), Env),
+    ok = file:del_dir_r(Dir),
+    [list_to_float(Text) || Text <- string:lexemes(Output, " \n")].
+
 %%% Memory
 
 backlog_mb(#{ebins := Ebins, dead_url := Url}) ->
@@ -182,7 +248,9 @@ backlog(Url) ->
     ok = mod_offline_post_nif:configure(
            Key, #{post_url => Url, auth_token => <<>>, timeout => 10000, connect_timeout => 5000,
                   max_connections => ?CONNECTIONS, queue_limit => 1000000, queue_bytes => 1 bsl 30,
-                  tls_verify => true, ca_file => <<>>}),
+                  tls_verify => true, ca_file => <<>>, spool => false, spool_dir => <<>>, spool_min_free => 0,
+                  retry_schedule => [1000], max_age => 86400000, order => recipient,
+                  dead_letter_retention => 604800000, dead_letter_limit => 100000}),
     Submit = fun(I) -> {ok, _} = mod_offline_post_nif:submit(Key, offline_post_bench_load:event(?DEAD, I)) end,
     lists:foreach(Submit, lists:seq(1, 100)),
     timer:sleep(500),
@@ -201,6 +269,18 @@ resident_bytes() ->
     list_to_integer(Kib) * 1024.
 
 %%% Helpers
+
+on_durable(#{durable := Node}, Module, Function, Args) ->
+    erpc:call(Node, Module, Function, Args).
+
+%% Figures of the node with a spool: hook_p50_us becomes hook_durable_p50_us, and so on.
+durable(Figures) ->
+    maps:from_list([{durable_name(Name), Value} || {Name, Value} <- maps:to_list(Figures)]).
+
+durable_name(deliver_per_s) -> deliver_durable_per_s;
+durable_name(deliver_cpu_us) -> deliver_durable_cpu_us;
+durable_name(hook_p50_us) -> hook_durable_p50_us;
+durable_name(hook_p99_us) -> hook_durable_p99_us.
 
 %% Afterwards nothing is pending, so that no measurement carries the load of the one before.
 drained(Measure) ->

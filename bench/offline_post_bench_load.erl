@@ -1,7 +1,7 @@
 %% What is sent, and the two ways to send it: our hook, and the hook of the original's design.
 -module(offline_post_bench_load).
 
--export([prepare/1, message/2, event/2, ready_event/2, body/3, hook/2, original/4, execute/2]).
+-export([prepare/1, message/2, event/2, ready_event/2, body/3, hook/2, original/4, execute/2, execute/3]).
 
 -include("xmpp.hrl").
 
@@ -65,11 +65,15 @@ original(Url, Token, Host, I) ->
 %% A program's output; it must succeed.
 -spec execute(string(), [string()]) -> string().
 execute(Program, Args) ->
+    execute(Program, Args, []).
+
+-spec execute(string(), [string()], [{string(), string()}]) -> string().
+execute(Program, Args, Env) ->
     Path = case os:find_executable(Program) of
                false -> error({not_found, Program});
                Found -> Found
            end,
-    Port = open_port({spawn_executable, Path}, [{args, Args}, exit_status, stderr_to_stdout, hide]),
+    Port = open_port({spawn_executable, Path}, [{args, Args}, {env, Env}, exit_status, stderr_to_stdout, hide]),
     collect(Program, Port, []).
 
 collect(Program, Port, Output) ->

@@ -108,17 +108,19 @@ done(Error, _Format, _Args) -> Error.
 for(Host, Do) ->
     for(Host, Do, <<>>).
 
+%% Also for a virtual host that is not configured any more, and has left something.
 -spec for(binary(), fun((binary()) -> Result | {error, atom()}), Which :: binary()) -> Result | failure().
 for(Host, Do, Which) ->
     Name = case jid:nameprep(Host) of
                error -> Host;
                Prepared -> Prepared
            end,
-    case gen_mod:is_loaded(Name, mod_offline_post) andalso Do(Name) of
-        false ->
-            failure(not_exists, "mod_offline_post is not configured for a virtual host ~ts", [Host]);
+    case Do(Name) of
         {error, unknown} ->
-            failure(not_exists, "mod_offline_post does not run for ~ts: the reason is in ejabberd's log", [Name]);
+            case gen_mod:is_loaded(Name, mod_offline_post) of
+                true -> failure(not_exists, "mod_offline_post does not run for ~ts: the reason is in ejabberd's log", [Name]);
+                false -> failure(not_exists, "mod_offline_post is not configured for a virtual host ~ts", [Host])
+            end;
         {error, not_found} ->
             failure(not_exists, "~ts has no dead letter ~ts", [Name, Which]);
         {error, timeout} ->
@@ -243,7 +245,7 @@ command(Name, Function, More, Desc, Long, Result, ResultDesc, ResultExample) ->
     Args = [{host, binary, "The virtual host", <<"example.org">>} | More],
     Example = lists:join(" ", [atom_to_list(Name) | [in_a_shell(Value) || {_, _, _, Value} <- Args]]),
     #ejabberd_commands{name = Name, tags = [offline_post], desc = Desc,
-                       longdesc = lists:append([Long, " Example: ejabberdctl " | Example]),
+                       longdesc = lists:append([Long, "\nExample: ejabberdctl " | Example]),
                        module = ?MODULE, function = Function,
                        args = [{Arg, Type} || {Arg, Type, _, _} <- Args],
                        args_desc = [Text || {_, _, Text, _} <- Args],

@@ -173,7 +173,8 @@ void Engine::PauseGone(EndpointRecord& endpoint) {
   notices_.Add(Notice::Level::kError, Name(*endpoint.config) + ": " +
                                           OriginText(endpoint.config->origin) +
                                           " answered 410 Gone: paused, nothing is lost; correct "
-                                          "post_url, and ejabberdctl reload_config resumes");
+                                          "post_url, and ejabberdctl reload_config or "
+                                          "offline_post_resume resumes");
 }
 
 void Engine::SetPause(EndpointRecord& endpoint, enum Pause pause) {

@@ -32,6 +32,7 @@ struct FlushCommand {
 struct ClaimCommand {
   EndpointId endpoint;
   std::size_t limit;
+  bool answered = false;  // before the commit
 };
 struct FinishCommand {
   Delivery delivery;
@@ -90,5 +91,8 @@ template <typename... Functions>
 struct Overloaded : Functions... {
   using Functions::operator()...;
 };
+// For clang 14, which does not find it by itself.
+template <typename... Functions>
+Overloaded(Functions...) -> Overloaded<Functions...>;
 
 }  // namespace offline_post

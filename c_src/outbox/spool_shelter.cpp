@@ -110,8 +110,12 @@ void SpoolWorker::EnterShelter(Store::Remains remains, std::span<SpoolCommand> u
   for (SpoolCommand& command : uncommitted) {
     const bool told = std::holds_alternative<VisitDeadCommand>(command) ||
                       std::holds_alternative<PurgeDeadCommand>(command);
-    if (!told) Shelter(command);
+    // What was given back and then claimed is leased again.
+    const Delivery* ended = EndedBy(command);
+    const bool again_leased = ended != nullptr && told_.contains(KeyOf(*ended));
+    if (!told && !again_leased) Shelter(command);
   }
+  told_.clear();
   replay_doubt_ = 0;
   for (const ClaimCommand& claim : std::exchange(deferred_, {}))
     ShelterClaim(claim.endpoint, claim.limit);
@@ -124,6 +128,11 @@ void SpoolWorker::CountShelter(const Delivery& delivery, bool in) {
   } else {
     health_.shelter_bytes -= bytes;
   }
+}
+
+bool SpoolWorker::IsDeferred(EndpointId endpoint) const {
+  return std::any_of(deferred_.begin(), deferred_.end(),
+                     [endpoint](const ClaimCommand& claim) { return claim.endpoint == endpoint; });
 }
 
 bool SpoolWorker::IsStuck(const Delivery& delivery) const {
@@ -149,7 +158,7 @@ void SpoolWorker::Shelter(SpoolCommand& command) {
                  [&](const ClaimCommand& c) {
                    // One that was put off is answered below all that was commanded before it, and
                    // one that was answered is not answered again.
-                   if (deferred_.empty() && c.limit > 0) ShelterClaim(c.endpoint, c.limit);
+                   if (!c.answered && !IsDeferred(c.endpoint)) ShelterClaim(c.endpoint, c.limit);
                  },
                  [&](const FinishCommand& c) { ShelterEnd(c.delivery, c.how, c.note.get()); },
                  [&](const RescheduleCommand& c) { ShelterBack(c.delivery, c.due_ms); },

@@ -102,8 +102,10 @@ void SpoolWorker::Claim(ClaimCommand& claim) {
   } else if (claimed.deliveries.empty() && store_->left_out()) {
     awaiting_.push_back(claim);
   } else {
+    for (const Delivery& delivery : claimed.deliveries)
+      if (store_->dirty()) told_.insert(RowKey(delivery.endpoint, delivery.sequence));
     Emit(ClaimedDone{claim.endpoint, std::move(claimed)});
-    claim.limit = 0;  // should the commit fail: it was answered
+    claim.answered = true;
   }
 }
 
@@ -122,6 +124,7 @@ bool SpoolWorker::CommitIfDue(bool due) {
     // Its command is committed: nobody else will answer it.
     if (!store_->ok()) deferred_.push_back(claim);
   }
+  told_.clear();  // of the commands that are now committed
   return true;
 }
 

@@ -110,6 +110,7 @@ class SpoolWorker {
   void ShelterBack(const Delivery& delivery, std::optional<Millis> due_ms);
   void AddWaiting(Delivery delivery, std::optional<Millis> due_ms);
   bool IsStuck(const Delivery& delivery) const;
+  bool IsDeferred(EndpointId endpoint) const;
   void CountShelter(const Delivery& delivery, bool in);
 
   // And back (spool_recovery.cpp).
@@ -135,6 +136,7 @@ class SpoolWorker {
   Ticket last_ticket_ = 0;
   std::vector<SpoolCompletion> staged_;  // by commands that are not committed
   std::vector<SpoolCompletion> ready_;
+  std::set<std::int64_t> told_;         // RowKeys that claims handed out since the last commit
   std::vector<ClaimCommand> awaiting_;  // that find nothing before the next commit
   std::optional<Millis> lazy_since_ms_;
   Millis last_work_ms_ = 0;

@@ -65,7 +65,7 @@ class Statement {
   template <typename... Values>
   void Start(const Values&... values) {
     Reset();
-    int index = 0;
+    [[maybe_unused]] int index = 0;
     (Bind(++index, values), ...);
   }
   bool Next();

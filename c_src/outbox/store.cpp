@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <utility>
 
 namespace offline_post {
 
@@ -13,10 +14,11 @@ constexpr std::uint64_t kKnownLanes = 65'536;
 
 }  // namespace
 
-Store::Store(const StoreOptions& options, const Clock& clock) : options_(options), clock_(clock) {}
+Store::Store(StoreOptions options, const Clock& clock)
+    : options_(std::move(options)), clock_(clock) {}
 
 Store::~Store() {
-  if (!database_.handle()) return;
+  if (database_.handle() == nullptr) return;
   // After a failure nothing more must be written by this connection.
   if (!database_.ok()) {
     sqlite3_db_config(database_.handle(), SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);

@@ -191,7 +191,7 @@ class Store {
     bool full() const { return taken.size() >= limit; }
   };
 
-  Store(const StoreOptions& options, const Clock& clock);
+  Store(StoreOptions options, const Clock& clock);
   void Load();
   void LoadLanes(Book& book);
 

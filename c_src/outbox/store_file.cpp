@@ -197,7 +197,7 @@ std::optional<std::string> SetAside(const std::string& path, Millis unix_ms) {
   }
   if (std::rename(path.c_str(), name.c_str()) != 0) return std::nullopt;
   for (const char* suffix : {"-wal", "-journal"}) {
-    std::rename((path + suffix).c_str(), (name + suffix).c_str());
+    static_cast<void>(std::rename((path + suffix).c_str(), (name + suffix).c_str()));
   }
   SyncDirectory(path);
   return name;

@@ -25,7 +25,7 @@ std::shared_ptr<const Event> ReadEvent(const Statement& row, int column);
 
 // Every statement that a running store needs, prepared once.
 struct StoreStatements {
-  explicit StoreStatements(Database& database);
+  explicit StoreStatements(Database& db);
 
   Statement begin, commit, save_run;
   Statement add_endpoint, save_endpoint;

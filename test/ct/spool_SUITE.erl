@@ -97,6 +97,7 @@ corrupt(Config) ->
 newer(Config) ->
     Node = with_backlog(Config),
     File = file(Config),
+    Version = sqlite(File, "PRAGMA user_version"),
     "" = sqlite(File, "PRAGMA user_version = 99"),
     {ok, Bytes} = file:read_file(File),
     offline_post_backend:set(?config(backend, Config), {reply, 200}),
@@ -104,7 +105,7 @@ newer(Config) ->
     refuses(Config, Again, ["written by a newer version", "install that version again"]),
     0 = offline_post_node:finish(Again, init_stop),
     ?assertEqual({ok, Bytes}, file:read_file(File)),
-    "" = sqlite(File, "PRAGMA user_version = 1"),
+    "" = sqlite(File, "PRAGMA user_version = " ++ Version),
     Mended = offline_post_node:boot(Again),
     ?assertEqual(<<"waits">>, text(offline_post_backend:await(?config(backend, Config)))),
     delivers(Config, Mended, durable),
@@ -290,6 +291,7 @@ mode(File) ->
     {ok, #file_info{mode = Mode}} = file:read_file_info(File),
     Mode band 8#777.
 
+%% What the statement answers: its one value, or nothing.
 sqlite(File, Statement) ->
-    os:cmd("/usr/bin/python3 -c \"import sqlite3,sys; c=sqlite3.connect(sys.argv[1]); c.execute(sys.argv[2]); c.commit(); c.close()\" '"
-           ++ File ++ "' '" ++ Statement ++ "'").
+    string:trim(os:cmd("/usr/bin/python3 -c \"import sqlite3,sys; c=sqlite3.connect(sys.argv[1]); r=c.execute(sys.argv[2]).fetchall(); "
+                       "c.commit(); c.close(); print(*[v for (v,) in r])\" '" ++ File ++ "' '" ++ Statement ++ "'")).

@@ -14,6 +14,7 @@ commands_test_() ->
                     {Name, Test} <- [{"stats", fun stats/1}, {"pause and resume", fun pause/1}, {"which letters", fun which/1},
                                      {"list", fun list/1}, {"show", fun show/1}, {"replay and drop", fun bulk/1},
                                      {"a host that is not there", fun unknown_host/1},
+                                     {"one that was configured once", fun former_host/1},
                                      {"one that does not run", fun not_running/1}]]
      end}.
 
@@ -71,7 +72,13 @@ bulk(Vm) ->
     ?assertEqual(12, command(Vm, dead_replay, [?HOST, <<"all">>])).
 
 unknown_host(Vm) ->
+    answer(Vm, unknown),
     [says(command(Vm, Command, [Host | More]), not_exists, Host) || {Command, More} <- all(), Host <- [?NOBODY, <<"@">>]].
+
+%% Its dead letters outlive it.
+former_host(Vm) ->
+    answer(Vm, 3),
+    ?assertEqual(3, command(Vm, dead_drop, [?NOBODY, <<"all">>])).
 
 not_running(Vm) ->
     answer(Vm, unknown),

@@ -56,7 +56,9 @@ List Shown(const DeadVisited& visited) {
 
 }  // namespace
 
-TEST_CASE("spool: a dead letter is kept with event, attempts, status, reason and answer, over a restart") {
+TEST_CASE(
+    "spool: a dead letter is kept with event, attempts, status, reason and answer, over a "
+    "restart") {
   DeadSpool s;
   s.clock.unix_ms = 1'750'000'000'000;
   s.Bury(1);
@@ -138,10 +140,10 @@ TEST_CASE("spool: dropped dead letters are cancelled, purged ones purged") {
   CHECK(s.Visit(DeadAct::kDrop, {"msg_user4_4", ""}).count == 1);
   const Millis now = s.clock.MonotonicMs();
   CHECK(s.Purge(now - 10'000, 0) == 0);
-  CHECK(s.Purge(now - 10'000, 1) == 1);                     // the oldest
-  CHECK(s.Purge(now - 3'500, 0) == 2);                      // 2 and 3, by age
+  CHECK(s.Purge(now - 10'000, 1) == 1);  // the oldest
+  CHECK(s.Purge(now - 3'500, 0) == 2);   // 2 and 3, by age
   CHECK(Shown(s.Visit(DeadAct::kShow)) == List{5, 6});
-  CHECK(s.Purge(now + 1, 0, 1) == 1);                       // within the limit
+  CHECK(s.Purge(now + 1, 0, 1) == 1);  // within the limit
   const StoredEndpoint stored = s.Reopen();
   CHECK(stored.accepted == 6);
   CHECK(stored.cancelled == 1);

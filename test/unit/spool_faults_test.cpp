@@ -1,4 +1,5 @@
-// What the disk does to the durable outbox: the law holds, nothing committed is lost, and service goes on.
+// What the disk does to the durable outbox: the law holds, nothing committed is lost, and service
+// goes on.
 #include <utility>
 
 #include "support/fault_vfs.hpp"
@@ -51,7 +52,9 @@ struct FaultySpool : Spool {
 
 }  // namespace
 
-TEST_CASE("spool: on a full disk an event is kept in memory, delivered, and says that it is not durable") {
+TEST_CASE(
+    "spool: on a full disk an event is kept in memory, delivered, and says that it is not "
+    "durable") {
   FaultySpool s;
   s.faults.full = true;
   s.Append(1, "juliet");
@@ -79,7 +82,9 @@ TEST_CASE("spool: on a full disk an event is kept in memory, delivered, and says
   CHECK(Sequences(s.Claim()) == List{2});
 }
 
-TEST_CASE("spool: what was leased, waiting, held and dead when the disk failed is in the file after it is mended") {
+TEST_CASE(
+    "spool: what was leased, waiting, held and dead when the disk failed is in the file after it "
+    "is mended") {
   FaultySpool s;
   for (Sequence n = 1; n <= 12; ++n) s.Append(n, "user" + std::to_string(n % 4));
   s.Commit();
@@ -122,7 +127,8 @@ TEST_CASE("spool: what was leased, waiting, held and dead when the disk failed i
   CHECK(Sequences(s.Claim()) == List{3, 7});
 }
 
-TEST_CASE("spool: a commit that fails at any of its writes loses nothing and counts nothing twice") {
+TEST_CASE(
+    "spool: a commit that fails at any of its writes loses nothing and counts nothing twice") {
   for (long nth = 1; nth <= 12; ++nth) {
     for (const bool fsync_only : {false, true}) {
       FaultySpool s;
@@ -161,7 +167,8 @@ TEST_CASE("spool: a commit that fails at any of its writes loses nothing and cou
   }
 }
 
-TEST_CASE("spool: deliveries wait while earlier ones of their recipient are on a disk that refuses") {
+TEST_CASE(
+    "spool: deliveries wait while earlier ones of their recipient are on a disk that refuses") {
   FaultySpool s;
   s.options.cache_deliveries = 0;
   s.Open();

@@ -26,7 +26,8 @@ constexpr std::array kFaults = {
     "SELECT 'parked without a lane ' || sequence FROM parked p WHERE NOT EXISTS"
     " (SELECT 1 FROM lane WHERE endpoint = p.endpoint AND recipient = p.recipient)",
     "SELECT 'both dead and pending ' || key FROM dead WHERE key IN (SELECT key FROM log)",
-    "SELECT 'a row of no endpoint ' || key FROM log WHERE key >> 44 NOT IN (SELECT id FROM endpoint)",
+    "SELECT 'a row of no endpoint ' || key FROM log WHERE key >> 44 NOT IN (SELECT id FROM "
+    "endpoint)",
     "SELECT 'sequence ' || key FROM log, run WHERE key & ((1 << 44) - 1) > last_sequence",
     "SELECT quick_check FROM pragma_quick_check WHERE quick_check <> 'ok'",
 };

@@ -5,8 +5,8 @@
 
 namespace offline_post::test {
 
-// What is wrong with the file at `path` (which no one has open): the law of the counters, the sum of
-// bytes, rows that belong to nothing. Empty: nothing.
+// What is wrong with the file at `path` (which no one has open): the law of the counters, the sum
+// of bytes, rows that belong to nothing. Empty: nothing.
 std::string FaultsOfFile(const std::string& path);
 
 // The same of a copy, while the file is in use.

@@ -1,0 +1,217 @@
+// What the durable outbox costs, measured at the C++ interface, without a BEAM.
+//
+// spool_bench deliver URL DIRECTORY|- CONNECTIONS WARM_MS RUN_MS
+//   From submission to delivery at saturation, the spool in DIRECTORY or in memory (-). Prints
+//   "PER_SECOND CPU_US STORAGE_CPU_US", per message: the process's CPU time, and of it the storage
+//   thread's.
+// spool_bench commit URL DIRECTORY COUNT
+//   Prints "US": the time from the first of COUNT submissions to the last commit, by COUNT.
+// spool_bench sync URL DIRECTORY COUNT PAUSE_MS
+//   One event at a time, PAUSE_MS apart, until it is committed. Prints "P50_US P99_US".
+// spool_bench floor DIRECTORY COUNT PAUSE_MS
+//   The same with nothing but SQLite: a row a transaction. Prints "P50_US P99_US".
+#include <sqlite3.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <future>
+#include <iostream>
+#include <map>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "service/service.hpp"
+
+namespace {
+
+using namespace offline_post;  // NOLINT(google-build-using-namespace): a program and no more
+using std::chrono::milliseconds;
+using SteadyClock = std::chrono::steady_clock;
+using Us = std::chrono::duration<double, std::micro>;
+
+constexpr EndpointKeyView kKey{"vhost", "bench"};
+constexpr std::uint64_t kRecipients = 1'000;
+constexpr std::uint64_t kPending = 10'000;
+constexpr const char* kText =
+    "Wherefore art thou Romeo? Deny thy father & refuse thy name, or, if thou wilt not, be but "
+    "sworn my love.";
+
+void Configure(Service& service, const std::string& url, const std::string& directory,
+               int connections) {
+  EndpointConfig config;
+  config.key = {std::string(kKey.vhost), std::string(kKey.module)};
+  config.post_url = url;
+  config.auth_token = "0123456789abcdef0123456789abcdef";
+  config.max_connections = connections;
+  config.limits = {10'000'000, std::uint64_t{1} << 40U};
+  config.spool = {directory != "-", directory == "-" ? "" : directory, 0};
+  if (const Status status = service.Configure(config)) throw std::runtime_error(status->text);
+  if (config.spool.enabled && service.spool_state() != SpoolState::kDurable) {
+    throw std::runtime_error("the spool in " + directory + " is not durable");
+  }
+}
+
+bool PrintErrors(const std::vector<Notice>& notices) {
+  for (const Notice& notice : notices) {
+    if (notice.level == Notice::Level::kError) std::cerr << notice.line << "\n";
+  }
+  return true;
+}
+
+void Submit(Service& service, std::uint64_t number, Engine::CommitCallback committed = {}) {
+  const auto event = std::make_shared<Event>();
+  event->to = {"user" + std::to_string(number % kRecipients), "vhost", ""};
+  event->from = {"juliet", "vhost", "balcony"};
+  event->message_id = "message-" + std::to_string(number);
+  event->body = kText;
+  service.Submit(kKey, event, std::move(committed));
+}
+
+double ProcessCpuUs() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  const auto us = [](const timeval& time) {
+    return static_cast<double>(time.tv_sec) * 1e6 + static_cast<double>(time.tv_usec);
+  };
+  return us(usage.ru_utime) + us(usage.ru_stime);
+}
+
+double ThreadCpuUs(const std::string& name) {
+  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+    std::string comm;
+    std::getline(std::ifstream(task.path() / "comm"), comm);
+    double nanoseconds = 0;
+    if (comm == name && std::ifstream(task.path() / "schedstat") >> nanoseconds) {
+      return nanoseconds / 1e3;
+    }
+  }
+  return 0;
+}
+
+int Deliver(const std::vector<std::string>& args) {
+  Service service(&PrintErrors);
+  Configure(service, args.at(0), args.at(1), std::stoi(args.at(2)));
+  std::atomic<bool> stop{false};
+  std::thread feeder([&service, &stop] {
+    for (std::uint64_t number = 0; !stop;) {
+      if (service.GetStats(kKey)->pending < kPending) {
+        for (int i = 0; i < 5'000; ++i) Submit(service, number++);
+      } else {
+        std::this_thread::sleep_for(milliseconds(20));
+      }
+    }
+  });
+  std::this_thread::sleep_for(milliseconds(std::stol(args.at(3))));
+  const auto start = SteadyClock::now();
+  const double cpu = ProcessCpuUs();
+  const double storage = ThreadCpuUs("offline_post_db");
+  const std::uint64_t before = service.GetStats(kKey)->delivered;
+  std::this_thread::sleep_for(milliseconds(std::stol(args.at(4))));
+  const auto done = static_cast<double>(service.GetStats(kKey)->delivered - before);
+  std::cout << std::fixed << done * 1e6 / Us(SteadyClock::now() - start).count() << " "
+            << (ProcessCpuUs() - cpu) / done << " "
+            << (ThreadCpuUs("offline_post_db") - storage) / done << "\n";
+  stop = true;
+  feeder.join();
+  return 0;
+}
+
+int Commit(const std::vector<std::string>& args) {
+  Service service(&PrintErrors);
+  Configure(service, args.at(0), args.at(1), 1);
+  service.Pause(kKey);  // nothing but the commits
+  const std::uint64_t count = std::stoull(args.at(2));
+  std::promise<void> all;
+  std::atomic<std::uint64_t> committed{0};
+  const auto start = SteadyClock::now();
+  for (std::uint64_t i = 0; i < count; ++i) {
+    Submit(service, i, [&committed, &all, count](bool) {
+      if (++committed == count) all.set_value();
+    });
+  }
+  all.get_future().wait();
+  std::cout << std::fixed << Us(SteadyClock::now() - start).count() / static_cast<double>(count)
+            << "\n";
+  return 0;
+}
+
+// Prints how long `step` takes, which is called `count` times, `pause` apart.
+void Sample(std::uint64_t count, milliseconds pause,
+            const std::function<void(std::uint64_t)>& step) {
+  std::vector<double> times;
+  for (std::uint64_t i = 0; i < count; ++i) {
+    std::this_thread::sleep_for(pause);
+    const auto start = SteadyClock::now();
+    step(i);
+    times.push_back(Us(SteadyClock::now() - start).count());
+  }
+  std::sort(times.begin(), times.end());
+  std::cout << std::fixed << times.at(count / 2) << " " << times.at(count * 99 / 100) << "\n";
+}
+
+int Sync(const std::vector<std::string>& args) {
+  Service service(&PrintErrors);
+  Configure(service, args.at(0), args.at(1), 32);
+  Sample(std::stoull(args.at(2)), milliseconds(std::stol(args.at(3))),
+         [&service](std::uint64_t number) {
+           std::promise<void> committed;
+           Submit(service, number, [&committed](bool) { committed.set_value(); });
+           committed.get_future().wait();
+         });
+  return 0;
+}
+
+void Execute(sqlite3* database, const char* query) {
+  if (sqlite3_exec(database, query, nullptr, nullptr, nullptr) != SQLITE_OK) {
+    throw std::runtime_error(sqlite3_errmsg(database));
+  }
+}
+
+int Floor(const std::vector<std::string>& args) {
+  sqlite3* database = nullptr;
+  if (sqlite3_open((args.at(0) + "/floor.db").c_str(), &database) != SQLITE_OK) {
+    throw std::runtime_error("cannot open floor.db in " + args.at(0));
+  }
+  Execute(database, "PRAGMA locking_mode=EXCLUSIVE");
+  Execute(database, "PRAGMA journal_mode=WAL");
+  Execute(database, "PRAGMA synchronous=FULL");
+  Execute(database, "CREATE TABLE log(key INTEGER PRIMARY KEY, body TEXT NOT NULL)");
+  sqlite3_stmt* insert = nullptr;
+  sqlite3_prepare_v2(database, "INSERT INTO log(body) VALUES (?)", -1, &insert, nullptr);
+  const std::string row = std::string("user000001 vhost juliet vhost balcony message-1 ") + kText;
+  Sample(std::stoull(args.at(1)), milliseconds(std::stol(args.at(2))),
+         [insert, &row](std::uint64_t) {
+           sqlite3_bind_text(insert, 1, row.data(), static_cast<int>(row.size()), SQLITE_STATIC);
+           if (sqlite3_step(insert) != SQLITE_DONE) throw std::runtime_error("no commit");
+           sqlite3_reset(insert);
+         });
+  sqlite3_finalize(insert);
+  sqlite3_close(database);
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const std::map<std::string, int (*)(const std::vector<std::string>&)> modes = {
+      {"deliver", &Deliver}, {"commit", &Commit}, {"sync", &Sync}, {"floor", &Floor}};
+  const std::vector<std::string> args(argv + 1, argv + argc);
+  const auto mode = args.empty() ? modes.end() : modes.find(args.front());
+  if (mode == modes.end()) {
+    std::cerr << "usage: spool_bench deliver|commit|sync|floor ARGUMENT...\n";
+    return 2;
+  }
+  try {
+    return mode->second({args.begin() + 1, args.end()});
+  } catch (const std::exception& error) {
+    std::cerr << "spool_bench " << args.front() << ": " << error.what() << "\n";
+    return 1;
+  }
+}

@@ -1,0 +1,165 @@
+// Book: what really happened to each event, kept apart from the engine's counters. Both ports
+// report here, and the book objects to whatever breaks a promise by throwing a Violation.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "basics.hpp"
+#include "breaker_model.hpp"
+#include "disk.hpp"
+#include "engine/ledger.hpp"
+#include "model/outcome.hpp"
+#include "model/request.hpp"
+#include "payload/answer.hpp"
+
+namespace offline_post::simulation {
+
+// Where an event is, by what was commanded so far.
+enum class Place {
+  kPending,
+  kDelivered,
+  kDead,
+  kCancelled,
+  kPurged,
+  kLost,  // the disk's fault, and said so
+  kGone,  // was not committed when the process died
+};
+inline constexpr std::size_t kPlaces = 7;
+
+struct Entry {
+  std::shared_ptr<const Event> event;
+  EndpointId endpoint = 0;
+  std::uint64_t lane = 0;  // of which it keeps the order; 0: none
+  Place place = Place::kPending;
+  Sequence sequence = 0;
+  bool committed = false;  // may be sent
+  bool durable = false;    // outlives the process
+  bool leased = false;
+  bool undisposed = false;  // failed, and the engine has not said what becomes of it
+  bool answered = false;    // the engine knows of a 2xx
+  std::optional<RequestId> flight;
+  int attempts = 0;  // as the delivery should count them
+  int misconfigured = 0;
+  std::uint64_t others_delivered = 0;  // the endpoint's, at the first misconfigured answer
+  Millis accepted = 0;
+  Millis not_before = 0;
+  OutcomeClass last = OutcomeClass::kTrouble;  // what the last answer was
+  int last_status = 0;
+  Millis retry_after = 0;  // what the last answer really asked for
+  Millis died = 0;
+  std::uint64_t replayed_by = 0;  // the latest replay in this run
+  int received = 0;               // times that the backend took it
+};
+
+struct OriginSeen {
+  explicit OriginSeen(const std::string& host) : breaker(host) {}
+  BreakerModel breaker;
+  int in_flight = 0;
+  std::set<EndpointId> sites;
+};
+
+// An endpoint as the world sees it.
+struct Site {
+  Site() : gate("gate") {}
+  EndpointId id = 0;
+  EndpointKey key;
+  std::shared_ptr<const Endpoint> config;  // none: removed, or not configured in this run
+  std::shared_ptr<Ledger> ledger;          // of this run
+  std::shared_ptr<OriginSeen> origin;
+  BreakerModel gate;
+  Pause pause = Pause::kNone;
+  Pause stored_pause = Pause::kNone;  // that the outbox was told of
+  std::uint64_t paused_url = 0;       // its fingerprint
+  Millis removed = 0;                 // when, and for how long what it left is kept
+  Millis kept_for = 0;
+  Millis configured = 0;
+  std::optional<Millis> crowded;  // since when it has too many dead letters
+  int in_flight = 0;
+  std::size_t leased = 0;
+  std::size_t most_leased = 0;  // that the engine may hold
+  std::uint64_t delivered_ever = 0;
+  std::array<std::uint64_t, kPlaces> count{};
+  std::uint64_t pending_bytes = 0;
+};
+
+class Book {
+ public:
+  Book(const SimClock& clock, bool trace) : clock_(clock), trace_(trace) {}
+
+  // Prints what happens, with its time. Costly to say: ask first.
+  bool tracing() const { return trace_; }
+  void Trace(const std::string& what) const;
+
+  // The world's side.
+  Site& site(EndpointId id) { return sites_.at(id); }
+  std::map<EndpointId, Site>& sites() { return sites_; }
+  const std::vector<Entry>& entries() const { return entries_; }
+  std::shared_ptr<Event> NewEvent(int user, std::size_t bytes);
+  void Submitted(EndpointId id, const std::shared_ptr<const Event>& event);
+  void ToldCommitted(const Event& event, bool durable);
+  void Configured(EndpointId id, const std::shared_ptr<const Endpoint>& config);
+  void Removed(EndpointId id);
+  void Resumed(EndpointId id);
+  // A new run begins on what the disk has kept.
+  void Reopened(const Disk& disk);
+
+  // The outbox's side: commands as they are given, and what the disk did.
+  void Appended(const Delivery& delivery);
+  void Claimed(EndpointId id, std::size_t limit);
+  void Finished(const Delivery& delivery, Final how, const Note& note);
+  void Rescheduled(const Delivery& delivery, Millis due, const Note& note);
+  void Parked(const Delivery& delivery);
+  void PauseSet(EndpointId id, Pause pause);
+  void Purging(EndpointId id, Millis died_before, std::uint64_t excess);
+  void Committed(const Delivery& delivery, bool durable);
+  void AllDurable();
+  void Leased(const Delivery& delivery);
+  void Replayed(const Delivery& delivery, std::uint64_t tag);
+  void Moved(const Delivery& delivery, Place to);
+
+  // The transport's side.
+  Entry& Sent(const Request& request);
+  void Answering(const Request& request, const Answer& answer, Millis retry_after);
+  void Settled(const Request& request);
+  void Cancelled(const Request& request);
+
+  Entry& Find(const Event& event);
+  int in_flight(const std::string& host) const;
+  std::uint64_t doubles() const { return doubles_; }
+  void Received(Entry& entry);
+
+ private:
+  void Place(Entry& entry, enum Place place);
+  void CheckPayload(const Request& request, const Entry& entry, const Site& site) const;
+  void CheckDeath(const Entry& entry, const Delivery& delivery, const Note& note);
+  Entry& Owned(const Delivery& delivery, const char* what);
+  void EndFlight(const Request& request, Entry& entry);
+  void Leave(Entry& entry);
+  void Forget();
+  int Limit(const OriginSeen& origin);
+  std::string Say(const Entry& entry) const;
+
+  const SimClock& clock_;
+  bool trace_;
+  std::vector<Entry> entries_;
+  std::map<EndpointId, Site> sites_;
+  std::map<std::string, std::shared_ptr<OriginSeen>> origins_;
+  std::map<std::string, int> wire_;  // requests in flight per host, whatever the engine thinks
+  std::unordered_map<std::uint64_t, std::set<Sequence>> lanes_;  // pending, in order
+  struct Flight {
+    std::shared_ptr<OriginSeen> origin;
+    std::shared_ptr<const Endpoint> config;
+  };
+  std::unordered_map<RequestId, Flight> flights_;
+  std::uint64_t doubles_ = 0;
+};
+
+}  // namespace offline_post::simulation

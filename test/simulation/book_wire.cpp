@@ -1,0 +1,235 @@
+// The book's second half: endpoints, their origins, and what goes over the wire.
+#include <algorithm>
+#include <charconv>
+#include <utility>
+
+#include "book.hpp"
+
+namespace offline_post::simulation {
+
+namespace {
+
+bool Contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+// The table of DESIGN.md once more, apart from ClassifyStatus.
+OutcomeClass Meaning(const Answer& answer) {
+  if (!answer.failure.empty()) return OutcomeClass::kTrouble;
+  const int status = answer.status;
+  if (status / 100 == 2) return OutcomeClass::kDelivered;
+  for (const int refusal : {400, 413, 414, 415, 422}) {
+    if (status == refusal) return OutcomeClass::kRefused;
+  }
+  if (status == 410) return OutcomeClass::kGone;
+  if (status == 408 || status == 425 || status == 429) return OutcomeClass::kTrouble;
+  if (status / 100 == 3 || status / 100 == 4) return OutcomeClass::kMisconfigured;
+  return OutcomeClass::kTrouble;
+}
+
+// Which event a request says it carries.
+Event Named(const Request& request) {
+  constexpr std::string_view kHeader = "webhook-id: ";
+  Event named;
+  for (const std::string& header : request.headers) {
+    if (header.rfind(kHeader, 0) == 0) named.id = header.substr(kHeader.size());
+  }
+  return named;
+}
+
+}  // namespace
+
+int Book::Limit(const OriginSeen& origin) {
+  int limit = 1;
+  for (const EndpointId id : origin.sites) {
+    limit = std::max(limit, sites_.at(id).config->max_connections);
+  }
+  return limit;
+}
+
+// Origins that nobody uses; what is in flight counts on until it ends.
+void Book::Forget() {
+  std::erase_if(origins_, [](const auto& known) {
+    return known.second->sites.empty() && known.second->in_flight == 0;
+  });
+}
+
+void Book::Configured(EndpointId id, const std::shared_ptr<const Endpoint>& config) {
+  Site& site = sites_.at(id);
+  if (site.origin) {
+    site.origin->sites.erase(id);
+    site.origin->breaker.SetLimit(Limit(*site.origin));
+  }
+  const bool other_url = site.paused_url != Fingerprint(config->post_url);
+  if (site.pause == Pause::kGone && (site.config || other_url)) site.pause = Pause::kNone;
+  site.config = config;
+  site.configured = clock_.now;
+  std::shared_ptr<OriginSeen>& origin = origins_[config->origin.host];
+  if (!origin) origin = std::make_shared<OriginSeen>(config->origin.host);
+  origin->sites.insert(id);
+  origin->breaker.SetLimit(Limit(*origin));
+  origin->breaker.Hasten();
+  site.origin = origin;
+  Forget();
+  site.gate.Reset("the gate of endpoint " + std::to_string(id));
+  site.gate.SetLimit(config->max_connections);
+}
+
+void Book::Removed(EndpointId id) {
+  Site& site = sites_.at(id);
+  if (!site.config) return;
+  site.origin->sites.erase(id);
+  site.origin->breaker.SetLimit(Limit(*site.origin));
+  Forget();
+  site.origin = nullptr;
+  site.removed = clock_.now;
+  site.kept_for = site.config->schedule.max_age_ms;
+  site.config = nullptr;
+}
+
+void Book::Resumed(EndpointId id) {
+  Site& site = sites_.at(id);
+  site.pause = Pause::kNone;
+  if (!site.config) return;
+  site.gate.Hasten();
+  site.origin->breaker.Hasten();
+}
+
+void Book::CheckPayload(const Request& request, const Entry& entry, const Site& site) const {
+  if (request.endpoint != site.config) Fail(Say(entry) + " was sent to a replaced configuration");
+  if (!Contains(request.body, "to=" + entry.event->to.user + "&") ||
+      !Contains(request.body, "&body=b0dy%20" + entry.event->message_id) ||
+      !Contains(request.body, "&access_token=" + site.config->auth_token)) {
+    Fail(Say(entry) + " was sent with a wrong body");
+  }
+}
+
+Entry& Book::Sent(const Request& request) {
+  if (request.deliveries.size() != 1) Fail("a request without exactly one delivery");
+  Entry& entry = Find(Named(request));
+  Site& site = sites_.at(entry.endpoint);
+  if (trace_) {
+    Trace(Say(entry) + " is sent as request " + std::to_string(request.id) + " to " +
+          request.endpoint->post_url);
+  }
+  if (entry.place != Place::kPending) Fail(Say(entry) + " was sent after its end");
+  if (!entry.committed) Fail(Say(entry) + " was sent before its commit");
+  if (!entry.leased) Fail(Say(entry) + " was sent without a lease");
+  if (entry.flight) Fail(Say(entry) + " was sent twice at a time");
+  if (entry.answered) Fail(Say(entry) + " was sent again after a 2xx");
+  if (entry.undisposed) Fail(Say(entry) + " failed and was sent again at once");
+  if (request.deliveries.front() != entry.sequence) Fail(Say(entry) + ": wrong sequence");
+  if (!site.config) Fail(Say(entry) + " was sent to a removed endpoint");
+  if (site.pause != Pause::kNone) Fail(Say(entry) + " was sent to a paused endpoint");
+  if (clock_.now < entry.not_before) {
+    Fail(Say(entry) + " was sent " + std::to_string(entry.not_before - clock_.now) + " ms early");
+  }
+  if (entry.lane != 0 && *lanes_[entry.lane].begin() != entry.sequence) {
+    Fail(Say(entry) + " overtakes sequence " + std::to_string(*lanes_[entry.lane].begin()));
+  }
+  CheckPayload(request, entry, site);
+  OriginSeen& origin = *site.origin;
+  origin.breaker.Send(clock_.now, request.id, origin.in_flight);
+  site.gate.Send(clock_.now, request.id, site.in_flight);
+  ++origin.in_flight;
+  ++site.in_flight;
+  // A lowered limit may be exceeded by what is out already, and by a probe.
+  if (++wire_[site.config->origin.host] > Limit(origin) && !origin.breaker.open()) {
+    Fail("more connections to " + site.config->origin.host +
+         " than its endpoints allow: " + std::to_string(wire_[site.config->origin.host]));
+  }
+  flights_[request.id] = {site.origin, site.config};
+  entry.flight = request.id;
+  return entry;
+}
+
+void Book::EndFlight(const Request& request, Entry& entry) {
+  entry.flight.reset();
+  --wire_[request.endpoint->origin.host];
+  --sites_.at(entry.endpoint).in_flight;
+  --flights_.at(request.id).origin->in_flight;
+}
+
+void Book::Answering(const Request& request, const Answer& answer, Millis retry_after) {
+  const OutcomeClass kind = Meaning(answer);
+  Flight flight = flights_.at(request.id);
+  Entry& entry = Find(Named(request));
+  Site& site = sites_.at(entry.endpoint);
+  if (trace_) {
+    Trace("request " + std::to_string(request.id) + " ends: HTTP " + std::to_string(answer.status) +
+          " " + answer.failure);
+  }
+  EndFlight(request, entry);
+  flights_.erase(request.id);
+  const bool current = flight.config == site.config;
+  // The breaker may honour what either configuration allows.
+  const Millis bounded = std::min({retry_after, flight.config->schedule.waits_ms.back(),
+                                   site.config->schedule.waits_ms.back()});
+  if (kind == OutcomeClass::kTrouble) {
+    if (current) site.gate.Cancelled(request.id);
+    flight.origin->breaker.Trouble(clock_.now, request.id, entry.sequence, bounded);
+  } else {
+    flight.origin->breaker.Alive(request.id);
+    if (current && kind == OutcomeClass::kMisconfigured) {
+      site.gate.Trouble(clock_.now, request.id, entry.sequence, bounded);
+    } else if (current) {
+      site.gate.Alive(request.id);
+    }
+  }
+  const bool blames = kind == OutcomeClass::kGone || kind == OutcomeClass::kMisconfigured;
+  if (blames && !current) return;  // of what was replaced meanwhile
+  ++entry.attempts;
+  entry.last = kind;
+  entry.last_status = answer.failure.empty() ? answer.status : 0;
+  entry.retry_after = retry_after;
+  switch (kind) {
+    case OutcomeClass::kDelivered:
+      entry.answered = true;
+      ++site.delivered_ever;
+      break;
+    case OutcomeClass::kGone:
+      if (site.pause == Pause::kNone) {
+        site.pause = Pause::kGone;
+        site.paused_url = Fingerprint(site.config->post_url);
+      }
+      break;
+    case OutcomeClass::kMisconfigured:
+      if (entry.misconfigured == 0 || site.delivered_ever > entry.others_delivered)
+        ++entry.misconfigured;
+      entry.others_delivered = site.delivered_ever;
+      entry.undisposed = true;
+      break;
+    case OutcomeClass::kRefused:
+    case OutcomeClass::kTrouble:
+      entry.undisposed = true;
+      break;
+  }
+}
+
+void Book::Settled(const Request& request) {
+  const Entry& entry = Find(Named(request));
+  if (entry.answered && entry.place == Place::kPending)
+    Fail(Say(entry) + " was answered 2xx, and is not delivered");
+  if (entry.undisposed)
+    Fail(Say(entry) + " was forgotten after HTTP " + std::to_string(entry.last_status));
+}
+
+void Book::Cancelled(const Request& request) {
+  Entry& entry = Find(Named(request));
+  EndFlight(request, entry);
+  const Flight& flight = flights_.at(request.id);
+  flight.origin->breaker.Cancelled(request.id);
+  sites_.at(entry.endpoint).gate.Cancelled(request.id);
+  flights_.erase(request.id);
+}
+
+void Book::Received(Entry& entry) {
+  if (++entry.received > 1) ++doubles_;
+}
+
+int Book::in_flight(const std::string& host) const {
+  const auto found = wire_.find(host);
+  return found == wire_.end() ? 0 : found->second;
+}
+
+}  // namespace offline_post::simulation

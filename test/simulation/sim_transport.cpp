@@ -1,0 +1,73 @@
+#include "sim_transport.hpp"
+
+#include <utility>
+
+#include "payload/answer.hpp"
+
+namespace offline_post::simulation {
+
+std::optional<Millis> SimTransport::NextMs() const {
+  if (due_.empty()) return std::nullopt;
+  return due_.begin()->first;
+}
+
+void SimTransport::Send(Request request) {
+  fuse_.Burn();
+  const Entry& entry = book_.Sent(request);
+  ++sent_;
+  const EndpointId endpoint = entry.endpoint;
+  const std::uint64_t message = std::stoull(entry.event->message_id) + 1;
+  const RequestId id = request.id;
+  const Millis timeout = request.endpoint->timeout_ms;
+  Flight flight{std::move(request), {}, entry.event};
+  flight.fate = Decide(random_, habits_, hosts[flight.request.endpoint->origin.host],
+                       paths[endpoint], message, timeout);
+  due_.insert({clock_.now + flight.fate.latency, id});
+  flight.due = clock_.now + flight.fate.latency;
+  flights_.emplace(id, std::move(flight));
+}
+
+bool SimTransport::Perform(TransportListener& listener) {
+  bool any = false;
+  while (!due_.empty() && due_.begin()->first <= clock_.now) {
+    const RequestId id = due_.begin()->second;
+    due_.erase(due_.begin());
+    const auto found = flights_.find(id);
+    Flight flight = std::move(found->second);
+    flights_.erase(found);
+    any = true;
+    if (flight.fate.received) book_.Received(book_.Find(*flight.event));
+    Millis wait = 0;
+    if (flight.fate.retry_after && flight.fate.answer.failure.empty()) {
+      const RetryAfter asked = MakeRetryAfter(random_, habits_.odd_retry_after, clock_.UnixMs());
+      flight.fate.answer.retry_after = asked.header;
+      wait = asked.wait_ms;
+    }
+    std::vector<Outcome> outcomes = ReadAnswer(flight.request, flight.fate.answer, clock_.UnixMs());
+    book_.Answering(flight.request, flight.fate.answer, wait);
+    listener.OnDone(id, std::move(outcomes));
+    book_.Settled(flight.request);
+  }
+  return any;
+}
+
+void SimTransport::Cancel(RequestId id) {
+  fuse_.Burn();
+  const auto found = flights_.find(id);
+  if (found == flights_.end()) Fail("a request is cancelled that is not in flight");
+  if (found->second.fate.received && random_.Percent(50))
+    book_.Received(book_.Find(*found->second.event));
+  due_.erase({found->second.due, id});
+  book_.Cancelled(found->second.request);
+  flights_.erase(found);
+}
+
+void SimTransport::Die() {
+  for (const auto& [id, flight] : flights_) {
+    if (flight.fate.received && random_.Percent(50)) book_.Received(book_.Find(*flight.event));
+  }
+  flights_.clear();
+  due_.clear();
+}
+
+}  // namespace offline_post::simulation
