@@ -8,7 +8,6 @@
 -export([new_message/1, archived_message/1, offline_message/1, config_reloaded/0]).
 -export([stats/1, pause/1, resume/1, dead_letters/4, dead_letter/2, replay_dead_letters/2, drop_dead_letters/2]).
 
--include_lib("kernel/include/file.hrl").
 -include_lib("kernel/include/logger.hrl").
 -include("xmpp.hrl").
 
@@ -386,20 +385,13 @@ check_ca_file(Path) ->
             invalid([file:format_error(Why), ": ", Path])
     end.
 
-%% Whether the node may write there is found out when the spool is opened: by then a mistake is one line in the log,
-%% while here it would keep ejabberd from starting.
+%% Whether it is there and may be written to is found out when the spool is opened: then a mistake, or a disk that
+%% is mounted late, is one line in the log, while here it would keep ejabberd from starting.
 -spec check_spool_dir(binary()) -> binary().
 check_spool_dir(Path) ->
-    case {filename:pathtype(Path), file:read_file_info(Path, [raw])} of
-        {absolute, {ok, #file_info{type = directory}}} ->
-            Path;
-        {absolute, {ok, _}} ->
-            invalid(["not a directory: ", Path]);
-        {absolute, {error, Why}} ->
-            invalid([file:format_error(Why), ": ", Path,
-                     " (create the directory and make ejabberd's user its owner)"]);
-        {_, _} ->
-            invalid(["expected an absolute path, got ", Path])
+    case filename:pathtype(Path) of
+        absolute -> Path;
+        _ -> invalid(["expected an absolute path, got ", Path])
     end.
 
 -spec invalid(iodata()) -> no_return().

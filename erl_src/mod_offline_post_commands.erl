@@ -56,11 +56,16 @@ resume(Host) ->
 -spec dead_list(binary(), binary(), integer()) -> [tuple()] | failure().
 dead_list(Host, Which, After) ->
     selected(Host, Which, fun(Name, Selection) ->
-                                  case mod_offline_post_operator:dead_letters(Name, Selection, max(After, 0), ?PAGE) of
+                                  case mod_offline_post_operator:dead_letters(Name, Selection, bounded(After), ?PAGE) of
                                       {ok, Letters, _Next} -> [line(Letter) || Letter <- Letters];
                                       Error -> Error
                                   end
                           end).
+
+%% Sequences are smaller.
+-spec bounded(integer()) -> non_neg_integer().
+bounded(After) ->
+    min(max(After, 0), 1 bsl 63).
 
 -spec dead_show(binary(), binary()) -> [field()] | failure().
 dead_show(Host, Id) ->
@@ -139,15 +144,15 @@ failure(Kind, Format, Args) ->
 -spec line(mod_offline_post_nif:letter()) -> tuple().
 line(#{sequence := Sequence, id := Id, to := To, from := From, status := Status, attempts := Attempts,
        died := Died, reason := Reason}) ->
-    {Sequence, Id, address(To), address(From), Attempts, Status, time(Died), shown(Reason)}.
+    {Sequence, Id, address(To), address(From), Attempts, Status, time(Died), in_line(Reason)}.
 
 -spec fields(mod_offline_post_nif:letter()) -> [field()].
 fields(#{sequence := Sequence, id := Id, to := To, from := From, message_id := MessageId, body := Body,
          status := Status, attempts := Attempts, accepted := Accepted, died := Died, reason := Reason,
          answer := Answer}) ->
     [{"number", value(Sequence)}, {"id", Id}, {"to", address(To)}, {"from", address(From)},
-     {"message_id", shown(MessageId)}, {"accepted", time(Accepted)}, {"died", time(Died)},
-     {"attempts", value(Attempts)}, {"status", value(Status)}, {"reason", shown(Reason)}, {"answer", shown(Answer)},
+     {"message_id", in_line(MessageId)}, {"accepted", time(Accepted)}, {"died", time(Died)},
+     {"attempts", value(Attempts)}, {"status", value(Status)}, {"reason", in_line(Reason)}, {"answer", in_line(Answer)},
      {"body", shown(Body)}].
 
 -spec value(integer() | atom()) -> binary().
@@ -166,6 +171,11 @@ time(UnixMs) ->
 -spec shown(binary()) -> binary().
 shown(Bytes) ->
     << <<(printable(Char))/utf8>> || Char <- characters(Bytes) >>.
+
+%% Nor does it look like another line.
+-spec in_line(binary()) -> binary().
+in_line(Bytes) ->
+    << <<(case Char of $\n -> 16#FFFD; $\t -> 16#FFFD; _ -> Char end)/utf8>> || <<Char/utf8>> <= shown(Bytes) >>.
 
 -spec characters(binary()) -> [char()].
 characters(Bytes) ->

@@ -42,6 +42,8 @@ dead_letters(Host, Selection, After, Limit) ->
 
 -spec dead_letter(binary(), Id :: binary()) ->
           {ok, mod_offline_post_nif:letter()} | {error, unknown | not_found | timeout}.
+dead_letter(_Host, <<>>) ->
+    {error, not_found};
 dead_letter(Host, Id) ->
     case dead_letters(Host, {id, Id}, 0, 1) of
         {ok, [Letter | _], _} -> {ok, Letter};

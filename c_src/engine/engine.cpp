@@ -30,6 +30,7 @@ void Engine::Restore(const StoredEndpoint& stored, std::shared_ptr<Ledger> ledge
   endpoint.pause = stored.pause;
   endpoint.paused_url = stored.paused_url;
   endpoint.bury_ms = clock_.MonotonicMs() + endpoint.config->schedule.max_age_ms;
+  endpoint.purge_ms = endpoint.bury_ms;  // its retention is not known yet
 }
 
 void Engine::Configure(EndpointId id, std::shared_ptr<const Endpoint> config,
@@ -43,6 +44,7 @@ void Engine::Configure(EndpointId id, std::shared_ptr<const Endpoint> config,
   endpoint.ledger = std::move(ledger);
   const bool other_url = endpoint.paused_url != Fingerprint(endpoint.config->post_url);
   if (endpoint.pause == Pause::kGone && (changed || other_url)) SetPause(endpoint, Pause::kNone);
+  endpoint.purge_ms = std::min(endpoint.purge_ms, clock_.MonotonicMs());
   endpoint.gate = Breaker();
   endpoint.gate.SetLimit(endpoint.config->max_connections);
   endpoint.claimable = true;

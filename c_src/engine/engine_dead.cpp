@@ -32,6 +32,11 @@ void Engine::DropDead(EndpointId id, DeadFilter filter, CountCallback done) {
 }
 
 void Engine::AddDeadJob(EndpointId id, DeadAct act, DeadFilter filter, DeadJob job) {
+  if (!endpoints_.contains(id)) {  // of an outbox that could not be opened
+    if (job.listed) job.listed({}, std::nullopt);
+    if (job.counted) job.counted(0);
+    return;
+  }
   job.visit.tag = next_job_++;
   // What dies from now on is not meant: it would be replayed again and again.
   job.visit.before = next_sequence_;

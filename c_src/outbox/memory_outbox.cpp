@@ -29,6 +29,7 @@ void MemoryOutbox::Insert(Delivery delivery) {
   Lane& lane = book.lanes[key];
   const bool listed = !lane.deliveries.empty();  // by its first delivery, which stays the first
   const Sequence sequence = delivery.sequence;
+  bytes_ += EventBytes(*delivery.event);
   lane.deliveries.emplace_hint(lane.deliveries.end(), sequence, std::move(delivery));
   if (!listed) List(book, key, lane);
 }
@@ -48,6 +49,7 @@ void MemoryOutbox::Finish(const Delivery& delivery, Final how, const Note& note)
   Lane& lane = book.lanes[key];
   Unlist(book, key, lane);
   --lane.leased;
+  bytes_ -= EventBytes(*delivery.event);
   List(book, key, lane);
   if (how != Final::kDead) return;
   const std::uint64_t purged = BuryIn(book, delivery, note);
@@ -167,6 +169,7 @@ void MemoryOutbox::Restore(Delivery delivery, std::optional<Millis> due_ms) {
   Unlist(book, key, lane);
   if (due_ms) lane.due_ms = due_ms;
   const Sequence sequence = delivery.sequence;
+  bytes_ += EventBytes(*delivery.event);
   lane.deliveries.emplace(sequence, std::move(delivery));
   List(book, key, lane);
 }
@@ -184,8 +187,10 @@ std::vector<std::pair<Delivery, std::optional<Millis>>> MemoryOutbox::TakeAll() 
   std::vector<std::pair<Delivery, std::optional<Millis>>> all;
   for (auto& [id, book] : books_) {
     for (auto& [key, lane] : book.lanes) {
-      for (auto& [sequence, delivery] : lane.deliveries)
+      for (auto& [sequence, delivery] : lane.deliveries) {
+        bytes_ -= EventBytes(*delivery.event);
         all.emplace_back(std::move(delivery), lane.due_ms);
+      }
       lane.deliveries.clear();
       lane.due_ms.reset();
     }

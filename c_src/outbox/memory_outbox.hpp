@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <optional>
 #include <set>
@@ -26,7 +27,10 @@ class MemoryOutbox final : public Outbox {
   static constexpr std::size_t kMaxDead = 1'000;
   static constexpr std::size_t kMaxDeadBytes = std::size_t{16} * 1024 * 1024;
 
-  explicit MemoryOutbox(const Clock& clock) : clock_(clock) {}
+  // `limit_bytes`: of pending events, as EventBytes counts; beyond it there is no room.
+  explicit MemoryOutbox(const Clock& clock,
+                        std::uint64_t limit_bytes = std::numeric_limits<std::uint64_t>::max())
+      : clock_(clock), limit_bytes_(limit_bytes) {}
 
   std::vector<StoredEndpoint> Stored() const override { return {}; }
   Sequence NextSequence() const override { return 1; }
@@ -42,12 +46,15 @@ class MemoryOutbox final : public Outbox {
   void PurgeDead(EndpointId endpoint, Millis died_before_ms, std::uint64_t excess,
                  std::size_t limit) override;
   bool Poll(OutboxListener& listener) override;
-  bool HasRoom() const override { return true; }
+  bool HasRoom() const override { return bytes_ < limit_bytes_; }
   bool IsDurable() const override { return false; }
 
   // As the shelter of an outbox whose disk refuses.
   // Takes over a delivery that is leased; one that waits, in any order; and answers at once.
-  void Adopt(const Delivery& leased) { ++books_[leased.endpoint].lanes[leased.recipient].leased; }
+  void Adopt(const Delivery& leased) {
+    ++books_[leased.endpoint].lanes[leased.recipient].leased;
+    bytes_ += EventBytes(*leased.event);
+  }
   void Restore(Delivery delivery, std::optional<Millis> due_ms);
   Claimed ClaimNow(EndpointId endpoint, std::size_t limit);
   // Gives up all that is not leased, with the time until which its recipient waits.
@@ -92,6 +99,8 @@ class MemoryOutbox final : public Outbox {
                                                    std::map<Sequence, Dead>::iterator dead);
 
   const Clock& clock_;
+  const std::uint64_t limit_bytes_;
+  std::uint64_t bytes_ = 0;  // pending, the leased included
   std::unordered_map<EndpointId, Book> books_;
   Ticket last_ticket_ = 0;
   std::optional<Ticket> committed_;

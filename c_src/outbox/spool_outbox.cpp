@@ -194,7 +194,7 @@ void SpoolOutbox::HandOver() {
 }
 
 bool SpoolOutbox::HandOut(OutboxListener& listener) {
-  if (!any_done_.load(std::memory_order_acquire)) return false;
+  if (!any_done_) return false;
   std::vector<SpoolCompletion> done;
   {
     const std::lock_guard lock(mutex_);

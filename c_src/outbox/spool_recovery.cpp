@@ -38,6 +38,8 @@ void SpoolWorker::Reopen() {
     return;
   }
   const StoreFault fault = store_->fault();
+  known_until_ =
+      std::max(known_until_, store_->last_sequence());  // half a merge may have left rows
   store_.reset();
   RetryLater();
   if (fault.corrupt) SetFileAside(fault);
@@ -84,7 +86,10 @@ void SpoolWorker::SetFileAside(const StoreFault& fault) {
   Say(Notice::Level::kError, fault.text + ". It is kept as " + *name +
                                  " (try: sqlite3 FILE .recover), and a new one begun");
   LoseFile();
-  retry_ms_ = clock_.MonotonicMs();
+  // At once, but not again and again on a disk that ruins every file.
+  if (std::exchange(set_aside_ms_, clock_.MonotonicMs()) < clock_.MonotonicMs() - 10'000) {
+    retry_ms_ = clock_.MonotonicMs();
+  }
 }
 
 // What was only in the file is out of reach; what is in memory goes on, and into the next file.

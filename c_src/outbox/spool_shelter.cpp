@@ -31,9 +31,16 @@ void SpoolWorker::Fail(std::span<SpoolCommand> uncommitted) {
   Store::Remains remains = store_->TakeApart();
   store_.reset();
   lazy_since_ms_.reset();
+  const bool again = merging_;
   EnterShelter(std::move(remains), uncommitted);
-  retry_wait_ms_ = kFirstRetryMs;
-  retry_ms_ = clock_.MonotonicMs() + retry_wait_ms_;
+  // Also where nobody waits for a flush: the engine must know, so as to ask anew afterwards.
+  Emit(CommittedDone{last_ticket_, false});
+  if (again) {
+    RetryLater();
+  } else {
+    retry_wait_ms_ = kFirstRetryMs;
+    retry_ms_ = clock_.MonotonicMs() + retry_wait_ms_;
+  }
   Say(Notice::Level::kError,
       fault.text +
           ". Until this is mended notifications wait in memory, and those that do are "

@@ -103,7 +103,7 @@ void SpoolWorker::Claim(ClaimCommand& claim) {
     awaiting_.push_back(claim);
   } else {
     for (const Delivery& delivery : claimed.deliveries)
-      if (store_->dirty()) told_.insert(RowKey(delivery.endpoint, delivery.sequence));
+      told_.insert(RowKey(delivery.endpoint, delivery.sequence));
     Emit(ClaimedDone{claim.endpoint, std::move(claimed)});
     claim.answered = true;
   }
@@ -225,7 +225,10 @@ void SpoolWorker::LookAtDisk() {
   if (statvfs(options_.directory.c_str(), &disk) != 0) return;
   const std::uint64_t free = std::uint64_t{disk.f_bavail} * disk.f_frsize;
   const bool room = free >= options_.min_free_bytes;
-  health_.disk_has_room = room;
+  const bool had_room = health_.disk_has_room.exchange(room);
+  if (room && !had_room) {
+    Say(Notice::Level::kInfo, "there is room again on the disk of " + options_.directory);
+  }
   if (!room) {
     Say(Notice::Level::kError,
         "only " + std::to_string(free) + " bytes are free on the disk of " + options_.directory +

@@ -17,6 +17,7 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <limits>
 #include <map>
 #include <memory>
 #include <optional>
@@ -160,6 +161,7 @@ class SpoolWorker {
   bool rebase_ = false;                    // the file that is opened next is new
   std::optional<Millis> retry_ms_;
   Millis retry_wait_ms_ = 0;
+  Millis set_aside_ms_ = std::numeric_limits<Millis>::min() / 2;  // a file, last
 
   // With a store again, until what waited without is in it.
   bool merging_ = false;

@@ -78,7 +78,8 @@ Status Service::Configure(const EndpointConfig& config) {
     id = registration.id;
     ledger = registration.ledger;
   }
-  Command([this, id, endpoint, ledger] {
+  const std::uint64_t reported = ledger->Snapshot().rejected_full;  // before the module was stopped
+  Command([this, id, endpoint, ledger, reported] {
     // Back before it was gone: what is in flight goes on.
     std::erase_if(removals_, [id, &ledger](const Removal& removal) {
       if (removal.id == id) removal.callback(ledger->Snapshot().pending);
@@ -87,7 +88,7 @@ Status Service::Configure(const EndpointConfig& config) {
     removal_deadline_ms_.reset();  // a node that configures is not going down
     engine_->Configure(id, endpoint, ledger);
     transport_.SetConnectionLimit(engine_->ConnectionLimit());
-    rejections_.try_emplace(id, Rejections{endpoint->key.vhost, ledger, 0});
+    rejections_.try_emplace(id, Rejections{endpoint->key.vhost, ledger, reported});
   });
   // Only now: mail for this endpoint is read after the command above.
   ledger->Open(config.limits);
@@ -185,6 +186,7 @@ void Service::Shutdown() {
   const std::lock_guard life(life_mutex_);
   shut_down_ = true;
   JoinThread();
+  CloseRooms();  // what a Stop has kept
 }
 
 std::optional<Stats> Service::GetStats(EndpointKeyView key) const {

@@ -86,7 +86,7 @@ std::unique_ptr<Outbox> Service::MakeOutbox(const SpoolConfig& spool) {
                opened.error().text +
                    ". Until the node is restarted notifications wait in memory, and those that do "
                    "are lost when it stops");
-  return std::make_unique<MemoryOutbox>(clock_);
+  return std::make_unique<MemoryOutbox>(clock_, options.memory_bytes);
 }
 
 void Service::RestoreEndpoints() {

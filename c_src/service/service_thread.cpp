@@ -133,14 +133,16 @@ void Service::ReportRejections() {
   for (auto& [id, entry] : rejections_) {
     const Stats stats = entry.ledger->Snapshot();
     if (stats.rejected_full == entry.reported) continue;
-    notices_.Add(Notice::Level::kError,
-                 entry.vhost + ": " + std::to_string(stats.rejected_full - entry.reported) +
-                     " notifications were rejected, " +
-                     (has_room_ ? "the queue is full (" : "the disk is short of room (") +
-                     std::to_string(stats.pending) + " pending, " +
-                     std::to_string(stats.pending_bytes) + " bytes): is the backend up? " +
-                     (has_room_ ? "Else raise queue_limit or queue_bytes"
-                                : "Make room on the disk of spool_dir"));
+    notices_.Add(
+        Notice::Level::kError,
+        entry.vhost + ": " + std::to_string(stats.rejected_full - entry.reported) +
+            " notifications were rejected, " +
+            (has_room_ ? "the queue is full (" : "the spool has no room (") +
+            std::to_string(stats.pending) + " pending, " + std::to_string(stats.pending_bytes) +
+            " bytes): is the backend up? " +
+            (has_room_ ? "Else raise queue_limit or queue_bytes"
+                       : "The disk of spool_dir is short of room, slow or refuses: see the "
+                         "error about it"));
     entry.reported = stats.rejected_full;
   }
 }

@@ -69,8 +69,6 @@ refused_test_() ->
              {[{post_url, ?URL}, {spool, maybe_not}], <<"spool">>, <<"boolean">>},
              {[{post_url, ?URL}, {spool_dir, <<>>}], <<"spool_dir">>, <<"Empty">>},
              {[{post_url, ?URL}, {spool_dir, <<"spool">>}], <<"spool_dir">>, <<"absolute path">>},
-             {[{post_url, ?URL}, {spool_dir, <<"/nowhere/at/all">>}], <<"spool_dir">>, <<"create the directory">>},
-             {[{post_url, ?URL}, {spool_dir, <<"/etc/hostname">>}], <<"spool_dir">>, <<"not a directory: /etc/hostname">>},
              {[{post_url, ?URL}, {spool_min_free, -1}], <<"spool_min_free">>, <<"integer">>},
              {[{post_url, ?URL}, {sync_commit, <<"sometimes">>}], <<"sync_commit">>, <<"boolean">>},
              {[{post_url, ?URL}, {retry_schedule, []}], <<"retry_schedule">>, <<"Empty">>},

@@ -152,6 +152,21 @@ TEST_CASE("dead letters are bounded in bytes") {
   CHECK(f.listener.purged == 4);
 }
 
+TEST_CASE("what may wait in memory can be limited") {
+  test::ManualClock clock;
+  MemoryOutbox outbox(clock, 1'000);
+  test::RecordingListener listener;
+  CHECK(outbox.HasRoom());
+  outbox.Append(MakeDelivery(1, "juliet"));
+  outbox.Append(MakeDelivery(2, "juliet"));
+  CHECK_FALSE(outbox.HasRoom());
+  outbox.Claim(1, 1);
+  outbox.Poll(listener);
+  CHECK_FALSE(outbox.HasRoom());  // leased is still here
+  outbox.Finish(listener.claimed.at(0), Final::kDelivered, {});
+  CHECK(outbox.HasRoom());
+}
+
 TEST_CASE("dead letters are visited in slices, by id or by how the reason begins") {
   Fixture f;
   for (Sequence s = 1; s <= 4; ++s) f.Bury(s, s % 2 == 0 ? "HTTP 422" : "HTTP 400");

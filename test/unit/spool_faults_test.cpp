@@ -299,4 +299,67 @@ TEST_CASE("spool: a last try brings what waits in memory to a disk that is well 
   CHECK(Sequences(s.Claim()) == List{1});
 }
 
+TEST_CASE("spool: a disk that fails between flushes is told, and that it is well again too") {
+  FaultySpool s;
+  s.Append(1, "juliet");
+  s.Commit();
+  const std::vector<Delivery> claimed = s.Claim();
+  CHECK(s.listener.durable);
+  s.faults.sync_error = true;
+  s.Finish(claimed[0]);  // its row is deleted later: nobody waits for that commit
+  s.outbox->Poll(s.listener);
+  s.clock.Advance(1'000);
+  for (int i = 0; i < 3; ++i) s.Poll();
+  CHECK_FALSE(s.outbox->IsDurable());
+  CHECK_FALSE(s.listener.durable);
+  s.Heal();
+  s.WaitForRetry();
+  CHECK(s.listener.durable);
+  CHECK(s.Closed().delivered == 1);
+}
+
+TEST_CASE("spool: what ends while a recovery fails half-way is counted once") {
+  FaultySpool s;
+  s.faults.sync_error = true;
+  for (Sequence n = 1; n <= 4; ++n) s.Append(n, "user" + std::to_string(n));
+  s.Commit();
+  const std::vector<Delivery> leased = s.Claim();
+  REQUIRE(leased.size() == 4);
+  // Every recovery gets a little further, and leaves rows that nobody can vouch for.
+  for (int writes = 1; writes <= 40; ++writes) {
+    s.Heal();
+    s.faults.fail_after_writes = writes;
+    s.clock.Advance(31'000);
+    s.Poll();
+    if (writes % 10 == 0) s.Finish(leased[static_cast<std::size_t>(writes / 10 - 1)]);
+    s.Poll();
+  }
+  s.Heal();
+  s.WaitForRetry();
+  REQUIRE(s.outbox->IsDurable());
+  CHECK(s.Claim().empty());
+  const StoredEndpoint stored = s.Closed();
+  CHECK(stored.accepted == 4);
+  CHECK(stored.delivered == 4);
+}
+
+TEST_CASE("spool: what is given back and claimed again before a commit fails is leased once") {
+  FaultySpool s;
+  s.Append(1, "juliet");
+  s.Commit();
+  const std::vector<Delivery> claimed = s.Claim();
+  s.faults.sync_error = true;
+  s.outbox->Park(claimed.at(0));
+  s.outbox->Claim(1, 10);
+  s.Append(2, "nurse");
+  s.outbox->Flush();
+  s.Poll();
+  CHECK_FALSE(s.outbox->IsDurable());
+  CHECK(Sequences(s.listener.claimed) == List{1});
+  CHECK(Sequences(s.Claim()) == List{2});
+  s.Heal();
+  s.WaitForRetry();
+  CHECK(s.Claim().empty());
+}
+
 }  // namespace offline_post

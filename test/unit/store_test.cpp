@@ -256,7 +256,8 @@ TEST_CASE("store: the law stands in the file after every commit") {
       ++d.attempts;
       switch (random() % 6) {
         case 0:
-          s.outbox->Reschedule(d, s.clock.MonotonicMs() + random() % 3'000, {});
+          s.outbox->Reschedule(d, s.clock.MonotonicMs() + static_cast<Millis>(random() % 3'000),
+                               {});
           break;
         case 1:
           s.outbox->Park(d);
@@ -316,7 +317,7 @@ TEST_CASE("store: a lazy delete that a crash overtakes is repeated, never lost o
 }
 
 TEST_CASE("store: the newest are read from memory, older ones from the disk, in one order") {
-  for (const std::size_t cache : {0, 1, 7, 100, 100'000}) {
+  for (const std::size_t cache : std::initializer_list<std::size_t>{0, 1, 7, 100, 100'000}) {
     Spool s;
     s.options.cache_deliveries = cache;
     s.Open();
