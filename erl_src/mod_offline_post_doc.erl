@@ -80,8 +80,8 @@ mod_doc() ->
                         "minutes.">>}},
            {max_age,
             #{value => "timeout()",
-              desc => <<"A failure after this time is final: the message becomes a dead letter. "
-                        "The default is '24 hours'.">>}},
+              desc => <<"A failure is final, and the message becomes a dead letter, when the next attempt would come "
+                        "later than this after the message was accepted. The default is '24 hours'.">>}},
            {order,
             #{value => "recipient | none",
               desc => <<"With 'recipient', messages to one user are sent one after another, in their order: while one "
