@@ -198,6 +198,7 @@ class Store {
   void Begin();
   Book& BookOf(EndpointId endpoint);
   bool InsertLog(const Delivery& delivery);
+  Book& MergeRow(const Delivery& delivery);
   void Bury(const Delivery& delivery, const Note& note);
   void DropDone();
   void Count(Book& book, Final how);

@@ -49,7 +49,8 @@ void Store::SetCounters(EndpointId endpoint, const Counters& counters) {
   book.changed = true;
 }
 
-void Store::Merge(const Delivery& delivery, std::optional<Millis> due_ms) {
+// Its row, which may be there already.
+Store::Book& Store::MergeRow(const Delivery& delivery) {
   Begin();
   Book& book = BookOf(delivery.endpoint);
   book.caught_up = false;
@@ -59,21 +60,18 @@ void Store::Merge(const Delivery& delivery, std::optional<Millis> due_ms) {
     book.changed = true;
   }
   ++appended_;
+  return book;
+}
+
+void Store::Merge(const Delivery& delivery, std::optional<Millis> due_ms) {
+  Book& book = MergeRow(delivery);
   if (!due_ms && delivery.attempts == 0 && delivery.misconfigured == 0) return;
   KeepParked(book, delivery);
   SetLane(book, delivery.recipient, due_ms.value_or(clock_.MonotonicMs()));
 }
 
 void Store::MergeLeased(const Delivery& delivery) {
-  Begin();
-  Book& book = BookOf(delivery.endpoint);
-  book.caught_up = false;
-  if (InsertLog(delivery)) {
-    ++book.counters.accepted;
-    book.counters.pending_bytes += EventBytes(*delivery.event);
-    book.changed = true;
-  }
-  ++appended_;
+  Book& book = MergeRow(delivery);
   ++book.recipients[delivery.recipient].leased;
   leases_.insert_or_assign(RowKey(delivery.endpoint, delivery.sequence), Lease{delivery, true});
 }
