@@ -65,7 +65,7 @@ bool PrintErrors(const std::vector<Notice>& notices) {
   return true;
 }
 
-void Submit(Service& service, std::uint64_t number, Engine::CommitCallback committed = {}) {
+void Submit(Service& service, std::uint64_t number, CommitCallback committed = {}) {
   const auto event = std::make_shared<Event>();
   event->to = {"user" + std::to_string(number % kRecipients), "vhost", ""};
   event->from = {"juliet", "vhost", "balcony"};

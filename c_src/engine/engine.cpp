@@ -129,10 +129,7 @@ void Engine::Accept(EndpointId id, std::shared_ptr<const Event> event, CommitCal
 void Engine::Turn() {
   if (appended_) {
     appended_ = false;
-    const Ticket ticket = outbox_.Flush();
-    for (CommitCallback& committed : unflushed_)
-      uncommitted_.emplace_back(ticket, std::move(committed));
-    unflushed_.clear();
+    outbox_.Flush(std::exchange(unflushed_, {}));
   }
   VisitDead();
   for (auto& [id, endpoint] : endpoints_) {
@@ -196,10 +193,7 @@ bool Engine::SendNext(const std::shared_ptr<OriginRecord>& origin) {
   return false;
 }
 
-void Engine::OnCommitted(Ticket ticket, bool durable) {
-  for (; !uncommitted_.empty() && uncommitted_.front().first <= ticket; uncommitted_.pop_front()) {
-    uncommitted_.front().second(durable);
-  }
+void Engine::OnCommitted(Ticket /*ticket*/, bool durable) {
   if (durable && !durable_) {
     for (auto& [id, endpoint] : endpoints_) endpoint.claimable = true;  // what is on the disk
   }

@@ -45,8 +45,6 @@ class Engine final : public OutboxListener, public TransportListener {
   // How often the retention of dead letters is looked after.
   static constexpr Millis kPurgeMs = 60'000;
 
-  // `durable`: the event outlives the process.
-  using CommitCallback = std::function<void(bool durable)>;
   // `next`: where the list goes on, if it does.
   using ListCallback =
       std::function<void(std::vector<DeadLetter> letters, std::optional<Sequence> next)>;
@@ -68,8 +66,7 @@ class Engine final : public OutboxListener, public TransportListener {
   // is over.
   void Remove(EndpointId id);
 
-  // An event for which room was reserved in the endpoint's ledger. `committed` is called when it is
-  // safe, or for the time being cannot be.
+  // An event for which room was reserved in the endpoint's ledger.
   void Accept(EndpointId id, std::shared_ptr<const Event> event, CommitCallback committed = {});
 
   // The operator's: nothing is sent until Resume, which ends any pause.
@@ -193,9 +190,8 @@ class Engine final : public OutboxListener, public TransportListener {
   Sequence next_sequence_;
   RequestId next_request_ = 1;
   bool appended_ = false;
-  bool durable_ = true;  // what the last commit said
-  std::vector<CommitCallback> unflushed_;
-  std::deque<std::pair<Ticket, CommitCallback>> uncommitted_;
+  bool durable_ = true;                    // what the last commit said
+  std::vector<CommitCallback> unflushed_;  // of what was appended
   std::uint64_t next_job_ = 1;
   std::map<std::uint64_t, DeadJob> dead_jobs_;
   std::map<EndpointId, EndpointRecord> endpoints_;

@@ -17,6 +17,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -29,6 +30,11 @@ namespace offline_post {
 
 // Names a Flush; larger is later.
 using Ticket = std::uint64_t;
+
+// Somebody outside waits until his event is safe (`durable`: it outlives the process) or for the
+// time being cannot be. Called once and at once, so on whatever thread commits; never if the
+// process ends before.
+using CommitCallback = std::function<void(bool durable)>;
 
 // Why an endpoint is paused. The values are stored.
 enum class Pause { kNone = 0, kGone = 1, kOperator = 2 };
@@ -137,8 +143,9 @@ class Outbox {
 
   // `delivery.sequence` is larger than any before.
   virtual void Append(Delivery delivery) = 0;
-  // Asks for the commit of all that was appended. Completion: OnCommitted.
-  virtual Ticket Flush() = 0;
+  // Asks for the commit of all that was appended, for which `waiting` wait. Completion:
+  // OnCommitted.
+  virtual Ticket Flush(std::vector<CommitCallback> waiting) = 0;
   // Leases at most `limit` committed deliveries: none whose recipient has an earlier one that waits
   // for a retry. Completion: OnClaimed, also when there is nothing. One Claim per endpoint at a
   // time.

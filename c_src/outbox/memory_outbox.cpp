@@ -34,8 +34,9 @@ void MemoryOutbox::Insert(Delivery delivery) {
   if (!listed) List(book, key, lane);
 }
 
-Ticket MemoryOutbox::Flush() {
+Ticket MemoryOutbox::Flush(std::vector<CommitCallback> waiting) {
   committed_ = ++last_ticket_;
+  std::move(waiting.begin(), waiting.end(), std::back_inserter(waiting_));
   return last_ticket_;
 }
 
@@ -206,6 +207,7 @@ bool MemoryOutbox::Poll(OutboxListener& listener) {
   const std::vector<ClaimCommand> claims = std::exchange(claims_, {});
   std::vector<DeadVisited> visited = std::exchange(visited_, {});
   const std::map<EndpointId, std::uint64_t> purged = std::exchange(purged_, {});
+  for (const CommitCallback& waiting : std::exchange(waiting_, {})) waiting(false);
   if (committed) listener.OnCommitted(*committed, false);
   // Before the claims, which may hand out what was replayed.
   for (DeadVisited& answer : visited) listener.OnDeadVisited(std::move(answer));

@@ -37,7 +37,7 @@ class MemoryOutbox final : public Outbox {
   void Register(EndpointId /*endpoint*/, const EndpointKey& /*key*/) override {}
   void SetPause(EndpointId /*endpoint*/, Pause /*pause*/, std::uint64_t /*paused_url*/) override {}
   void Append(Delivery delivery) override;
-  Ticket Flush() override;
+  Ticket Flush(std::vector<CommitCallback> waiting) override;
   void Claim(EndpointId endpoint, std::size_t limit) override;
   void Finish(const Delivery& delivery, Final how, const Note& note) override;
   void Reschedule(const Delivery& delivery, Millis due_ms, const Note& note) override;
@@ -104,6 +104,7 @@ class MemoryOutbox final : public Outbox {
   std::unordered_map<EndpointId, Book> books_;
   Ticket last_ticket_ = 0;
   std::optional<Ticket> committed_;
+  std::vector<CommitCallback> waiting_;  // for that
   std::vector<ClaimCommand> claims_;
   std::vector<DeadVisited> visited_;
   std::map<EndpointId, std::uint64_t> purged_;

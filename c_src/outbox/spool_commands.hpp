@@ -28,6 +28,7 @@ struct AppendCommand {
 };
 struct FlushCommand {
   Ticket ticket;
+  std::vector<CommitCallback> waiting;
 };
 struct ClaimCommand {
   EndpointId endpoint;

@@ -121,8 +121,8 @@ void SpoolOutbox::Append(Delivery delivery) {
   urgent_ = true;
 }
 
-Ticket SpoolOutbox::Flush() {
-  collected_.emplace_back(FlushCommand{++last_ticket_});
+Ticket SpoolOutbox::Flush(std::vector<CommitCallback> waiting) {
+  collected_.emplace_back(FlushCommand{++last_ticket_, std::move(waiting)});
   urgent_ = true;
   return last_ticket_;
 }

@@ -60,7 +60,7 @@ class SpoolOutbox final : public Outbox {
   void Register(EndpointId endpoint, const EndpointKey& key) override;
   void SetPause(EndpointId endpoint, Pause pause, std::uint64_t paused_url) override;
   void Append(Delivery delivery) override;
-  Ticket Flush() override;
+  Ticket Flush(std::vector<CommitCallback> waiting) override;
   void Claim(EndpointId endpoint, std::size_t limit) override;
   void Finish(const Delivery& delivery, Final how, const Note& note) override;
   void Reschedule(const Delivery& delivery, Millis due_ms, const Note& note) override;

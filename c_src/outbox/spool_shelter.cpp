@@ -160,6 +160,7 @@ void SpoolWorker::Shelter(SpoolCommand& command) {
   std::visit(Overloaded{
                  [&](AppendCommand& c) { AddWaiting(std::move(c.delivery), std::nullopt); },
                  [&](const FlushCommand& c) {
+                   for (const CommitCallback& waiting : c.waiting) waiting(false);
                    Emit(CommittedDone{c.ticket, false});
                  },
                  [&](const ClaimCommand& c) {

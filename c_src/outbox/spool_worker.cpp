@@ -52,9 +52,8 @@ void SpoolWorker::Run(std::vector<SpoolCommand> commands) {
     const bool last = i + 1 == commands.size();
     if (!last && store_->ok() && store_->appended() < Store::kAppendsPerCommit) continue;
     Release();
-    if (!CommitIfDue(store_->dirty() || LazyIsDue())) {
-      Fail(std::span(commands).subspan(first, i + 1 - first));
-    }
+    const std::span uncommitted = std::span(commands).subspan(first, i + 1 - first);
+    if (!CommitIfDue(store_->dirty() || LazyIsDue(), uncommitted)) Fail(uncommitted);
     first = i + 1;
     Release();
   }
@@ -109,9 +108,15 @@ void SpoolWorker::Claim(ClaimCommand& claim) {
   }
 }
 
-// False: the store has failed.
-bool SpoolWorker::CommitIfDue(bool due) {
+// With the commands that it commits. False: the store has failed.
+bool SpoolWorker::CommitIfDue(bool due, std::span<const SpoolCommand> commands) {
   if (!store_->ok() || (due && !store_->Commit())) return false;
+  // First of all: whole sessions wait.
+  for (const SpoolCommand& command : commands) {
+    const auto* flush = std::get_if<FlushCommand>(&command);
+    if (flush == nullptr) continue;
+    for (const CommitCallback& waiting : flush->waiting) waiting(true);
+  }
   if (store_->lazy() == 0) {
     lazy_since_ms_.reset();
   } else if (!lazy_since_ms_) {

@@ -93,7 +93,7 @@ class SpoolWorker {
   // With a store.
   void Execute(SpoolCommand& command);
   void Claim(ClaimCommand& claim);
-  bool CommitIfDue(bool due);
+  bool CommitIfDue(bool due, std::span<const SpoolCommand> commands = {});
   void Release();
   void Tally(const SpoolCommand& command);
   void Tally(const SpoolCompletion& completion);

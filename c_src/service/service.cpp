@@ -96,7 +96,7 @@ Status Service::Configure(const EndpointConfig& config) {
 }
 
 Admission Service::Submit(EndpointKeyView key, const std::shared_ptr<Event>& event,
-                          Engine::CommitCallback committed) {
+                          CommitCallback committed) {
   // Held to the end: JoinThread closes the transport, which Wakeup needs, only when nobody is in
   // here.
   const std::shared_lock lock(registry_mutex_);

@@ -72,9 +72,9 @@ class Service {
   Status Configure(const EndpointConfig& config);
 
   // Gives the event its id and time and queues it. Once it is accepted it belongs to all: read it
-  // only. `committed` is called on the service thread.
+  // only. `committed`: see the outbox; it may be called on any thread.
   Admission Submit(EndpointKeyView key, const std::shared_ptr<Event>& event,
-                   Engine::CommitCallback committed = {});
+                   CommitCallback committed = {});
 
   // Accepts nothing more for the endpoint, sends what can be sent, and calls back when that is done
   // or `timeout_ms` is over; what is left stays in the outbox. Removals that follow each other
@@ -117,7 +117,7 @@ class Service {
   struct Mail {
     EndpointId endpoint;
     std::shared_ptr<const Event> event;
-    Engine::CommitCallback committed;
+    CommitCallback committed;
   };
 
   struct Removal {

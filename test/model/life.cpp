@@ -194,7 +194,7 @@ class History final : public OutboxListener {
       unflushed_.push_back(delivery.sequence);
       outbox_->Append(std::move(delivery));
     }
-    const Ticket ticket = outbox_->Flush();
+    const Ticket ticket = outbox_->Flush({});
     for (const Sequence sequence : unflushed_) flushed_[sequence] = ticket;
     unflushed_.clear();
   }
@@ -210,7 +210,7 @@ class History final : public OutboxListener {
       // What waits for the disk may need time to go by.
       if (tries > 2 && !outbox_->IsDurable() && !outage_) {
         clock_.now_ms += 31'000;
-        outbox_->Flush();
+        outbox_->Flush({});
       }
       if (std::chrono::steady_clock::now() > deadline) Wrong("no answer");
       if (life_.own_thread) std::this_thread::sleep_for(std::chrono::microseconds(100));
@@ -320,14 +320,14 @@ class History final : public OutboxListener {
     faults.sync_error = false;
     faults.full = false;
     // The outage is over when the next commit went well, or the file was opened anew.
-    const Ticket ticket = outbox_->Flush();
+    const Ticket ticket = outbox_->Flush({});
     for (const Sequence sequence : unflushed_) flushed_[sequence] = ticket;
     unflushed_.clear();
     Poll();
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
     while (wrong_.empty() && (!flushed_.empty() || !outbox_->IsDurable())) {
       if (!outbox_->IsDurable()) clock_.now_ms += 31'000;
-      outbox_->Flush();  // wakes the storage thread, which does not know of our clock
+      outbox_->Flush({});  // wakes the storage thread, which does not know of our clock
       Poll();
       if (std::chrono::steady_clock::now() > deadline) Wrong("the outage does not end");
       if (life_.own_thread) std::this_thread::sleep_for(std::chrono::microseconds(100));
@@ -337,7 +337,7 @@ class History final : public OutboxListener {
   }
 
   void Drain() {
-    outbox_->Flush();
+    outbox_->Flush({});
     for (int turn = 0; turn < 10'000 && wrong_.empty(); ++turn) {
       for (EndpointId id = 1; id <= kEndpoints; ++id) Claim(id, 100);
       for (const Delivery& delivery : leased_) {

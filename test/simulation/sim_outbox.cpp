@@ -80,12 +80,14 @@ void SimOutbox::Append(Delivery delivery) {
   });
 }
 
-Ticket SimOutbox::Flush() {
+Ticket SimOutbox::Flush(std::vector<CommitCallback> waiting) {
   fuse_.Burn();
   const Ticket ticket = ++last_ticket_;
-  Command(false, [this, ticket] {
-    Complete(
-        [ticket, durable = !degraded()](OutboxListener& to) { to.OnCommitted(ticket, durable); });
+  Command(false, [this, ticket, waiting = std::move(waiting)] {
+    const bool durable = !degraded();
+    flushed_ = ticket;
+    for (const CommitCallback& callback : waiting) callback(durable);
+    Complete([ticket, durable](OutboxListener& to) { to.OnCommitted(ticket, durable); });
   });
   return ticket;
 }

@@ -30,7 +30,10 @@ struct FakeOutbox final : Outbox {
     paused_url = url;
   }
   void Append(Delivery delivery) override { inner.Append(std::move(delivery)); }
-  Ticket Flush() override { return ++ticket; }
+  Ticket Flush(std::vector<CommitCallback> callbacks) override {
+    std::move(callbacks.begin(), callbacks.end(), std::back_inserter(waiting));
+    return ++ticket;
+  }
   void Claim(EndpointId endpoint, std::size_t limit) override { inner.Claim(endpoint, limit); }
   void Finish(const Delivery& delivery, Final how, const Note& note) override {
     inner.Finish(delivery, how, note);
@@ -53,6 +56,7 @@ struct FakeOutbox final : Outbox {
   Pause pause = Pause::kNone;
   std::uint64_t paused_url = 0;
   Ticket ticket = 0;
+  std::vector<CommitCallback> waiting;
 };
 
 struct Fixture {
@@ -77,7 +81,7 @@ struct Fixture {
     } while (outbox.Poll(engine));
   }
   void Accept(const std::string& to, const std::string& body = "hello",
-              Engine::CommitCallback committed = {}) {
+              CommitCallback committed = {}) {
     const auto event = test::MakeEvent(to, body);
     REQUIRE(ledger->Reserve(EventBytes(*event)) == Admission::kAccepted);
     engine.Accept(1, event, std::move(committed));
@@ -138,9 +142,10 @@ TEST_CASE("whoever waits for the commit hears of it then, and whether it is dura
   f.Accept("juliet", "1", [&heard](bool durable) { heard.push_back(durable); });
   f.Accept("juliet", "2", [&heard](bool durable) { heard.push_back(durable); });
   CHECK(heard.empty());
-  f.engine.OnCommitted(1, true);
+  REQUIRE(f.outbox.waiting.size() == 2);
+  f.outbox.waiting[0](true);
   CHECK(heard == std::vector<bool>{true});
-  f.engine.OnCommitted(2, false);
+  f.outbox.waiting[1](false);
   CHECK(heard == std::vector<bool>{true, false});
   f.Answer(200);
   f.Answer(200);

@@ -37,7 +37,9 @@ class SlowOutbox final : public Outbox, private OutboxListener {
     inner_.SetPause(endpoint, pause, paused_url);
   }
   void Append(Delivery delivery) override { inner_.Append(std::move(delivery)); }
-  Ticket Flush() override { return inner_.Flush(); }
+  Ticket Flush(std::vector<CommitCallback> waiting) override {
+    return inner_.Flush(std::move(waiting));
+  }
   void Claim(EndpointId endpoint, std::size_t limit) override { inner_.Claim(endpoint, limit); }
   void Finish(const Delivery& delivery, Final how, const Note& note) override {
     inner_.Finish(delivery, how, note);

@@ -56,7 +56,7 @@ std::vector<Sequence> Sequences(const std::vector<Delivery>& deliveries) {
 TEST_CASE("no command completes before the next poll") {
   Fixture f;
   f.outbox.Append(MakeDelivery(1, "juliet"));
-  const Ticket ticket = f.outbox.Flush();
+  const Ticket ticket = f.outbox.Flush({});
   f.outbox.Claim(1, 10);
   CHECK(f.listener.committed.empty());
   CHECK(f.outbox.Poll(f.listener));

@@ -58,7 +58,7 @@ TEST_CASE(
   FaultySpool s;
   s.faults.full = true;
   s.Append(1, "juliet");
-  const Ticket ticket = s.outbox->Flush();
+  const Ticket ticket = s.outbox->Flush({});
   const std::vector<Delivery> claimed = s.Claim();
   CHECK(s.listener.committed.back() == ticket);
   CHECK_FALSE(s.listener.durable);
@@ -244,7 +244,7 @@ TEST_CASE("spool: a large shelter is taken over in slices while events still com
   s.clock.Advance(31'000);
   s.outbox->Claim(1, 10);
   s.Append(1'001, "late");
-  s.outbox->Flush();
+  s.outbox->Flush({});
   s.outbox->Poll(s.listener);
   CHECK(s.listener.claimed.size() == 10);  // from memory, before the file is read again
   s.WaitForRetry();
@@ -352,7 +352,7 @@ TEST_CASE("spool: what is given back and claimed again before a commit fails is 
   s.outbox->Park(claimed.at(0));
   s.outbox->Claim(1, 10);
   s.Append(2, "nurse");
-  s.outbox->Flush();
+  s.outbox->Flush({});
   s.Poll();
   CHECK_FALSE(s.outbox->IsDurable());
   CHECK(Sequences(s.listener.claimed) == List{1});

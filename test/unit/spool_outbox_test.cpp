@@ -21,7 +21,7 @@ TEST_CASE(
   Spool s;
   s.Open();
   s.Append(1, "juliet");
-  const Ticket ticket = s.outbox->Flush();
+  const Ticket ticket = s.outbox->Flush({});
   s.outbox->Claim(1, 10);
   CHECK(s.listener.committed.empty());
   CHECK(s.outbox->Poll(s.listener));

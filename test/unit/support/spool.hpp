@@ -74,7 +74,7 @@ struct Spool {
   }
   // Commits what was appended.
   void Commit() {
-    outbox->Flush();
+    outbox->Flush({});
     Poll();
   }
   void Poll() {
