@@ -30,6 +30,8 @@
 -define(DEAD, <<"dead.localhost">>).
 -define(PLAIN, <<"plain.localhost">>).
 -define(SYNC, <<"sync.localhost">>).
+%% On the node without a spool: tells the members of rooms.
+-define(MEMBERS, <<"members.localhost">>).
 
 %% durable: the node with a spool. spool_bench, slow_sync: bench's program and library. scratch: an empty directory.
 %% outage: the figures of the long outage, which were measured before.
@@ -64,7 +66,9 @@ round(Options, N, Title) ->
                fun() -> durable(on_durable(Options, ?MODULE, hooks, [])) end,
                fun() -> on_durable(Options, ?MODULE, sync_commits, []) end,
                fun() -> commit_floor(Options) end,
-               fun() -> router(N) end],
+               fun() -> router(N) end,
+               fun() -> offline_post_bench_hooks:healthy(?LIVE, ?PLAIN) end,
+               fun() -> offline_post_bench_hooks:room(?MEMBERS) end],
     Disks = [fun() -> disk(Options, [], fast_sync_per_s) end,
              fun() -> disk(Options, [{"LD_PRELOAD", maps:get(slow_sync, Options)}], slow_sync_per_s) end,
              fun() -> commits(Options) end],
@@ -250,7 +254,8 @@ backlog(Url) ->
                   max_connections => ?CONNECTIONS, queue_limit => 1000000, queue_bytes => 1 bsl 30,
                   tls_verify => true, ca_file => <<>>, spool => false, spool_dir => <<>>, spool_min_free => 0,
                   retry_schedule => [1000], max_age => 86400000, order => recipient,
-                  dead_letter_retention => 604800000, dead_letter_limit => 100000}),
+                  dead_letter_retention => 604800000, dead_letter_limit => 100000, collapse_interval => 0,
+                  rate_sender => 0, rate_recipient => 0, rate_beyond => drop, form => message}),
     Submit = fun(I) -> {ok, _} = mod_offline_post_nif:submit(Key, offline_post_bench_load:event(?DEAD, I)) end,
     lists:foreach(Submit, lists:seq(1, 100)),
     timer:sleep(500),

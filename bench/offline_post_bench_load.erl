@@ -39,7 +39,8 @@ new_message(Host, I) ->
 %% The same as the native side takes it, made anew; each I another recipient.
 -spec event(binary(), non_neg_integer()) -> mod_offline_post_nif:event().
 event(Host, I) ->
-    {{user(I), Host, <<>>}, {<<"juliet">>, Host, <<"balcony">>}, <<"message-", (user(I))/binary>>, ?TEXT}.
+    {<<"text">>, {user(I), Host, <<>>}, {<<"juliet">>, Host, <<"balcony">>}, <<"message-", (user(I))/binary>>, ?TEXT,
+     <<>>, [{<<"trigger">>, <<"offline">>}, {<<"stored">>, <<"offline">>}]}.
 
 %% The form that arrives for it.
 -spec body(binary(), binary(), non_neg_integer()) -> string().
@@ -49,11 +50,11 @@ body(Token, Host, I) ->
                                    || {Name, Value} <- [{"to", To#jid.luser}, {"from", From#jid.luser}, {"body", Text},
                                                         {"access_token", Token}]])).
 
-%% All that we add to a fold over a message that mod_offline has stored.
+%% All that we add to a message that mod_offline stores: the stamp, and our part of the fold.
 -spec hook(binary(), non_neg_integer()) -> term().
 hook(Host, I) ->
-    Verdict = {offlined, message(Host, I)},
-    mod_offline_post:offline_message(mod_offline_post:archived_message(Verdict)).
+    Verdict = {offlined, mod_offline_post_once:stamp(message(Host, I))},
+    mod_offline_post_offline:offline_message(mod_offline_post_offline:archived_message(mod_offline_post_offline:new_message(Verdict))).
 
 %% The original's: the session sends the request itself and waits for the answer.
 -spec original(string(), binary(), binary(), non_neg_integer()) -> ok.

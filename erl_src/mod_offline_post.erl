@@ -5,31 +5,35 @@
 -behaviour(gen_mod).
 
 -export([start/2, stop/1, reload/3, depends/2, mod_opt_type/1, mod_options/1, mod_doc/0]).
--export([new_message/1, archived_message/1, offline_message/1, config_reloaded/0]).
+-export([config_reloaded/0, guarded/3, incident/2, prepare/0, release/2]).
 -export([stats/1, pause/1, resume/1, dead_letters/4, dead_letter/2, replay_dead_letters/2, drop_dead_letters/2]).
 
 -include_lib("kernel/include/logger.hrl").
--include("xmpp.hrl").
 
--type verdict() :: {Action :: term(), message()} | term().
+-type hook() :: {Hook :: atom(), module(), Function :: atom(), Priority :: integer()}.
 
-%% The handlers of offline_message_hook. The action at the start tells an import (`pass`) from a live message:
-%% mod_mam and mod_offline write over it. mod_offline, at 50, ends the fold when the user's store is full, so what
-%% mod_mam has archived, also at 49 and before us by the order of names, is taken at once; for the rest the
-%% verdict is awaited.
--define(HANDLERS, [{new_message, 1}, {archived_message, 49}, {offline_message, 75}]).
+%% Each says by hooks(Host) which hooks it wants there, as the policy is.
+-define(TRIGGERS, [mod_offline_post_groups, mod_offline_post_offline, mod_offline_post_once, mod_offline_post_online,
+                   mod_offline_post_pending]).
+
+-define(KINDS, [text, encrypted, call, file, reaction, correction, retraction, marker, receipt, invitation, subject,
+                headline, other]).
 
 %% After gen_mod has started, stopped and reloaded modules, at 60.
 -define(CONFIG_RELOADED, 90).
 
+%% Those that share the native side.
+-define(MODULES, [mod_offline_post, mod_available_post, mod_unavailable_post]).
+
 %% What this module needs beside the native side. Options are checked in here: when ejabberd reads its configuration
 %% after an upgrade, a helper may still be the old one.
--define(HELPERS, [mod_offline_post_await, mod_offline_post_commands, mod_offline_post_commit, mod_offline_post_doc,
-                  mod_offline_post_endpoint, mod_offline_post_event, mod_offline_post_incidents,
-                  mod_offline_post_operator, mod_offline_post_opt, mod_offline_post_owner]).
-
-%% In the process dictionary: the message in this fold is an import.
--define(IMPORT, mod_offline_post_import).
+-define(HELPERS, [mod_offline_post_await, mod_offline_post_badge, mod_offline_post_commands, mod_offline_post_commit,
+                  mod_offline_post_doc, mod_offline_post_endpoint, mod_offline_post_event,
+                  mod_offline_post_incidents, mod_offline_post_kind, mod_offline_post_members,
+                  mod_offline_post_mention, mod_offline_post_neighbours, mod_offline_post_notify,
+                  mod_offline_post_operator, mod_offline_post_opt, mod_offline_post_owner, mod_offline_post_policy,
+                  mod_offline_post_presence, mod_available_post, mod_unavailable_post
+                  | ?TRIGGERS]).
 
 %% Returns ok whatever happens: a module that fails to start takes the whole server down.
 -spec start(binary(), gen_mod:opts()) -> ok.
@@ -47,27 +51,42 @@ reload(Host, NewOpts, _OldOpts) ->
 %% operator types after mending something else: the backend that has answered 410, or the installation.
 -spec config_reloaded() -> ok.
 config_reloaded() ->
-    [guarded(reload, Host, fun() -> refresh(Host, state(Host)) end) ||
-        Host <- ejabberd_option:hosts(), gen_mod:is_loaded(Host, ?MODULE)],
+    [guarded(reload, Host, fun() ->
+         refresh(Host, state(Host)),
+         check_neighbours(Host)
+     end) || Host <- ejabberd_option:hosts(), gen_mod:is_loaded(Host, ?MODULE)],
     ok.
 
 -spec refresh(binary(), atom()) -> ok.
 refresh(Host, stopped) -> activate(Host, Host, prepare());
 refresh(Host, paused) -> activate(Host, Host, ok);
-refresh(_Host, _Running) -> ok.
+refresh(_Host, _Running) -> mod_offline_post_once:start().
+
+%% What other modules, and their options, make of this one: warnings, said once.
+-spec check_neighbours(binary()) -> ok.
+check_neighbours(Host) ->
+    case mod_offline_post_policy:get(Host) of
+        undefined -> ok;
+        Policy -> mod_offline_post_neighbours:check(Host, Policy)
+    end.
 
 -spec stop(binary()) -> ok.
 stop(Host) ->
-    [ejabberd_hooks:delete(offline_message_hook, Host, ?MODULE, Handler, Priority) ||
-        {Handler, Priority} <- ?HANDLERS],
+    set_hooks(Host, []),
+    guarded(stop, Host, fun() -> mod_offline_post_badge:flush() end),
     guarded(stop, Host, fun() -> state(Host) =:= stopped orelse mod_offline_post_endpoint:remove(Host) end),
+    guarded(stop, Host, fun() ->
+        mod_offline_post_policy:erase(Host),
+        mod_offline_post_neighbours:forget(Host)
+    end),
     case gen_mod:is_loaded_elsewhere(Host, ?MODULE) of
         true ->
             ok;
         false ->
             ejabberd_hooks:delete(config_reloaded, ?MODULE, config_reloaded, ?CONFIG_RELOADED),
             guarded(stop, Host, fun stop_node/0)
-    end.
+    end,
+    guarded(stop, Host, fun() -> release(Host, ?MODULE) end).
 
 -spec depends(binary(), gen_mod:opts()) -> [].
 depends(_Host, _Opts) ->
@@ -110,50 +129,9 @@ replay_dead_letters(Host, Selection) -> mod_offline_post_operator:replay(Host, S
           {ok, Count :: non_neg_integer()} | {error, unknown | timeout}.
 drop_dead_letters(Host, Selection) -> mod_offline_post_operator:drop(Host, Selection).
 
-%%% The hook. It runs in the sender's session: cheap tests first; the accumulator comes back untouched.
+%%% For the hooks
 
--spec new_message(verdict()) -> verdict().
-new_message({pass, _} = Verdict) ->
-    put(?IMPORT, true),
-    Verdict;
-new_message(Verdict) ->
-    erase(?IMPORT),
-    Verdict.
-
--spec archived_message(verdict()) -> verdict().
-archived_message({Action, #message{type = chat, body = [_ | _], to = #jid{lserver = Host}} = Message} = Verdict)
-  when Action =:= archived; Action =:= bounce ->
-    guarded(hook, Host, fun() -> is_archived(Message) andalso submit(Host, Message) end),
-    Verdict;
-archived_message(Verdict) ->
-    Verdict.
-
--spec offline_message(verdict()) -> verdict().
-offline_message({Action, #message{type = chat, body = [_ | _], to = #jid{lserver = Host}} = Message} = Verdict)
-  when Action =:= offlined; Action =:= archived; Action =:= bounce ->
-    guarded(hook, Host, fun() -> is_archived(Message) orelse submit(Host, Message) end),
-    Verdict;
-offline_message(Verdict) ->
-    Verdict.
-
-%% Whether the recipient's archive holds the message. The meta alone does not tell: mod_mam also sets it when
-%% it files the message in the sender's archive, and it stays when the recipient keeps none.
--spec is_archived(message()) -> boolean().
-is_archived(#message{meta = #{mam_archived := true}, sub_els = Els, to = #jid{luser = User, lserver = Server}}) ->
-    lists:any(fun(#stanza_id{by = #jid{luser = U, lserver = S}}) -> U =:= User andalso S =:= Server;
-                 (_) -> false
-              end, Els);
-is_archived(#message{}) ->
-    false.
-
--spec submit(binary(), message()) -> ok.
-submit(Host, Message) ->
-    case get(?IMPORT) =/= true andalso mod_offline_post_event:from_message(Message) of
-        {ok, Event} -> mod_offline_post_commit:submit(Host, Event);
-        _ -> ok
-    end.
-
-%% Whatever goes wrong in here, the server runs on.
+%% Whatever goes wrong in a handler, the server runs on.
 -spec guarded(hook | start | reload | stop, binary(), fun(() -> term())) -> ok.
 guarded(Where, Host, Do) ->
     try Do() of
@@ -161,6 +139,13 @@ guarded(Where, Host, Do) ->
     catch
         Class:Reason:Stack -> crashed(Where, Host, fun() -> defect(Class, Reason, Stack) end)
     end.
+
+%% What is no crash but as bad: counted with them. What: without a value in it.
+-spec incident(binary(), string()) -> ok.
+incident(Host, What) ->
+    mod_offline_post_incidents:report(
+      hook_crashes,
+      fun(New) -> {error, "mod_offline_post: ~B defects in hooks (the last for ~ts: ~ts)", [New, Host, What]} end).
 
 %% Needs no other module of ours: one that is missing may be what has crashed.
 -spec crashed(hook | start | reload | stop, binary(), fun(() -> iolist())) -> ok.
@@ -201,11 +186,15 @@ place(_) ->
 activate(Host, Source, ok) ->
     ok = mod_offline_post_owner:start(),
     ok = mod_offline_post_commands:register(),
+    ok = mod_offline_post_once:start(),
+    ok = mod_offline_post_notify:prepare(Host),
     case mod_offline_post_endpoint:configure(Host, Source) of
         ok ->
-            [ejabberd_hooks:add(offline_message_hook, Host, ?MODULE, Handler, Priority) ||
-                {Handler, Priority} <- ?HANDLERS],
-            ok;
+            ok = mod_offline_post_members:start(),
+            ok = mod_offline_post_policy:set(Host, Source),
+            ok = mod_offline_post_badge:prepare(mod_offline_post_opt:badge(Source)),
+            set_hooks(Host, [Hook || Trigger <- ?TRIGGERS, Hook <- Trigger:hooks(Host)]),
+            check_neighbours(Host);
         {error, Why} ->
             activate(Host, Source, {error, Why})
     end;
@@ -216,6 +205,16 @@ activate(Host, _Source, {error, Why}) ->
                   end,
     ?LOG_ERROR("mod_offline_post: ~ts for ~ts: ~ts", [Consequence, Host, Why]).
 
+%% Adds what is new and deletes what is not wanted any more; what stays misses no message.
+-spec set_hooks(binary(), [hook()]) -> ok.
+set_hooks(Host, Hooks) ->
+    Old = persistent_term:get({?MODULE, Host}, []),
+    _ = [ejabberd_hooks:delete(Hook, Host, Module, Function, Priority) ||
+            {Hook, Module, Function, Priority} <- Old -- Hooks],
+    _ = [ejabberd_hooks:add(Hook, Host, Module, Function, Priority) ||
+            {Hook, Module, Function, Priority} <- Hooks -- Old],
+    persistent_term:put({?MODULE, Host}, Hooks).
+
 %% stopped: also when nobody can be asked.
 -spec state(binary()) -> atom().
 state(Host) ->
@@ -224,15 +223,32 @@ state(Host) ->
         undefined -> stopped
     end.
 
-%% With the last host: the thread ends, and with the owner the last lines are logged.
+%% With the last host.
 -spec stop_node() -> ok.
 stop_node() ->
     _ = code:is_loaded(mod_offline_post_commands) =/= false andalso mod_offline_post_commands:unregister(),
-    Stopped = is_native() andalso mod_offline_post_nif:stop(),
-    _ = gen_mod:stop_child(mod_offline_post_owner),
-    case Stopped of
-        {error, busy} -> ?LOG_ERROR("mod_offline_post: the native side still has an endpoint and runs on", []);
-        _ -> ok
+    ok = mod_offline_post_once:stop(),
+    ok = mod_offline_post_members:stop(),
+    ok = mod_offline_post_badge:stop().
+
+%% With the last host of the last of our modules the thread ends, and with the owner the last lines are logged.
+%% Module stops for Host: gen_mod still has it among the loaded ones.
+-spec release(binary(), module()) -> ok.
+release(Host, Module) ->
+    case lists:any(fun(Ours) -> gen_mod:is_loaded_elsewhere(Host, Ours)
+                                    orelse (Ours =/= Module andalso gen_mod:is_loaded(Host, Ours))
+                   end, ?MODULES) of
+        true ->
+            ok;
+        false ->
+            Stopped = is_native() andalso mod_offline_post_nif:stop(),
+            _ = gen_mod:stop_child(mod_offline_post_owner),
+            case Stopped of
+                {error, busy} ->
+                    ?LOG_ERROR("mod_offline_post: the native side still has an endpoint and runs on", []);
+                _ ->
+                    ok
+            end
     end.
 
 %% After an upgrade without a restart ejabberd has loaded only this module anew. What else is of another
@@ -318,7 +334,19 @@ mod_opt_type(retry_schedule) -> econf:non_empty(econf:list(duration()));
 mod_opt_type(max_age) -> long_duration();
 mod_opt_type(order) -> econf:enum([recipient, none]);
 mod_opt_type(dead_letter_retention) -> long_duration();
-mod_opt_type(dead_letter_limit) -> econf:int(0, 1000000000).
+mod_opt_type(dead_letter_limit) -> econf:int(0, 1000000000);
+mod_opt_type(triggers) -> some_of([offline, pending]);
+mod_opt_type(notify) -> some_of(?KINDS);
+mod_opt_type(notify_hanging_device) -> econf:bool();
+mod_opt_type(groupchat) -> econf:enum([none, mucsub, members]);
+mod_opt_type(members_notify) -> econf:enum([all, mentions]);
+mod_opt_type(include_body) -> fun check_include_body/1;
+mod_opt_type(include_sender) -> econf:bool();
+mod_opt_type(cancel_when_online) -> econf:bool();
+mod_opt_type(collapse) -> econf:enum([none, recipient, conversation]);
+mod_opt_type(collapse_interval) -> either_none(duration());
+mod_opt_type(max_rate) -> either_none(econf:and_then(rates(), fun check_rates/1));
+mod_opt_type(badge) -> econf:enum([none, events, stored]).
 
 -spec mod_options(binary()) -> [{atom(), term()} | atom()].
 mod_options(_Host) ->
@@ -340,7 +368,19 @@ mod_options(_Host) ->
      {max_age, timer:hours(24)},
      {order, recipient},
      {dead_letter_retention, timer:hours(7 * 24)},
-     {dead_letter_limit, 100000}].
+     {dead_letter_limit, 100000},
+     {triggers, [offline, pending]},
+     {notify, [text, encrypted, call, file]},
+     {notify_hanging_device, false},
+     {groupchat, mucsub},
+     {members_notify, all},
+     {include_body, true},
+     {include_sender, true},
+     {cancel_when_online, false},
+     {collapse, none},
+     {collapse_interval, none},
+     {max_rate, none},
+     {badge, none}].
 
 %% A bare number is in seconds, as everywhere in ejabberd; "500 ms" is possible too. At most a day.
 -spec duration() -> econf:validator().
@@ -356,6 +396,43 @@ long_duration() ->
 duration(Days) ->
     econf:and_then(econf:either(econf:timeout(second), econf:timeout(millisecond)),
                    econf:int(1, Days * timer:hours(24))).
+
+-spec some_of([atom(), ...]) -> econf:validator().
+some_of(Names) ->
+    econf:non_empty(econf:list(econf:enum(Names), [unique])).
+
+%% Not econf:either/2: of a mistake it would say only that `none` was expected.
+-spec either_none(econf:validator()) -> econf:validator().
+either_none(Validator) ->
+    fun(None) when None =:= none; None =:= <<"none">> -> none;
+       (Value) -> Validator(Value)
+    end.
+
+%% One for all; or a map from kinds, and `default`, to one each.
+-spec check_include_body(term()) -> mod_offline_post_policy:content() | #{atom() => mod_offline_post_policy:content()}.
+check_include_body([{_, _} | _] = PerKind) ->
+    Kinds = econf:enum([default | ?KINDS]),
+    (econf:map(Kinds, fun check_content/1, [unique, {return, map}]))(PerKind);
+check_include_body(All) ->
+    check_content(All).
+
+%% Without quotes it is an atom.
+-spec check_content(term()) -> mod_offline_post_policy:content().
+check_content(Value) when is_atom(Value); is_binary(Value) ->
+    (econf:either(econf:bool(), econf:non_empty(econf:binary())))(Value);
+check_content(_) ->
+    invalid("expected true, false or a text, or a map from kinds of message to one of these").
+
+-spec rates() -> econf:validator().
+rates() ->
+    PerMinute = econf:int(1, 1000000),
+    econf:options(#{per_sender => PerMinute, per_recipient => PerMinute, beyond => econf:enum([drop, collapse])},
+                  [unique, {return, map}]).
+
+-spec check_rates(map()) -> map().
+check_rates(#{per_sender := _} = Rates) -> Rates;
+check_rates(#{per_recipient := _} = Rates) -> Rates;
+check_rates(_) -> invalid("expected per_sender or per_recipient, in messages per minute").
 
 -spec check_url(binary()) -> binary().
 check_url(Url) ->

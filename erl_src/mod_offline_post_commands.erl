@@ -147,13 +147,14 @@ line(#{sequence := Sequence, id := Id, to := To, from := From, status := Status,
     {Sequence, Id, address(To), address(From), Attempts, Status, time(Died), in_line(Reason)}.
 
 -spec fields(mod_offline_post_nif:letter()) -> [field()].
-fields(#{sequence := Sequence, id := Id, to := To, from := From, message_id := MessageId, body := Body,
-         status := Status, attempts := Attempts, accepted := Accepted, died := Died, reason := Reason,
-         answer := Answer}) ->
-    [{"number", value(Sequence)}, {"id", Id}, {"to", address(To)}, {"from", address(From)},
-     {"message_id", in_line(MessageId)}, {"accepted", time(Accepted)}, {"died", time(Died)},
-     {"attempts", value(Attempts)}, {"status", value(Status)}, {"reason", in_line(Reason)}, {"answer", in_line(Answer)},
-     {"body", shown(Body)}].
+fields(#{sequence := Sequence, id := Id, to := To, from := From, message_id := MessageId, body := Body, kind := Kind,
+         count := Count, attributes := Attributes, status := Status, attempts := Attempts, accepted := Accepted,
+         died := Died, reason := Reason, answer := Answer}) ->
+    [{"number", value(Sequence)}, {"id", Id}, {"kind", in_line(Kind)}, {"to", address(To)}, {"from", address(From)},
+     {"message_id", in_line(MessageId)}, {"stands_for", value(Count)}]
+        ++ [{binary_to_list(Name), in_line(Value)} || {Name, Value} <- Attributes]
+        ++ [{"accepted", time(Accepted)}, {"died", time(Died)}, {"attempts", value(Attempts)}, {"status", value(Status)},
+            {"reason", in_line(Reason)}, {"answer", in_line(Answer)}, {"body", shown(Body)}].
 
 -spec value(integer() | atom()) -> binary().
 value(Value) when is_integer(Value) -> integer_to_binary(Value);
@@ -199,8 +200,10 @@ text(Format, Args) ->
 commands() ->
     [command(offline_post_stats, stats, [],
              "Show the counters of mod_offline_post for a virtual host",
-             "All are of one moment, in which accepted = delivered + pending + dead + cancelled + purged. "
-             "'hook_crashes', 'commit_timeouts' and 'uncommitted' are the whole node's.",
+             "All are of one moment, in which accepted = delivered + pending + dead + cancelled + purged. Counted beside "
+             "that since the node has started: 'duplicates' (messages that came on a second way), 'vetoed' (by a "
+             "handler of offline_post_event), 'limited' (by max_rate); and for the whole node 'hook_crashes', "
+             "'commit_timeouts', 'uncommitted' and 'member_overflows'.",
              {stats, {list, {counter, ?KEY_AND_VALUE}}}, "Names and values",
              [{"accepted", <<"12">>}, {"pending", <<"2">>}, {"state", <<"healthy">>}]),
      command(offline_post_pause, pause, [],
@@ -224,7 +227,7 @@ commands() ->
                <<"2026-01-31T12:00:00Z">>, <<"HTTP 413">>}]),
      command(offline_post_dead_show, dead_show, [id()],
              "Show everything about one message that failed for good, its text included",
-             "'answer' is the beginning of what the backend answered last.",
+             "'answer' is the beginning of what the backend answered last; 'stands_for' is how many messages it stands for.",
              {letter, {list, {field, ?KEY_AND_VALUE}}}, "Names and values",
              [{"id", <<"msg_b9d1f3a07c5e2468_1f">>}, {"reason", <<"HTTP 413">>}, {"body", <<"Good night!">>}]),
      command(offline_post_dead_replay, dead_replay, [which(<<"HTTP 404">>)],

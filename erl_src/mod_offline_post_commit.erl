@@ -1,31 +1,28 @@
 %% Hands an event to the native side and, where sync_commit asks for it, waits until it is committed.
 -module(mod_offline_post_commit).
 
--export([submit/2, wait/2]).
+-export([submit/3]).
 
 %% A disk that takes longer than this (ms) is not waited for.
 -define(COMMIT_MS, 1000).
 
-%% Whether the host's submits wait from now on. Where this is kept costs those that do not next to nothing.
--spec wait(binary(), boolean()) -> ok.
-wait(Host, true) ->
-    persistent_term:put({?MODULE, Host}, true);
-wait(Host, false) ->
-    _ = persistent_term:erase({?MODULE, Host}),
-    ok.
-
-%% A refusal is counted, and logged, on the native side.
--spec submit(binary(), mod_offline_post_nif:event()) -> ok.
-submit(Host, Event) ->
+%% Wait: whether the virtual host's policy asks for it. limited: over max_rate, and dropped. refused: full, or stopped.
+%% Both are counted on the native side.
+-spec submit(binary(), mod_offline_post_nif:event(), Wait :: boolean()) -> ok | limited | refused.
+submit(Host, Event, Wait) ->
     Key = mod_offline_post_endpoint:key(Host),
-    case persistent_term:get({?MODULE, Host}, false) andalso is_stream() of
+    case Wait andalso is_stream() of
         true ->
             committed(Host, mod_offline_post_await:answer(
                               offline_post_committed, fun() -> submit_sync(Key, Event) end, ?COMMIT_MS));
         false ->
-            _ = mod_offline_post_nif:submit(Key, Event),
-            ok
+            submitted(mod_offline_post_nif:submit(Key, Event))
     end.
+
+-spec submitted({ok, binary()} | {error, full | stopped | limited}) -> ok | limited | refused.
+submitted({ok, _Id}) -> ok;
+submitted({error, limited}) -> limited;
+submitted({error, _}) -> refused.
 
 %% Only a stream (of a client, another server or a component: all are xmpp_stream_in) waits: nobody but its own
 %% peer waits with it, and it is to its peer that the server will acknowledge the message. A room's process serves
@@ -35,14 +32,15 @@ is_stream() ->
     get('$initial_call') =:= {xmpp_stream_in, init, 1}.
 
 -spec submit_sync(mod_offline_post_nif:key(), mod_offline_post_nif:event()) ->
-          {ok, reference()} | {error, full | stopped}.
+          {ok, reference()} | {error, full | stopped | limited}.
 submit_sync(Key, Event) ->
     case mod_offline_post_nif:submit_sync(Key, Event) of
         {ok, _Id, Ref} -> {ok, Ref};
         Error -> Error
     end.
 
--spec committed(binary(), {ok, durable | volatile} | {error, full | stopped | timeout}) -> ok.
+-spec committed(binary(), {ok, durable | volatile} | {error, full | stopped | limited | timeout}) ->
+          ok | limited | refused.
 committed(_Host, {ok, durable}) ->
     ok;
 committed(_Host, {ok, volatile}) ->
@@ -55,5 +53,5 @@ committed(Host, {error, timeout}) ->
               {warning, "mod_offline_post: ~B commits were not confirmed within ~B ms (for ~ts): the disk is slow, and "
                "those messages were acknowledged before they were safe", [New, ?COMMIT_MS, Host]}
       end);
-committed(_Host, {error, _Refused}) ->
-    ok.
+committed(_Host, {error, _} = Refusal) ->
+    submitted(Refusal).

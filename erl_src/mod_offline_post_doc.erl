@@ -11,9 +11,10 @@
 -spec mod_doc() -> doc().
 mod_doc() ->
     #{desc =>
-          [<<"This module sends an HTTP POST to a URL of your choice for each chat message to a user who is offline, "
+          [<<"This module sends an HTTP POST to a URL of your choice for each message to a user who cannot be reached, "
              "for instance so that a backend can turn it into a push notification. The sender's session never waits "
-             "for that: messages are queued, sent in the background and sent again when the backend has trouble.">>,
+             "for that: messages are queued, sent in the background and sent again when the backend has trouble. "
+             "Each message is posted once for a recipient, whatever way it takes.">>,
            <<"The body is 'application/x-www-form-urlencoded' and has the fields 'to', 'from', 'body' and "
              "'access_token', in this order. The header 'webhook-id' is the same in all attempts to send a message.">>],
       opts =>
@@ -94,7 +95,61 @@ mod_doc() ->
            {dead_letter_limit,
             #{value => "non_neg_integer()",
               desc => <<"How many dead letters are kept for a virtual host; the oldest are let go of first. "
-                        "The default is '100000'.">>}}],
+                        "The default is '100000'.">>}},
+           {triggers,
+            #{value => "[offline | pending, ...]",
+              desc => <<"When a message is posted. 'offline': when its recipient has no session. 'pending': when the "
+                        "recipient's session waits to be resumed (XEP-0198), or ends with messages that its client "
+                        "has not acknowledged. The default is '[offline, pending]'.">>}},
+           {notify,
+            #{value => "[Kind, ...]",
+              desc => <<"Which kinds of message: 'text', 'encrypted', 'call', 'file', 'reaction', 'correction', "
+                        "'retraction', 'marker', 'receipt', 'invitation', 'subject', 'headline', 'other'. Chat states "
+                        "alone, errors and messages with XEP-0334's 'no-store' are never posted. The default is "
+                        "'[text, encrypted, call, file]'.">>}},
+           {notify_hanging_device,
+            #{value => "true | false",
+              desc => <<"Whether a message that waits for a session to be resumed is posted also when another device "
+                        "of the user takes it. The default is 'false'.">>}},
+           {groupchat,
+            #{value => "none | mucsub | members",
+              desc => <<"Messages of rooms: 'mucsub' posts those to subscribers of a room (MUC/Sub), 'members' those "
+                        "to each affiliated local user who is neither in the room nor reachable. "
+                        "The default is 'mucsub'.">>}},
+           {members_notify,
+            #{value => "all | mentions",
+              desc => <<"With 'groupchat: members', whether all messages of a room are posted or only those that "
+                        "mention the user. The default is 'all'.">>}},
+           {include_body,
+            #{value => "true | false | Text | {Kind: true | false | Text, ...}",
+              desc => <<"What stands for the message's text: itself, nothing, or a fixed text; for all kinds or each "
+                        "kind of its own, with 'default' for the others. What is left out is kept from the disk, too. "
+                        "The default is 'true'.">>}},
+           {include_sender,
+            #{value => "true | false",
+              desc => <<"Whether the POST tells who wrote the message. The default is 'true'.">>}},
+           {cancel_when_online,
+            #{value => "true | false",
+              desc => <<"Whether what waits to be sent for a user is cancelled when the user comes online. "
+                        "The default is 'false'.">>}},
+           {collapse,
+            #{value => "none | recipient | conversation",
+              desc => <<"Whether a later message takes the place of one that waits: any for the same user, or only "
+                        "of the same sender or room. The default is 'none'.">>}},
+           {collapse_interval,
+            #{value => "none | timeout()",
+              desc => <<"With 'collapse', the shortest time between two POSTs that could have collapsed. "
+                        "The default is 'none'.">>}},
+           {max_rate,
+            #{value => "none | {per_sender: Number, per_recipient: Number, beyond: drop | collapse}",
+              desc => <<"How many messages of one sender, or for one recipient, are posted in a minute. More are "
+                        "not posted ('drop'), or wait and take each other's place ('collapse', the default). "
+                        "The default is 'none'.">>}},
+           {badge,
+            #{value => "none | events | stored",
+              desc => <<"Which number goes with a message for the app's icon: 'events', how many messages were posted "
+                        "for the user since they were last online; 'stored', how many the offline store holds. "
+                        "The default is 'none'.">>}}],
       example =>
           ["modules:",
            "  mod_offline_post:",
@@ -104,4 +159,10 @@ mod_doc() ->
            "    max_connections: 32",
            "    sync_commit: true",
            "    retry_schedule: [1 s, 10 s, 1 minute, 10 minutes]",
-           "    max_age: 2 days"]}.
+           "    max_age: 2 days",
+           "    notify: [text, encrypted, call, file, invitation]",
+           "    include_body:",
+           "      default: true",
+           "      encrypted: \"New message\"",
+           "    max_rate:",
+           "      per_sender: 60"]}.

@@ -1,7 +1,8 @@
-%% One virtual host's endpoint on the native side: from its options to a running one, and back.
+%% A virtual host's endpoint on the native side, one for each of our modules: from its options to a running one, and
+%% back.
 -module(mod_offline_post_endpoint).
 
--export([key/1, configure/2, remove/1]).
+-export([key/1, key/2, configure/2, configure/3, remove/1, remove/3]).
 
 -include_lib("kernel/include/logger.hrl").
 
@@ -14,25 +15,35 @@
 key(Host) ->
     {Host, <<"mod_offline_post">>}.
 
+-spec key(binary(), module()) -> mod_offline_post_nif:key().
+key(Host, Module) ->
+    {Host, atom_to_binary(Module, utf8)}.
+
 %% A new one, or new settings. Source: the options, or the host whose options they are.
 -spec configure(binary(), source()) -> ok | {error, binary()}.
 configure(Host, Source) ->
-    case mod_offline_post_nif:configure(key(Host), config(Source)) of
-        ok -> mod_offline_post_commit:wait(Host, is_waiting_for_commits(Host, Source));
-        Error -> Error
-    end.
+    warn(Host, Source),
+    mod_offline_post_nif:configure(key(Host), config(Source)).
+
+%% Of a sibling, which posts presence.
+-spec configure(binary(), module(), gen_mod:opts()) -> ok | {error, binary()}.
+configure(Host, Module, Opts) ->
+    mod_offline_post_nif:configure(key(Host, Module), presence(Opts)).
 
 %% Accepts nothing more and sends what can be sent, for at most shutdown_timeout; what is left waits.
 -spec remove(binary()) -> ok.
 remove(Host) ->
-    ok = mod_offline_post_commit:wait(Host, false),
-    Timeout = mod_offline_post_opt:shutdown_timeout(Host),
-    Remove = fun() -> mod_offline_post_nif:remove(key(Host), Timeout) end,
+    remove(Host, mod_offline_post, mod_offline_post_opt:shutdown_timeout(Host)).
+
+-spec remove(binary(), module(), TimeoutMs :: pos_integer()) -> ok.
+remove(Host, Module, Timeout) ->
+    Key = key(Host, Module),
+    Remove = fun() -> mod_offline_post_nif:remove(Key, Timeout) end,
     case mod_offline_post_await:answer(offline_post_removed, Remove, Timeout + ?GRACE) of
         {ok, 0} ->
             ok;
         {ok, Pending} ->
-            left_behind(Host, Pending, mod_offline_post_nif:stats(key(Host)));
+            left_behind(Host, Pending, mod_offline_post_nif:stats(Key));
         {error, timeout} ->
             ?LOG_ERROR("mod_offline_post: the stop for ~ts was not confirmed within ~B ms", [Host, Timeout + ?GRACE]);
         {error, unknown} ->
@@ -47,19 +58,48 @@ left_behind(Host, Pending, _) ->
     ?LOG_WARNING("mod_offline_post: ~B messages for ~ts are not delivered yet: they wait in memory for the module's "
                  "next start and are lost when the node stops", [Pending, Host]).
 
-%% There is no commit to wait for without a disk.
--spec is_waiting_for_commits(binary(), source()) -> boolean().
-is_waiting_for_commits(Host, Source) ->
-    case {mod_offline_post_opt:sync_commit(Source), mod_offline_post_opt:spool(Source)} of
-        {true, false} ->
-            ?LOG_WARNING("mod_offline_post: sync_commit has no effect for ~ts, because spool is false", [Host]),
-            false;
-        {SyncCommit, _} ->
-            SyncCommit
-    end.
+%% Options that do nothing beside others.
+-spec warn(binary(), source()) -> ok.
+warn(Host, Source) ->
+    _ = mod_offline_post_opt:sync_commit(Source) andalso not mod_offline_post_opt:spool(Source) andalso
+        ?LOG_WARNING("mod_offline_post: sync_commit has no effect for ~ts, because spool is false", [Host]),
+    _ = not mod_offline_post_opt:include_sender(Source) andalso maps:is_key(per_sender, rates(Source)) andalso
+        ?LOG_WARNING("mod_offline_post: max_rate's per_sender has no effect for ~ts, because include_sender is false",
+                     [Host]),
+    ok.
 
 -spec config(source()) -> mod_offline_post_nif:config().
 config(Source) ->
+    Rates = rates(Source),
+    (delivery(Source))#{
+      form => message,
+      collapse_interval => interval(mod_offline_post_opt:collapse_interval(Source)),
+      %% Without the sender in it, an event has none to be counted for.
+      rate_sender => case mod_offline_post_opt:include_sender(Source) of
+                         true -> maps:get(per_sender, Rates, 0);
+                         false -> 0
+                     end,
+      rate_recipient => maps:get(per_recipient, Rates, 0),
+      rate_beyond => maps:get(beyond, Rates, collapse)}.
+
+-spec presence(gen_mod:opts()) -> mod_offline_post_nif:config().
+presence(Opts) ->
+    (delivery(Opts))#{form => presence, collapse_interval => 0, rate_sender => 0, rate_recipient => 0,
+                      rate_beyond => collapse}.
+
+-spec rates(source()) -> #{per_sender | per_recipient => pos_integer(), beyond => drop | collapse}.
+rates(Source) ->
+    case mod_offline_post_opt:max_rate(Source) of
+        none -> #{};
+        Rates -> Rates
+    end.
+
+-spec interval(none | pos_integer()) -> non_neg_integer().
+interval(none) -> 0;
+interval(Ms) -> Ms.
+
+-spec delivery(source()) -> #{atom() => term()}.
+delivery(Source) ->
     Spool = mod_offline_post_opt:spool(Source),
     #{post_url => mod_offline_post_opt:post_url(Source),
       auth_token => mod_offline_post_opt:auth_token(Source),
@@ -77,7 +117,12 @@ config(Source) ->
       max_age => mod_offline_post_opt:max_age(Source),
       order => mod_offline_post_opt:order(Source),
       dead_letter_retention => mod_offline_post_opt:dead_letter_retention(Source),
-      dead_letter_limit => mod_offline_post_opt:dead_letter_limit(Source)}.
+      dead_letter_limit => mod_offline_post_opt:dead_letter_limit(Source),
+      collapse_interval => 0,
+      rate_sender => 0,
+      rate_recipient => 0,
+      rate_beyond => drop,
+      form => message}.
 
 %% What a disk can hold is more than what memory should.
 -spec queue_bytes(undefined | pos_integer(), Spool :: boolean()) -> pos_integer().

@@ -10,10 +10,11 @@
 -include_lib("kernel/include/logger.hrl").
 
 %% hook_crashes: not handed over because of a defect. commit_timeouts: the commit was not confirmed in time.
-%% uncommitted: kept in memory, because the disk refuses.
--type kind() :: hook_crashes | commit_timeouts | uncommitted.
+%% uncommitted: kept in memory, because the disk refuses. member_overflows: a room's message was not looked at for absent
+%% members, because too many wait.
+-type kind() :: hook_crashes | commit_timeouts | uncommitted | member_overflows.
 
--define(KINDS, [hook_crashes, commit_timeouts, uncommitted]).
+-define(KINDS, [hook_crashes, commit_timeouts, uncommitted, member_overflows]).
 
 %% Of each kind: how many there were, how many of those are logged, when the next line may be (s).
 -define(COUNT, 1).

@@ -2,16 +2,17 @@
 %% library is loaded cannot be replaced while the node runs.
 -module(mod_offline_post_nif).
 
--export([status/0, configure/2, submit/2, submit_sync/2, pause/1, resume/1, dead/2, remove/2, stop/0, stats/1,
-         attach/1, info/0]).
--export_type([key/0, config/0, event/0, address/0, filter/0, dead_request/0, letter/0]).
+-export([status/0, configure/2, submit/2, submit_sync/2, withdraw/4, pause/1, resume/1, dead/2, remove/2, stop/0,
+         stats/1, attach/1, info/0]).
+-export_type([key/0, config/0, event/0, address/0, filter/0, dead_request/0, letter/0, attribute/0]).
 
 -on_load(load/0).
--nifs([configure/2, submit/2, submit_sync/2, pause/1, resume/1, dead/2, remove/2, stop/0, stats/1, attach/1, info/0]).
+-nifs([configure/2, submit/2, submit_sync/2, withdraw/4, pause/1, resume/1, dead/2, remove/2, stop/0, stats/1,
+       attach/1, info/0]).
 
 %% The version of the contract between this module and the library. The library refuses any other.
 -ifndef(ABI).
--define(ABI, 2).
+-define(ABI, 3).
 -endif.
 
 -include_lib("kernel/include/file.hrl").
@@ -19,7 +20,11 @@
 -type file_identity() :: {Inode :: non_neg_integer(), Mtime :: integer(), Size :: non_neg_integer()} | missing.
 -type key() :: {Host :: binary(), Module :: binary()}.
 -type address() :: {User :: binary(), Server :: binary(), Resource :: binary()}.
--type event() :: {To :: address(), From :: address(), MessageId :: binary(), Body :: binary()}.
+%% Topic: <<>>, or what the event collapses with and is withdrawn by, within its recipient. It is hashed at once and
+%% never stored.
+-type event() :: {Kind :: binary(), To :: address(), From :: address(), MessageId :: binary(), Body :: binary(),
+                  Topic :: binary(), [attribute()]}.
+-type attribute() :: {Name :: binary(), Value :: binary()}.
 -type config() :: #{post_url := binary(),
                     auth_token := binary(),
                     timeout := pos_integer(),            % ms
@@ -36,7 +41,12 @@
                     max_age := pos_integer(),            % ms
                     order := recipient | none,
                     dead_letter_retention := pos_integer(), % ms
-                    dead_letter_limit := non_neg_integer()}.
+                    dead_letter_limit := non_neg_integer(),
+                    collapse_interval := non_neg_integer(), % ms; 0: none
+                    rate_sender := non_neg_integer(),       % events per minute; 0: any number
+                    rate_recipient := non_neg_integer(),
+                    rate_beyond := drop | collapse,
+                    form := message | presence}.
 %% Which dead letters; <<>> matches any. reason: how it begins.
 -type filter() :: #{id := binary(), reason := binary()}.
 -type dead_request() :: {list, filter(), After :: non_neg_integer(), Limit :: 1..1000}
@@ -44,10 +54,13 @@
                       | {drop, filter()}.
 -type letter() :: #{id := binary(),
                     sequence := pos_integer(),
+                    kind := binary(),
                     to := address(),
                     from := address(),
                     message_id := binary(),
                     body := binary(),
+                    attributes := [attribute()],
+                    count := pos_integer(),              % events that it stands for
                     attempts := non_neg_integer(),
                     status := non_neg_integer(),         % HTTP; 0: no final answer came
                     reason := binary(),
@@ -72,14 +85,22 @@ status() ->
 -spec configure(key(), config()) -> ok | {error, binary()}.
 configure(_Key, _Config) -> erlang:nif_error(not_loaded).
 
-%% Hands an event over. Never waits. full: over queue_limit or queue_bytes; stopped: no such endpoint.
--spec submit(key(), event()) -> {ok, Id :: binary()} | {error, full | stopped}.
+%% Hands an event over. Never waits. full: over queue_limit or queue_bytes; limited: over a rate, and dropped; stopped:
+%% no such endpoint.
+-spec submit(key(), event()) -> {ok, Id :: binary()} | {error, full | limited | stopped}.
 submit(_Key, _Event) -> erlang:nif_error(not_loaded).
 
 %% The same; when the event is committed, or cannot be for now, {offline_post_committed, Ref, durable | volatile} is
 %% sent to the caller. volatile: it is kept in memory until the disk takes it.
--spec submit_sync(key(), event()) -> {ok, Id :: binary(), reference()} | {error, full | stopped}.
+-spec submit_sync(key(), event()) -> {ok, Id :: binary(), reference()} | {error, full | limited | stopped}.
 submit_sync(_Key, _Event) -> erlang:nif_error(not_loaded).
+
+%% What was submitted for this recipient (of this topic) and has not left yet ends: counted cancelled or purged. What is
+%% in flight is delivered if it succeeds. purge of all takes the recipient's dead letters with it. Never waits; takes its
+%% turn behind what the same process has submitted.
+-spec withdraw(key(), {User :: binary(), Server :: binary()}, all | Topic :: binary(), cancel | purge) ->
+          ok | {error, unknown}.
+withdraw(_Key, _Recipient, _What, _How) -> erlang:nif_error(not_loaded).
 
 %% The operator's pause, which also outlives the node: nothing is sent until resume/1, which ends any pause.
 -spec pause(key()) -> ok | {error, unknown}.
@@ -103,7 +124,7 @@ remove(_Key, _TimeoutMs) -> erlang:nif_error(not_loaded).
 stop() -> erlang:nif_error(not_loaded).
 
 %% One consistent snapshot of the counters; accepted = delivered + pending + dead + cancelled + purged.
-%% spool: durable; degraded (the disk refuses: in memory for now); memory (spool is false). spool_bytes: its file.
+%% limited: over a rate, and dropped, outside of that sum. spool: durable; degraded (the disk refuses: in memory for now); memory (spool is false). spool_bytes: its file.
 -spec stats(key()) -> #{atom() => integer() | atom()} | undefined.
 stats(_Key) -> erlang:nif_error(not_loaded).
 

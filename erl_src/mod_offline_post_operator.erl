@@ -20,7 +20,7 @@ stats(Host) ->
     case native(fun() -> mod_offline_post_nif:stats(mod_offline_post_endpoint:key(Host)) end) of
         {error, unknown} -> undefined;
         undefined -> undefined;
-        Stats -> maps:merge(Stats, mod_offline_post_incidents:counts())
+        Stats -> maps:merge(maps:merge(Stats, mod_offline_post_incidents:counts()), mod_offline_post_notify:counts(Host))
     end.
 
 -spec pause(binary()) -> ok | {error, unknown}.

@@ -1,17 +1,31 @@
 %% One getter per option, in the style of the ones that ejabberd generates.
 -module(mod_offline_post_opt).
 
--export([auth_token/1, ca_file/1, connect_timeout/1, dead_letter_limit/1, dead_letter_retention/1, max_age/1,
-         max_connections/1, order/1, post_url/1, queue_bytes/1, queue_limit/1, retry_schedule/1, shutdown_timeout/1,
-         spool/1, spool_dir/1, spool_min_free/1, sync_commit/1, timeout/1, tls_verify/1]).
+-export([auth_token/1, badge/1, ca_file/1, cancel_when_online/1, collapse/1, collapse_interval/1, connect_timeout/1,
+         dead_letter_limit/1, dead_letter_retention/1, groupchat/1, include_body/1, include_sender/1, max_age/1,
+         max_connections/1, max_rate/1, members_notify/1, notify/1, notify_hanging_device/1, order/1, post_url/1,
+         queue_bytes/1, queue_limit/1, retry_schedule/1, shutdown_timeout/1, spool/1, spool_dir/1, spool_min_free/1,
+         sync_commit/1, timeout/1, tls_verify/1, triggers/1]).
 
 -type source() :: gen_mod:opts() | global | binary().
 
 -spec auth_token(source()) -> binary().
 auth_token(Source) -> get(auth_token, Source).
 
+-spec badge(source()) -> none | events | stored.
+badge(Source) -> get(badge, Source).
+
 -spec ca_file(source()) -> binary().
 ca_file(Source) -> get(ca_file, Source).
+
+-spec cancel_when_online(source()) -> boolean().
+cancel_when_online(Source) -> get(cancel_when_online, Source).
+
+-spec collapse(source()) -> none | recipient | conversation.
+collapse(Source) -> get(collapse, Source).
+
+-spec collapse_interval(source()) -> none | pos_integer().
+collapse_interval(Source) -> get(collapse_interval, Source).
 
 -spec connect_timeout(source()) -> pos_integer().
 connect_timeout(Source) -> get(connect_timeout, Source).
@@ -22,11 +36,32 @@ dead_letter_limit(Source) -> get(dead_letter_limit, Source).
 -spec dead_letter_retention(source()) -> pos_integer().
 dead_letter_retention(Source) -> get(dead_letter_retention, Source).
 
+-spec groupchat(source()) -> none | mucsub | members.
+groupchat(Source) -> get(groupchat, Source).
+
+-spec include_body(source()) -> mod_offline_post_policy:content() | #{atom() => mod_offline_post_policy:content()}.
+include_body(Source) -> get(include_body, Source).
+
+-spec include_sender(source()) -> boolean().
+include_sender(Source) -> get(include_sender, Source).
+
 -spec max_age(source()) -> pos_integer().
 max_age(Source) -> get(max_age, Source).
 
 -spec max_connections(source()) -> pos_integer().
 max_connections(Source) -> get(max_connections, Source).
+
+-spec max_rate(source()) -> none | #{per_sender | per_recipient => pos_integer(), beyond => drop | collapse}.
+max_rate(Source) -> get(max_rate, Source).
+
+-spec members_notify(source()) -> all | mentions.
+members_notify(Source) -> get(members_notify, Source).
+
+-spec notify(source()) -> [mod_offline_post_event:kind(), ...].
+notify(Source) -> get(notify, Source).
+
+-spec notify_hanging_device(source()) -> boolean().
+notify_hanging_device(Source) -> get(notify_hanging_device, Source).
 
 -spec order(source()) -> recipient | none.
 order(Source) -> get(order, Source).
@@ -63,6 +98,9 @@ timeout(Source) -> get(timeout, Source).
 
 -spec tls_verify(source()) -> boolean().
 tls_verify(Source) -> get(tls_verify, Source).
+
+-spec triggers(source()) -> [offline | pending, ...].
+triggers(Source) -> get(triggers, Source).
 
 -spec get(atom(), source()) -> term().
 get(Option, Opts) when is_map(Opts) -> gen_mod:get_opt(Option, Opts);

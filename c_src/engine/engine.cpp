@@ -1,7 +1,6 @@
 #include "engine/engine.hpp"
 
 #include <algorithm>
-#include <array>
 #include <utility>
 
 #include "payload/request_builder.hpp"
@@ -31,6 +30,8 @@ void Engine::Restore(const StoredEndpoint& stored, std::shared_ptr<Ledger> ledge
   endpoint.paused_url = stored.paused_url;
   endpoint.bury_ms = clock_.MonotonicMs() + endpoint.config->schedule.max_age_ms;
   endpoint.purge_ms = endpoint.bury_ms;  // its retention is not known yet
+  for (const StoredWithdrawal& mark : stored.withdrawals) endpoint.withdrawals.Add(mark);
+  endpoint.topics.SetIncomplete(endpoint.in_outbox > 0);
 }
 
 void Engine::Configure(EndpointId id, std::shared_ptr<const Endpoint> config,
@@ -58,7 +59,13 @@ void Engine::Remove(EndpointId id) {
   if (found == endpoints_.end() || found->second.origin == nullptr) return;
   EndpointRecord& endpoint = found->second;
   CancelInFlight(endpoint);
-  for (const Delivery& delivery : endpoint.window.Clear()) Park(endpoint, delivery);
+  for (const Delivery& delivery : endpoint.window.Clear()) {
+    if (const auto verdict = VerdictOn(endpoint, delivery)) {
+      End(endpoint, delivery, *verdict);
+    } else {
+      Park(endpoint, delivery);
+    }
+  }
   PublishState(*endpoint.origin);  // a probe may have been given up
   Detach(endpoint);
   PruneOrigins();
@@ -104,6 +111,11 @@ void Engine::CancelInFlight(EndpointRecord& endpoint) {
     endpoint.gate.OnCancelled(IsGateProbe(flight->second));
     for (Delivery& delivery : flight->second.deliveries) {
       --endpoint.in_flight;
+      endpoint.topics.Landed(delivery);
+      if (const auto verdict = VerdictOnFailed(endpoint, delivery)) {
+        EndFailed(endpoint, delivery, *verdict);
+        continue;
+      }
       endpoint.ledger->AttemptEnded(true);
       endpoint.window.Return(std::move(delivery));
     }
@@ -116,14 +128,21 @@ void Engine::Accept(EndpointId id, std::shared_ptr<const Event> event, CommitCal
   Delivery delivery;
   delivery.sequence = next_sequence_++;
   delivery.endpoint = id;
-  delivery.recipient = endpoint.config->ordered ? RecipientKey(*event) : delivery.sequence;
+  delivery.recipient = LaneOf(*endpoint.config, *event, delivery.sequence);
   delivery.accepted_ms = clock_.MonotonicMs();
+  Topics::Place place;
+  if (event->topic != 0) place = Enter(endpoint, *event, delivery.sequence);
+  delivery.stands_for = place.stands_for;
+  const Sequence before = delivery.sequence - 1;
+  const std::shared_ptr<const Event> later = place.supersedes ? event : nullptr;
   delivery.event = std::move(event);
   outbox_.Append(std::move(delivery));
   if (committed) unflushed_.push_back(std::move(committed));
   ++endpoint.in_outbox;
   endpoint.claimable = true;
   appended_ = true;
+  // In this order: never is the earlier one gone from a disk that does not have the later one.
+  if (later) Supersede(endpoint, *later, before);
 }
 
 void Engine::Turn() {
@@ -134,9 +153,12 @@ void Engine::Turn() {
   VisitDead();
   for (auto& [id, endpoint] : endpoints_) {
     PurgeDead(endpoint);
+    if (!endpoint.withdrawals.empty() || endpoint.topics.incomplete()) ClearMarks(endpoint);
     Claim(endpoint);
   }
   for (auto& [key, origin] : origins_) Dispatch(origin);
+  if (!std::exchange(made_room_, false)) return;
+  for (auto& [id, endpoint] : endpoints_) Claim(endpoint);
 }
 
 void Engine::Claim(EndpointRecord& endpoint) {
@@ -173,6 +195,7 @@ bool Engine::SendNext(const std::shared_ptr<OriginRecord>& origin) {
       continue;
     }
     std::optional<Delivery> delivery = endpoint.window.Take();
+    while (delivery && !MayLeave(endpoint, *delivery)) delivery = endpoint.window.Take();
     if (!delivery) continue;
     const RequestId id = next_request_++;
     const bool probe = origin->breaker.OnSend();
@@ -210,7 +233,10 @@ void Engine::OnClaimed(EndpointId id, Claimed claimed) {
   const bool removed = endpoint.origin == nullptr;
   const bool aged = removed && now >= endpoint.bury_ms;
   for (Delivery& delivery : claimed.deliveries) {
-    if (aged) {
+    if (delivery.event->topic != 0) endpoint.topics.Claimed(delivery);
+    if (const auto verdict = VerdictOn(endpoint, delivery)) {
+      End(endpoint, delivery, *verdict);
+    } else if (aged) {
       Bury(endpoint, delivery, {0, "endpoint removed", ""});
       endpoint.claimable = true;  // what followed for this recipient
     } else if (removed || endpoint.held_back.contains(delivery.recipient)) {
@@ -230,111 +256,5 @@ void Engine::Park(EndpointRecord& endpoint, const Delivery& delivery) {
   ++endpoint.in_outbox;
   endpoint.claimable = true;
 }
-
-void Engine::PublishState(const OriginRecord& origin) {
-  for (const EndpointRecord* endpoint : origin.endpoints) PublishState(*endpoint);
-}
-
-void Engine::PublishState(const EndpointRecord& endpoint) {
-  const auto either = [&endpoint](Breaker::State state) {
-    return endpoint.origin->breaker.state() == state || endpoint.gate.state() == state;
-  };
-  EndpointState state = EndpointState::kHealthy;
-  if (endpoint.pause != Pause::kNone) {
-    state = EndpointState::kPaused;
-  } else if (either(Breaker::State::kOpen)) {
-    state = EndpointState::kBroken;
-  } else if (either(Breaker::State::kProbing)) {
-    state = EndpointState::kProbing;
-  }
-  endpoint.ledger->SetState(state);
-}
-
-// The probe that a breaker waits for: an earlier one may still be out, when another request's
-// answer closed the breaker and it has opened again.
-bool Engine::IsProbe(const InFlight& flight) {
-  return flight.id == flight.origin->probe &&
-         flight.origin->breaker.state() == Breaker::State::kProbing;
-}
-
-bool Engine::IsGateProbe(const InFlight& flight) {
-  return flight.id == flight.endpoint->gate_probe &&
-         flight.endpoint->gate.state() == Breaker::State::kProbing;
-}
-
-// Some breaker lets at most a probe pass.
-bool Engine::IsHeldBack(const EndpointRecord& endpoint) {
-  return endpoint.origin->breaker.state() != Breaker::State::kClosed ||
-         endpoint.gate.state() != Breaker::State::kClosed;
-}
-
-// When the next probe may leave, if that is a matter of time: both breakers must let it pass.
-std::optional<Millis> Engine::ProbeMs(const EndpointRecord& endpoint) {
-  const OriginRecord& origin = *endpoint.origin;
-  std::optional<Millis> at;
-  for (const auto& [breaker, in_flight] : std::array<std::pair<const Breaker*, int>, 2>{
-           {{&origin.breaker, origin.in_flight}, {&endpoint.gate, endpoint.in_flight}}}) {
-    if (breaker->state() == Breaker::State::kOpen) {
-      at = std::max(at.value_or(0), breaker->probe_at_ms());
-    } else if (!breaker->MaySend(0, in_flight)) {
-      return std::nullopt;  // not before something in flight ends
-    }
-  }
-  return at;
-}
-
-std::optional<Millis> Engine::NextTurnMs() const {
-  std::optional<Millis> next;
-  const auto consider = [&next](Millis at) { next = next ? std::min(*next, at) : at; };
-  for (const auto& [tag, job] : dead_jobs_) {
-    if (!job.visiting) consider(job.next_ms);
-  }
-  for (const auto& [id, endpoint] : endpoints_) {
-    if (endpoint.dead > 0 && !endpoint.purging) consider(endpoint.purge_ms);
-    if (endpoint.origin == nullptr) {
-      const auto claimable_ms = endpoint.claimable ? std::optional<Millis>(0) : endpoint.next_due;
-      if (endpoint.in_outbox > 0 && claimable_ms && !endpoint.claiming)
-        consider(std::max(endpoint.bury_ms, *claimable_ms));
-      continue;
-    }
-    if (endpoint.next_due && endpoint.window.size() <= WindowSize(endpoint) / 2)
-      consider(*endpoint.next_due);
-    if (endpoint.pause != Pause::kNone || !endpoint.window.runnable()) continue;
-    if (const auto probe = ProbeMs(endpoint)) consider(*probe);
-  }
-  return next;
-}
-
-bool Engine::Idle(EndpointId id) const {
-  const auto found = endpoints_.find(id);
-  if (found == endpoints_.end() || found->second.origin == nullptr) return true;
-  const EndpointRecord& endpoint = found->second;
-  if (endpoint.in_flight > 0) return false;
-  if (endpoint.pause != Pause::kNone || IsHeldBack(endpoint)) return true;
-  return !endpoint.window.runnable() && !endpoint.claiming &&
-         !(endpoint.claimable && endpoint.in_outbox > 0);
-}
-
-// Enough lanes to keep every connection busy even where each recipient has its full lease.
-std::size_t Engine::WindowSize(const EndpointRecord& endpoint) {
-  const auto connections = static_cast<std::size_t>(endpoint.config->max_connections);
-  return std::max(kWindow, 2 * Outbox::kLeasedPerRecipient * connections);
-}
-
-int Engine::Limit(const OriginRecord& origin) {
-  int limit = 1;
-  for (const EndpointRecord* endpoint : origin.endpoints) {
-    limit = std::max(limit, endpoint->config->max_connections);
-  }
-  return limit;
-}
-
-int Engine::ConnectionLimit() const {
-  int sum = 0;
-  for (const auto& [key, origin] : origins_) sum += Limit(*origin);
-  return sum;
-}
-
-double Engine::Unit() { return std::uniform_real_distribution<double>(0.0, 1.0)(random_); }
 
 }  // namespace offline_post

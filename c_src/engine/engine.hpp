@@ -24,13 +24,22 @@
 #include "engine/ledger.hpp"
 #include "engine/notices.hpp"
 #include "engine/outbox.hpp"
+#include "engine/topics.hpp"
 #include "engine/transport.hpp"
 #include "engine/window.hpp"
+#include "engine/withdrawals.hpp"
 #include "model/clock.hpp"
 #include "model/endpoint.hpp"
 #include "model/event.hpp"
 
 namespace offline_post {
+
+// What was accepted for a recipient, or of one topic of his, and has not left, is to end now.
+struct Withdrawal {
+  std::uint64_t recipient = 0;    // RecipientKey
+  std::uint64_t topic = 0;        // TopicKey; 0: all
+  Final how = Final::kCancelled;  // or kPurged; with all, also the recipient's dead letters
+};
 
 class Engine final : public OutboxListener, public TransportListener {
  public:
@@ -66,8 +75,12 @@ class Engine final : public OutboxListener, public TransportListener {
   // is over.
   void Remove(EndpointId id);
 
-  // An event for which room was reserved in the endpoint's ledger.
+  // An event for which room was reserved in the endpoint's ledger. It takes the place of an earlier
+  // one of its topic that waits.
   void Accept(EndpointId id, std::shared_ptr<const Event> event, CommitCallback committed = {});
+
+  // What is in flight ends so only if it fails.
+  void Withdraw(EndpointId id, const Withdrawal& withdrawal);
 
   // The operator's: nothing is sent until Resume, which ends any pause.
   void Pause(EndpointId id);
@@ -116,6 +129,8 @@ class Engine final : public OutboxListener, public TransportListener {
     std::shared_ptr<Ledger> ledger;
     OriginRecord* origin = nullptr;  // none: removed
     Window window;
+    Withdrawals withdrawals;
+    Topics topics;
     std::uint64_t in_outbox = 0;  // there and not leased
     int in_flight = 0;
     bool claiming = false;
@@ -169,6 +184,27 @@ class Engine final : public OutboxListener, public TransportListener {
   void Retry(EndpointRecord& endpoint, Delivery delivery, const Outcome& outcome);
   void Bury(EndpointRecord& endpoint, const Delivery& delivery, const Note& note);
   void Finish(EndpointRecord& endpoint, const Delivery& delivery, Final how, const Note& note);
+
+  // How a delivery ends that is not to leave any more.
+  struct Verdict {
+    Final how = Final::kCancelled;
+    bool superseded = false;  // a later one of its topic speaks for it
+  };
+  static std::optional<Verdict> VerdictOn(const EndpointRecord& endpoint, const Delivery& delivery);
+  // Of one that was in flight, and failed.
+  static std::optional<Verdict> VerdictOnFailed(const EndpointRecord& endpoint,
+                                                const Delivery& delivery);
+  void End(EndpointRecord& endpoint, const Delivery& delivery, Verdict verdict);
+  void EndFailed(EndpointRecord& endpoint, const Delivery& delivery, Verdict verdict);
+  void Mark(EndpointRecord& endpoint, const StoredWithdrawal& mark);
+  void Supersede(EndpointRecord& endpoint, const Event& event, Sequence until);
+  void ClearMarks(EndpointRecord& endpoint);
+  bool HasPending(const EndpointRecord& endpoint) const;
+  Topics::Place Enter(EndpointRecord& endpoint, const Event& event, Sequence sequence) const;
+  static Millis IntervalOf(const Endpoint& config, const Event& event);
+  static std::uint64_t LaneOf(const Endpoint& config, const Event& event, Sequence sequence);
+  bool MayLeave(EndpointRecord& endpoint, Delivery& delivery);
+
   void Park(EndpointRecord& endpoint, const Delivery& delivery);
   void SetPause(EndpointRecord& endpoint, enum Pause pause);
   void PauseGone(EndpointRecord& endpoint);
@@ -190,6 +226,7 @@ class Engine final : public OutboxListener, public TransportListener {
   Sequence next_sequence_;
   RequestId next_request_ = 1;
   bool appended_ = false;
+  bool made_room_ = false;                 // while sending: a window lost what it will not send
   bool durable_ = true;                    // what the last commit said
   std::vector<CommitCallback> unflushed_;  // of what was appended
   std::uint64_t next_job_ = 1;

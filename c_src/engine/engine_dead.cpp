@@ -78,6 +78,10 @@ void Engine::OnDeadVisited(DeadVisited visited) {
       endpoint.ledger->Dropped(visited.count);
       endpoint.dead -= visited.count;
       break;
+    case DeadAct::kPurge:
+      endpoint.ledger->Purged(visited.count);
+      endpoint.dead -= visited.count;
+      break;
   }
   job.count += visited.count;
   std::move(visited.letters.begin(), visited.letters.end(), std::back_inserter(job.letters));

@@ -80,9 +80,18 @@ void Engine::Settle(const InFlight& flight, Delivery delivery, const Outcome& ou
   EndpointRecord& endpoint = *flight.endpoint;
   --endpoint.in_flight;
   endpoint.claimable = true;  // what followed for this recipient may be claimed now
+  if (delivery.event->topic != 0) endpoint.topics.Landed(delivery);
+  const bool current = flight.config == endpoint.config;
+  if (outcome.kind != OutcomeClass::kDelivered) {
+    if (const auto verdict = VerdictOnFailed(endpoint, delivery)) {
+      EndFailed(endpoint, delivery, *verdict);
+      if (outcome.kind == OutcomeClass::kGone && current) PauseGone(endpoint);
+      return;
+    }
+  }
   const bool blames_endpoint =
       outcome.kind == OutcomeClass::kGone || outcome.kind == OutcomeClass::kMisconfigured;
-  if (blames_endpoint && flight.config != endpoint.config) {
+  if (blames_endpoint && !current) {
     // The blame is for a configuration that was replaced meanwhile.
     endpoint.ledger->AttemptEnded(true);
     endpoint.window.Return(std::move(delivery));
@@ -145,6 +154,7 @@ void Engine::Retry(EndpointRecord& endpoint, Delivery delivery, const Outcome& o
   const std::vector<Delivery> followers = endpoint.window.Dissolve(delivery.recipient);
   if (endpoint.claiming) endpoint.held_back.insert(delivery.recipient);
   outbox_.Reschedule(delivery, due, {outcome.status, outcome.reason, outcome.answer});
+  if (delivery.event->topic != 0) endpoint.topics.Waits(delivery, Topics::Wait::kRetry);
   ++endpoint.in_outbox;
   for (const Delivery& follower : followers) Park(endpoint, follower);
 }
@@ -165,6 +175,9 @@ void Engine::Finish(EndpointRecord& endpoint, const Delivery& delivery, Final ho
                     const Note& note) {
   endpoint.ledger->Settle(how, EventBytes(*delivery.event));
   outbox_.Finish(delivery, how, note);
+  if (delivery.event->topic != 0) {
+    endpoint.topics.Ended(delivery, IntervalOf(*endpoint.config, *delivery.event) > 0);
+  }
 }
 
 void Engine::PauseGone(EndpointRecord& endpoint) {

@@ -40,6 +40,11 @@ Admission Ledger::Reserve(std::uint64_t bytes, bool room) {
   return Admission::kAccepted;
 }
 
+void Ledger::Limited() {
+  const std::lock_guard lock(mutex_);
+  ++stats_.limited;
+}
+
 void Ledger::AttemptStarted() {
   const std::lock_guard lock(mutex_);
   ++stats_.attempts;
@@ -65,6 +70,9 @@ void Ledger::Settle(Final how, std::uint64_t bytes) {
       break;
     case Final::kCancelled:
       ++stats_.cancelled;
+      break;
+    case Final::kPurged:
+      ++stats_.purged;
       break;
   }
 }

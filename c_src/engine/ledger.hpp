@@ -33,6 +33,7 @@ struct Stats {
   std::uint64_t purged = 0;
   std::uint64_t rejected = 0;       // for whatever reason
   std::uint64_t rejected_full = 0;  // of those, for lack of room
+  std::uint64_t limited = 0;        // over a rate, and dropped; neither accepted nor rejected
   std::uint64_t in_flight = 0;      // of the pending
   std::uint64_t pending_bytes = 0;  // as EventBytes counts
   std::uint64_t attempts = 0;       // deliveries handed to the transport
@@ -40,7 +41,7 @@ struct Stats {
   EndpointState state = EndpointState::kStopped;
 };
 
-enum class Admission { kAccepted, kFull, kStopped };
+enum class Admission { kAccepted, kFull, kStopped, kLimited };
 
 class Ledger {
  public:
@@ -54,6 +55,9 @@ class Ledger {
   // Reserves room for one event. After kAccepted nothing may fail for lack of room. `room`: that
   // the outbox has some.
   Admission Reserve(std::uint64_t bytes, bool room = true);
+
+  // An event that a rate limit dropped.
+  void Limited();
 
   void AttemptStarted();
   void AttemptEnded(bool will_retry);

@@ -39,6 +39,14 @@ using CommitCallback = std::function<void(bool durable)>;
 // Why an endpoint is paused. The values are stored.
 enum class Pause { kNone = 0, kGone = 1, kOperator = 2 };
 
+// What was withdrawn by the sequence `until`: every delivery of this recipient (RecipientKey) or
+// topic that had not left yet ends as `how` says.
+struct StoredWithdrawal {
+  std::uint64_t key = 0;
+  Sequence until = 0;
+  Final how = Final::kCancelled;
+};
+
 // An endpoint with its book, as an earlier run has left it. Pending is what the law leaves.
 struct StoredEndpoint {
   EndpointId id = 0;
@@ -51,6 +59,7 @@ struct StoredEndpoint {
   std::uint64_t pending_bytes = 0;
   Pause pause = Pause::kNone;
   std::uint64_t paused_url = 0;  // a fingerprint of the URL for which it was paused
+  std::vector<StoredWithdrawal> withdrawals = {};
 };
 
 inline std::uint64_t StoredPending(const StoredEndpoint& stored) {
@@ -84,7 +93,8 @@ struct DeadVisit {
 // that a replay makes of them, with its attempts before it again.
 inline bool Matches(const DeadFilter& filter, const DeadLetter& letter) {
   return (filter.event_id.empty() || filter.event_id == letter.delivery.event->id) &&
-         letter.note.reason.starts_with(filter.reason);
+         letter.note.reason.starts_with(filter.reason) &&
+         (!filter.recipient || *filter.recipient == RecipientKey(*letter.delivery.event));
 }
 
 inline Delivery Replayed(const DeadVisit& visit, const DeadLetter& letter, std::uint64_t nth) {
@@ -94,6 +104,7 @@ inline Delivery Replayed(const DeadVisit& visit, const DeadLetter& letter, std::
   delivery.event = letter.delivery.event;
   delivery.recipient = letter.delivery.recipient;
   delivery.accepted_ms = visit.accepted_ms;
+  delivery.stands_for = letter.delivery.stands_for;
   return delivery;
 }
 
@@ -140,6 +151,11 @@ class Outbox {
   virtual void Register(EndpointId endpoint, const EndpointKey& key) = 0;
   // Remembers it for the next run.
   virtual void SetPause(EndpointId endpoint, Pause pause, std::uint64_t paused_url) = 0;
+  // Remembers for the next run that what is not later than `until` is withdrawn; replaces an
+  // earlier one of this key. What it is about, the engine finishes.
+  virtual void SetWithdrawal(EndpointId endpoint, std::uint64_t key, Sequence until, Final how) = 0;
+  // None is needed any more.
+  virtual void ClearWithdrawals(EndpointId endpoint) = 0;
 
   // `delivery.sequence` is larger than any before.
   virtual void Append(Delivery delivery) = 0;
@@ -153,9 +169,13 @@ class Outbox {
 
   // The following take a leased delivery, and end the lease.
   virtual void Finish(const Delivery& delivery, Final how, const Note& note) = 0;
-  // Stores the delivery's attempts; it waits until `due_ms`, and its recipient with it.
+  // Stores the delivery's attempts and what it stands for; it waits until `due_ms`, and its
+  // recipient with it.
   virtual void Reschedule(const Delivery& delivery, Millis due_ms, const Note& note) = 0;
   virtual void Park(const Delivery& delivery) = 0;
+
+  // What waits for its due time in this lane (Delivery::recipient) may be claimed at once.
+  virtual void Hasten(EndpointId endpoint, std::uint64_t recipient) = 0;
 
   // Completion: OnDeadVisited.
   virtual void VisitDead(const DeadVisit& visit) = 0;

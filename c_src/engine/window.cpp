@@ -1,5 +1,6 @@
 #include "engine/window.hpp"
 
+#include <algorithm>
 #include <iterator>
 #include <utility>
 
@@ -49,6 +50,36 @@ std::vector<Delivery> Window::Dissolve(std::uint64_t recipient) {
   size_ -= 1 + followers.size();
   lanes_.erase(found);
   return followers;
+}
+
+void Window::ExtractFrom(Lane& lane, const Predicate& leaves, std::vector<Delivery>& out) {
+  const auto first = std::stable_partition(lane.waiting.begin(), lane.waiting.end(),
+                                           [&](const Delivery& d) { return !leaves(d); });
+  size_ -= static_cast<std::size_t>(lane.waiting.end() - first);
+  std::move(first, lane.waiting.end(), std::back_inserter(out));
+  lane.waiting.erase(first, lane.waiting.end());
+}
+
+std::vector<Delivery> Window::Extract(std::uint64_t recipient, const Predicate& leaves) {
+  std::vector<Delivery> all;
+  const auto lane = lanes_.find(recipient);
+  if (lane == lanes_.end()) return all;
+  ExtractFrom(lane->second, leaves, all);
+  if (!lane->second.busy && lane->second.waiting.empty()) {
+    std::erase(runnable_, recipient);
+    lanes_.erase(lane);
+  }
+  return all;
+}
+
+std::vector<Delivery> Window::ExtractAll(const Predicate& leaves) {
+  std::vector<Delivery> all;
+  for (auto& [recipient, lane] : lanes_) ExtractFrom(lane, leaves, all);
+  std::erase_if(runnable_,
+                [this](std::uint64_t recipient) { return lanes_[recipient].waiting.empty(); });
+  std::erase_if(lanes_,
+                [](const auto& lane) { return !lane.second.busy && lane.second.waiting.empty(); });
+  return all;
 }
 
 std::vector<Delivery> Window::Clear() {

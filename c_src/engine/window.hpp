@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <optional>
 #include <unordered_map>
 #include <vector>
@@ -29,6 +30,11 @@ class Window {
   // What was taken waits elsewhere: the lane is dissolved, its followers are the caller's.
   std::vector<Delivery> Dissolve(std::uint64_t recipient);
 
+  // What this says yes to and is not taken leaves the window: of one lane; of all.
+  using Predicate = std::function<bool(const Delivery&)>;
+  std::vector<Delivery> Extract(std::uint64_t recipient, const Predicate& leaves);
+  std::vector<Delivery> ExtractAll(const Predicate& leaves);
+
   // Everything that is not taken leaves the window, for each recipient in order.
   std::vector<Delivery> Clear();
 
@@ -41,6 +47,8 @@ class Window {
     std::deque<Delivery> waiting;
     bool busy = false;
   };
+  void ExtractFrom(Lane& lane, const Predicate& leaves, std::vector<Delivery>& out);
+
   std::unordered_map<std::uint64_t, Lane> lanes_;
   std::deque<std::uint64_t> runnable_;  // recipients of lanes that are not busy and not empty
   std::size_t size_ = 0;

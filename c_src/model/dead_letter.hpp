@@ -2,6 +2,8 @@
 // it, or its retention ends.
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
 
 #include "model/clock.hpp"
@@ -26,6 +28,7 @@ struct DeadLetter {
 struct DeadFilter {
   std::string event_id;
   std::string reason;  // how the reason begins: "HTTP 4" finds all of "HTTP 404", "HTTP 413", ...
+  std::optional<std::uint64_t> recipient = std::nullopt;  // RecipientKey of the event
 };
 
 // What happens to them.
@@ -33,6 +36,7 @@ enum class DeadAct {
   kShow,
   kReplay,  // they become pending again
   kDrop,    // they are cancelled
+  kPurge,   // they are let go of, as at the end of their retention
 };
 
 }  // namespace offline_post

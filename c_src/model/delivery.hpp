@@ -18,12 +18,15 @@ struct Delivery {
   Sequence sequence = 0;
   EndpointId endpoint = 0;
   std::shared_ptr<const Event> event;
-  // Deliveries with equal recipients leave one after another: RecipientKey of the event, or
-  // something of their own where no order is asked for.
+  // Deliveries with equal recipients leave one after another: RecipientKey of the event; its topic
+  // where the order within that is what counts; or something of their own where no order is asked
+  // for.
   std::uint64_t recipient = 0;
   // When it was accepted (monotonic ms; before this run's start if an earlier run did). For its
   // age, which no wrong clock must change.
   Millis accepted_ms = 0;
+  // Events of its topic that it speaks for, itself included: earlier ones collapsed into it.
+  std::uint32_t stands_for = 1;
   int attempts = 0;  // that came to an end
   // Answers like 401 or 404 between which others were delivered, and the endpoint's count of
   // delivered events at the last of them: that others succeed needs no clock to be told.
@@ -31,7 +34,7 @@ struct Delivery {
   std::uint64_t delivered_at_misconfigured = 0;
 };
 
-// Where a delivery ends.
-enum class Final { kDelivered, kDead, kCancelled };
+// Where a delivery ends. The values are stored.
+enum class Final { kDelivered = 0, kDead = 1, kCancelled = 2, kPurged = 3 };
 
 }  // namespace offline_post

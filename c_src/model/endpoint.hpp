@@ -69,6 +69,24 @@ struct QueueLimits {
   std::uint64_t bytes = 256ULL * 1024 * 1024;  // pending, as EventBytes counts
 };
 
+// Events per minute; 0: any number.
+struct RateLimits {
+  std::uint64_t sender = 0;     // of one bare address
+  std::uint64_t recipient = 0;  // for one bare address
+  // Beyond it events collapse per recipient, each the later ones' place holder; else they are
+  // dropped.
+  bool collapse = false;
+
+  bool any() const { return sender > 0 || recipient > 0; }
+  bool operator==(const RateLimits&) const = default;
+};
+
+// What a request's body is made of.
+enum class Form {
+  kMessage,   // the original mod_offline_post's
+  kPresence,  // the original mod_available_post's
+};
+
 struct Endpoint {
   EndpointKey key;
   std::string post_url;
@@ -81,6 +99,10 @@ struct Endpoint {
   RetrySchedule schedule;
   bool ordered = true;  // deliveries to one recipient leave one after another
   Retention retention;
+  // After one event of a topic was sent, the next leaves no sooner; 0: at once.
+  Millis collapse_interval_ms = 0;
+  RateLimits rates;
+  Form form = Form::kMessage;
 };
 
 }  // namespace offline_post

@@ -1,5 +1,6 @@
 #include "model/event.hpp"
 
+#include <algorithm>
 #include <string_view>
 
 namespace offline_post {
@@ -7,7 +8,12 @@ namespace offline_post {
 std::size_t EventBytes(const Event& event) {
   // The strings themselves plus what the queue keeps about a delivery (measured: 600 to 700 bytes).
   constexpr std::size_t kOverhead = 512;
-  return kOverhead + event.id.size() + event.to.user.size() + event.to.server.size() +
+  constexpr std::size_t kAttributeOverhead = 64;  // of an attribute; the kind is part of the first
+  std::size_t attributes = 0;
+  for (const Attribute& attribute : event.attributes) {
+    attributes += kAttributeOverhead + attribute.name.size() + attribute.value.size();
+  }
+  return kOverhead + attributes + event.id.size() + event.to.user.size() + event.to.server.size() +
          event.to.resource.size() + event.from.user.size() + event.from.server.size() +
          event.from.resource.size() + event.message_id.size() + event.body.size();
 }
@@ -23,8 +29,13 @@ std::uint64_t Fingerprint(std::string_view text, std::uint64_t seed) {
   return hash;
 }
 
-std::uint64_t RecipientKey(const Event& event) {
-  return Fingerprint(event.to.server, Fingerprint("@", Fingerprint(event.to.user)));
+std::uint64_t RecipientKey(std::string_view user, std::string_view server) {
+  return Fingerprint(server, Fingerprint("@", Fingerprint(user)));
+}
+
+std::uint64_t TopicKey(std::uint64_t recipient, std::string_view topic) {
+  if (topic.empty()) return 0;
+  return std::max<std::uint64_t>(1, Fingerprint(topic, Fingerprint("/", recipient)));
 }
 
 }  // namespace offline_post

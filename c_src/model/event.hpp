@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "model/clock.hpp"
 
@@ -17,15 +18,26 @@ struct Jid {
   std::string resource;
 };
 
+// What else there is to say about an event, under the name by which a receiver may ask for it.
+struct Attribute {
+  std::string name;
+  std::string value;
+};
+
 struct Event {
   // Unique over nodes and restarts, the same for every attempt, without '.', so that it can be the
   // `webhook-id` by which a receiver drops a double.
   std::string id;
   Millis accepted_unix_ms = 0;
+  std::string kind;  // text, encrypted, call, ...
   Jid to;
   Jid from;
   std::string message_id;  // the stanza's id attribute; may be empty
-  std::string body;        // UTF-8, not empty
+  std::string body;        // UTF-8; empty for what has no text
+  // TopicKey of what it collapses with and is withdrawn by; 0: nothing. The text itself is not
+  // kept.
+  std::uint64_t topic = 0;
+  std::vector<Attribute> attributes;  // few; their order is kept
 };
 
 // What the event counts for against `queue_bytes`: about what it occupies in memory.
@@ -37,6 +49,15 @@ std::uint64_t Fingerprint(std::string_view text, std::uint64_t seed = kFingerpri
 
 // Equal for equal bare recipients. Two recipients with equal keys would merely be served one after
 // another.
-std::uint64_t RecipientKey(const Event& event);
+std::uint64_t RecipientKey(std::string_view user, std::string_view server);
+inline std::uint64_t RecipientKey(const Event& event) {
+  return RecipientKey(event.to.user, event.to.server);
+}
+
+// A number for a topic of a recipient (a RecipientKey): never 0, but for no text.
+std::uint64_t TopicKey(std::uint64_t recipient, std::string_view topic);
+
+// What events beyond a rate collapse with, within their recipient.
+inline std::uint64_t RateTopic(const Event& event) { return TopicKey(RecipientKey(event), "rate"); }
 
 }  // namespace offline_post

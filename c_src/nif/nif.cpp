@@ -27,7 +27,7 @@ namespace {
 
 // Raise it together with -define(ABI, ...) in mod_offline_post_nif.erl whenever a function or a
 // term changes.
-constexpr int kAbi = 2;
+constexpr int kAbi = 3;
 
 struct EnvDeleter {
   void operator()(ErlNifEnv* env) const noexcept { enif_free_env(env); }
@@ -116,6 +116,8 @@ ERL_NIF_TERM MakeAdmission(ErlNifEnv* env, Admission admission, ERL_NIF_TERM acc
       return accepted;
     case Admission::kFull:
       return MakeError(env, atoms.full_);
+    case Admission::kLimited:
+      return MakeError(env, atoms.limited_);
     case Admission::kStopped:
       break;
   }
@@ -144,6 +146,15 @@ ERL_NIF_TERM SubmitSync(ErlNifEnv* env, int, const ERL_NIF_TERM argv[]) {
     });
     return MakeAdmission(
         env, admission, enif_make_tuple3(env, atoms.ok_, MakeBinary(env, event->id), answer.ref()));
+  });
+}
+
+ERL_NIF_TERM Withdraw(ErlNifEnv* env, int, const ERL_NIF_TERM argv[]) {
+  return Guarded(env, [&] {
+    const std::optional<EndpointKeyView> key = ReadKey(env, argv[0]);
+    const std::optional<Withdrawal> withdrawal = ReadWithdrawal(env, argv[1], argv[2], argv[3]);
+    if (!key || !withdrawal) return enif_make_badarg(env);
+    return TheService().Withdraw(*key, *withdrawal) ? atoms.ok_ : MakeError(env, atoms.unknown_);
   });
 }
 
@@ -203,6 +214,8 @@ ERL_NIF_TERM Dead(ErlNifEnv* env, int, const ERL_NIF_TERM argv[]) {
       case DeadAct::kDrop:
         known = TheService().DropDead(*key, request->filter, counted);
         break;
+      case DeadAct::kPurge:
+        break;  // comes with a withdrawal
     }
     return known ? answer.MakeOk(env) : MakeError(env, atoms.unknown_);
   });
@@ -271,6 +284,7 @@ ErlNifFunc functions[] = {
     {"configure", 2, Configure, ERL_NIF_DIRTY_JOB_IO_BOUND},
     {"submit", 2, Submit, 0},
     {"submit_sync", 2, SubmitSync, 0},
+    {"withdraw", 4, Withdraw, 0},
     {"remove", 2, Remove, ERL_NIF_DIRTY_JOB_IO_BOUND},
     {"pause", 1, Pause, ERL_NIF_DIRTY_JOB_IO_BOUND},
     {"resume", 1, Resume, ERL_NIF_DIRTY_JOB_IO_BOUND},

@@ -1,6 +1,7 @@
 #include "nif/terms.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <initializer_list>
 #include <limits>
@@ -40,9 +41,10 @@ bool ReadPositive(ErlNifEnv* env, ERL_NIF_TERM term, ErlNifSInt64 largest, ErlNi
   return enif_get_int64(env, term, &out) != 0 && out >= 1 && out <= largest;
 }
 
+// Ten years: sums of a few never overflow. What an option allows is checked where it is read.
+constexpr ErlNifSInt64 kLongestMs = 10LL * 366 * 86'400'000;
+
 bool Read(ErlNifEnv* env, ERL_NIF_TERM term, Millis& out) {
-  // Ten years: sums of a few never overflow. What an option allows is checked where it is read.
-  constexpr ErlNifSInt64 kLongestMs = 10LL * 366 * 86'400'000;
   ErlNifSInt64 value = 0;
   if (!ReadPositive(env, term, kLongestMs, value)) return false;
   out = value;
@@ -99,6 +101,42 @@ bool ReadCount(ErlNifEnv* env, ERL_NIF_TERM map, ERL_NIF_TERM name, std::uint64_
   return true;
 }
 
+// A field that is one of two atoms: whether it is the second.
+bool ReadChoice(ErlNifEnv* env, ERL_NIF_TERM map, ERL_NIF_TERM name,
+                const std::array<ERL_NIF_TERM, 2>& choices, bool& out) {
+  ERL_NIF_TERM term = 0;
+  if (enif_get_map_value(env, map, name, &term) == 0) return false;
+  out = enif_is_identical(term, choices[1]) != 0;
+  return out || enif_is_identical(term, choices[0]) != 0;
+}
+
+bool Read(ErlNifEnv* env, ERL_NIF_TERM term, std::vector<Attribute>& out) {
+  unsigned count = 0;
+  if (enif_get_list_length(env, term, &count) == 0) return false;
+  out.resize(count);
+  ERL_NIF_TERM head = 0;
+  for (Attribute& attribute : out) {
+    enif_get_list_cell(env, term, &head, &term);
+    const ERL_NIF_TERM* pair = Tuple<2>(env, head);
+    if (pair == nullptr || !Read(env, pair[0], attribute.name) ||
+        !Read(env, pair[1], attribute.value)) {
+      return false;
+    }
+  }
+  return true;
+}
+
+ERL_NIF_TERM MakeAttributes(ErlNifEnv* env, const std::vector<Attribute>& attributes) {
+  ERL_NIF_TERM list = enif_make_list(env, 0);
+  std::for_each(attributes.rbegin(), attributes.rend(), [env, &list](const Attribute& attribute) {
+    list = enif_make_list_cell(
+        env,
+        enif_make_tuple2(env, MakeBinary(env, attribute.name), MakeBinary(env, attribute.value)),
+        list);
+  });
+  return list;
+}
+
 ERL_NIF_TERM MakeAddress(ErlNifEnv* env, const Jid& jid) {
   return enif_make_tuple3(env, MakeBinary(env, jid.user), MakeBinary(env, jid.server),
                           MakeBinary(env, jid.resource));
@@ -108,10 +146,13 @@ ERL_NIF_TERM MakeLetter(ErlNifEnv* env, const DeadLetter& letter) {
   const Event& event = *letter.delivery.event;
   return MakeMap(env, {{atoms.id_, MakeBinary(env, event.id)},
                        {atoms.sequence_, enif_make_uint64(env, letter.delivery.sequence)},
+                       {atoms.kind_, MakeBinary(env, event.kind)},
                        {atoms.to_, MakeAddress(env, event.to)},
                        {atoms.from_, MakeAddress(env, event.from)},
                        {atoms.message_id_, MakeBinary(env, event.message_id)},
                        {atoms.body_, MakeBinary(env, event.body)},
+                       {atoms.attributes_, MakeAttributes(env, event.attributes)},
+                       {atoms.count_, enif_make_uint(env, letter.delivery.stands_for)},
                        {atoms.attempts_, enif_make_int(env, letter.delivery.attempts)},
                        {atoms.status_, enif_make_int(env, letter.note.status)},
                        {atoms.reason_, MakeBinary(env, letter.note.reason)},
@@ -192,14 +233,21 @@ std::optional<EndpointConfig> ReadConfig(ErlNifEnv* env, EndpointKeyView key, ER
       field(atoms.max_age_, config.schedule.max_age_ms) &&
       field(atoms.dead_letter_retention_, config.retention.age_ms) &&
       field(atoms.spool_, config.spool.enabled) && field(atoms.spool_dir_, config.spool.directory);
-  ERL_NIF_TERM order = 0;
-  if (!complete || enif_get_map_value(env, term, atoms.order_, &order) == 0 ||
-      !ReadCount(env, term, atoms.dead_letter_limit_, config.retention.letters) ||
-      !ReadCount(env, term, atoms.spool_min_free_, config.spool.min_free_bytes)) {
+  std::uint64_t interval_ms = 0;
+  bool presence = false;
+  if (!complete || !ReadCount(env, term, atoms.dead_letter_limit_, config.retention.letters) ||
+      !ReadCount(env, term, atoms.spool_min_free_, config.spool.min_free_bytes) ||
+      !ReadCount(env, term, atoms.collapse_interval_, interval_ms) || interval_ms > kLongestMs ||
+      !ReadCount(env, term, atoms.rate_sender_, config.rates.sender) ||
+      !ReadCount(env, term, atoms.rate_recipient_, config.rates.recipient) ||
+      !ReadChoice(env, term, atoms.order_, {atoms.none_, atoms.recipient_}, config.ordered) ||
+      !ReadChoice(env, term, atoms.rate_beyond_, {atoms.drop_, atoms.collapse_},
+                  config.rates.collapse) ||
+      !ReadChoice(env, term, atoms.form_, {atoms.message_, atoms.presence_}, presence)) {
     return std::nullopt;
   }
-  config.ordered = enif_is_identical(order, atoms.recipient_) != 0;
-  if (!config.ordered && enif_is_identical(order, atoms.none_) == 0) return std::nullopt;
+  config.collapse_interval_ms = static_cast<Millis>(interval_ms);
+  config.form = presence ? Form::kPresence : Form::kMessage;
   return config;
 }
 
@@ -239,13 +287,42 @@ std::optional<DeadRequest> ReadDeadRequest(ErlNifEnv* env, ERL_NIF_TERM term) {
 }
 
 std::shared_ptr<Event> ReadEvent(ErlNifEnv* env, ERL_NIF_TERM term) {
-  const ERL_NIF_TERM* fields = Tuple<4>(env, term);
+  const ERL_NIF_TERM* fields = Tuple<7>(env, term);
   if (fields == nullptr) return nullptr;
   auto event = std::make_shared<Event>();
-  const bool complete = Read(env, fields[0], event->to) && Read(env, fields[1], event->from) &&
-                        Read(env, fields[2], event->message_id) &&
-                        Read(env, fields[3], event->body);
-  return complete ? event : nullptr;
+  ErlNifBinary topic;
+  const bool complete =
+      Read(env, fields[0], event->kind) && Read(env, fields[1], event->to) &&
+      Read(env, fields[2], event->from) && Read(env, fields[3], event->message_id) &&
+      Read(env, fields[4], event->body) && enif_inspect_binary(env, fields[5], &topic) != 0 &&
+      Read(env, fields[6], event->attributes);
+  if (!complete) return nullptr;
+  if (topic.size > 0) event->topic = TopicKey(RecipientKey(*event), View(topic));
+  return event;
+}
+
+std::optional<Withdrawal> ReadWithdrawal(ErlNifEnv* env, ERL_NIF_TERM recipient, ERL_NIF_TERM what,
+                                         ERL_NIF_TERM how) {
+  const ERL_NIF_TERM* parts = Tuple<2>(env, recipient);
+  ErlNifBinary user;
+  ErlNifBinary server;
+  if (parts == nullptr || enif_inspect_binary(env, parts[0], &user) == 0 ||
+      enif_inspect_binary(env, parts[1], &server) == 0) {
+    return std::nullopt;
+  }
+  Withdrawal withdrawal;
+  withdrawal.recipient = RecipientKey(View(user), View(server));
+  ErlNifBinary topic;
+  if (enif_inspect_binary(env, what, &topic) != 0) {
+    if (topic.size == 0) return std::nullopt;
+    withdrawal.topic = TopicKey(withdrawal.recipient, View(topic));
+  } else if (enif_is_identical(what, atoms.all_) == 0) {
+    return std::nullopt;
+  }
+  const bool purge = enif_is_identical(how, atoms.purge_) != 0;
+  if (!purge && enif_is_identical(how, atoms.cancel_) == 0) return std::nullopt;
+  withdrawal.how = purge ? Final::kPurged : Final::kCancelled;
+  return withdrawal;
 }
 
 ERL_NIF_TERM MakeBinary(ErlNifEnv* env, std::string_view text) {
@@ -277,6 +354,7 @@ ERL_NIF_TERM MakeStats(ErlNifEnv* env, const Stats& stats, SpoolState spool,
                        {atoms.cancelled_, count(stats.cancelled)},
                        {atoms.purged_, count(stats.purged)},
                        {atoms.rejected_, count(stats.rejected)},
+                       {atoms.limited_, count(stats.limited)},
                        {atoms.in_flight_, count(stats.in_flight)},
                        {atoms.pending_bytes_, count(stats.pending_bytes)},
                        {atoms.attempts_, count(stats.attempts)},

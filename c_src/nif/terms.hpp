@@ -28,9 +28,12 @@ namespace offline_post::nif {
 std::optional<EndpointKeyView> ReadKey(ErlNifEnv* env, ERL_NIF_TERM term);
 // The map of mod_offline_post_nif:config(); every key is required.
 std::optional<EndpointConfig> ReadConfig(ErlNifEnv* env, EndpointKeyView key, ERL_NIF_TERM term);
-// {To, From, MessageId, Body}, addresses as {User, Server, Resource}
+// {Kind, To, From, MessageId, Body, Topic, [{Name, Value}]}, addresses as {User, Server, Resource}
 // Nothing (nullptr) for a term of another shape.
 std::shared_ptr<Event> ReadEvent(ErlNifEnv* env, ERL_NIF_TERM term);
+// {User, Server}, all | Topic, cancel | purge
+std::optional<Withdrawal> ReadWithdrawal(ErlNifEnv* env, ERL_NIF_TERM recipient, ERL_NIF_TERM what,
+                                         ERL_NIF_TERM how);
 
 // What mod_offline_post_nif:dead/2 is asked for.
 struct DeadRequest {

@@ -96,6 +96,16 @@ void MemoryOutbox::Park(const Delivery& delivery) {
   List(book, delivery.recipient, lane);
 }
 
+void MemoryOutbox::Hasten(EndpointId endpoint, std::uint64_t recipient) {
+  const auto book = books_.find(endpoint);
+  if (book == books_.end()) return;
+  const auto lane = book->second.lanes.find(recipient);
+  if (lane == book->second.lanes.end()) return;
+  Unlist(book->second, recipient, lane->second);
+  lane->second.due_ms.reset();
+  List(book->second, recipient, lane->second);
+}
+
 std::vector<Delivery> MemoryOutbox::TakeClaimable(Book& book, std::size_t limit) {
   const Millis now = clock_.MonotonicMs();
   // Each lane that is due gives at least one delivery: more than `limit` lanes are not needed in

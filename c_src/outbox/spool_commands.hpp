@@ -23,6 +23,13 @@ struct SetPauseCommand {
   Pause pause;
   std::uint64_t paused_url;
 };
+struct SetWithdrawalCommand {
+  EndpointId endpoint;
+  StoredWithdrawal withdrawal;
+};
+struct ClearWithdrawalsCommand {
+  EndpointId endpoint;
+};
 struct AppendCommand {
   Delivery delivery;
 };
@@ -47,6 +54,10 @@ struct RescheduleCommand {
 struct ParkCommand {
   Delivery delivery;
 };
+struct HastenCommand {
+  EndpointId endpoint;
+  std::uint64_t recipient;
+};
 struct VisitDeadCommand {
   std::unique_ptr<const DeadVisit> visit;
 };
@@ -59,7 +70,8 @@ struct PurgeDeadCommand {
 
 using SpoolCommand =
     std::variant<AppendCommand, FlushCommand, ClaimCommand, FinishCommand, RescheduleCommand,
-                 ParkCommand, VisitDeadCommand, PurgeDeadCommand, RegisterCommand, SetPauseCommand>;
+                 ParkCommand, HastenCommand, VisitDeadCommand, PurgeDeadCommand, RegisterCommand,
+                 SetPauseCommand, SetWithdrawalCommand, ClearWithdrawalsCommand>;
 
 struct CommittedDone {
   Ticket ticket;

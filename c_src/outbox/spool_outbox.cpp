@@ -114,6 +114,16 @@ void SpoolOutbox::SetPause(EndpointId endpoint, Pause pause, std::uint64_t pause
   urgent_ = true;
 }
 
+void SpoolOutbox::SetWithdrawal(EndpointId endpoint, std::uint64_t key, Sequence until, Final how) {
+  collected_.emplace_back(SetWithdrawalCommand{endpoint, {key, until, how}});
+  urgent_ = true;
+}
+
+// Nobody waits for it: marks that outlive their use say nothing about what comes later.
+void SpoolOutbox::ClearWithdrawals(EndpointId endpoint) {
+  collected_.emplace_back(ClearWithdrawalsCommand{endpoint});
+}
+
 void SpoolOutbox::Append(Delivery delivery) {
   ++collected_appends_;
   collected_bytes_ += EventBytes(*delivery.event);
@@ -142,6 +152,10 @@ void SpoolOutbox::Reschedule(const Delivery& delivery, Millis due_ms, const Note
 }
 
 void SpoolOutbox::Park(const Delivery& delivery) { collected_.emplace_back(ParkCommand{delivery}); }
+
+void SpoolOutbox::Hasten(EndpointId endpoint, std::uint64_t recipient) {
+  collected_.emplace_back(HastenCommand{endpoint, recipient});
+}
 
 void SpoolOutbox::VisitDead(const DeadVisit& visit) {
   collected_.emplace_back(VisitDeadCommand{std::make_unique<const DeadVisit>(visit)});

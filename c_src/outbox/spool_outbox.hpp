@@ -59,12 +59,15 @@ class SpoolOutbox final : public Outbox {
   Sequence NextSequence() const override { return next_sequence_; }
   void Register(EndpointId endpoint, const EndpointKey& key) override;
   void SetPause(EndpointId endpoint, Pause pause, std::uint64_t paused_url) override;
+  void SetWithdrawal(EndpointId endpoint, std::uint64_t key, Sequence until, Final how) override;
+  void ClearWithdrawals(EndpointId endpoint) override;
   void Append(Delivery delivery) override;
   Ticket Flush(std::vector<CommitCallback> waiting) override;
   void Claim(EndpointId endpoint, std::size_t limit) override;
   void Finish(const Delivery& delivery, Final how, const Note& note) override;
   void Reschedule(const Delivery& delivery, Millis due_ms, const Note& note) override;
   void Park(const Delivery& delivery) override;
+  void Hasten(EndpointId endpoint, std::uint64_t recipient) override;
   void VisitDead(const DeadVisit& visit) override;
   void PurgeDead(EndpointId endpoint, Millis died_before_ms, std::uint64_t excess,
                  std::size_t limit) override;

@@ -123,7 +123,7 @@ void SpoolWorker::LoseFile() {
   for (Waiting& one : waiting) {
     add(one.delivery);
     CountShelter(one.delivery, false);
-    AddWaiting(std::move(one.delivery), one.due_ms);
+    AddWaiting(std::move(one.delivery), DueOf(one));
   }
   for (const auto& [key, owed] : owed_)
     if (owed.dead) ++dead[owed.done.endpoint];
@@ -142,6 +142,8 @@ bool SpoolWorker::Rebase() {
   for (const auto& [id, truth] : truth_) {
     store_->Register(id, truth.key);
     store_->SetPause(id, truth.pause, truth.paused_url);
+    store_->ClearWithdrawals(id);
+    for (const auto& [key, withdrawal] : truth.withdrawals) store_->SetWithdrawal(id, withdrawal);
   }
   if (rebase_) {
     std::erase_if(owed_, [](const auto& owed) { return !owed.second.dead; });
@@ -156,6 +158,7 @@ bool SpoolWorker::Rebase() {
       store_->SetCounters(id, counters);
     }
   }
+  for (const auto& [endpoint, recipient] : hastened_) store_->Hasten(endpoint, recipient);
   if (!store_->Commit()) return false;
   rebase_ = false;
   return true;
@@ -173,10 +176,7 @@ void SpoolWorker::ResolveDoubts(std::uint64_t commits) {
     owed = applied ? owed_.erase(owed) : std::next(owed);
   }
   if (ends_doubt_ > commits) {
-    for (const auto& [id, ends] : ends_in_doubt_) {
-      ends_[id].delivered += ends.delivered;
-      ends_[id].cancelled += ends.cancelled;
-    }
+    for (const auto& [id, ends] : ends_in_doubt_) ends_[id].Add(ends);
   }
   ends_in_doubt_.clear();
 }
@@ -200,8 +200,7 @@ bool SpoolWorker::MergeOwed() {
   }
   ends_in_doubt_ = std::exchange(ends_, {});
   ends_doubt_ = store_->commits() + 1;
-  for (const auto& [id, ends] : ends_in_doubt_)
-    store_->MergeCounts(id, ends.delivered, ends.cancelled);
+  for (const auto& [id, ends] : ends_in_doubt_) store_->MergeCounts(id, ends);
   if (!store_->Commit()) return false;
   ends_in_doubt_.clear();
   return true;
@@ -232,7 +231,7 @@ void SpoolWorker::BeginMerge() {
 void SpoolWorker::MergeSlice() {
   const auto end = merge_.begin() +
                    static_cast<std::ptrdiff_t>(std::min(merge_.size(), Store::kAppendsPerCommit));
-  for (auto one = merge_.begin(); one != end; ++one) store_->Merge(one->delivery, one->due_ms);
+  for (auto one = merge_.begin(); one != end; ++one) store_->Merge(one->delivery, DueOf(*one));
   if (!CommitIfDue(true)) {
     Fail({});
     return;
@@ -244,6 +243,7 @@ void SpoolWorker::MergeSlice() {
 
 void SpoolWorker::EndMerge() {
   merging_ = false;
+  hastened_.clear();
   health_.durable = true;
   Say(Notice::Level::kInfo,
       "the spool " + options_.store.path + " is written again; what waited in memory is in it");

@@ -9,6 +9,8 @@ namespace offline_post {
 namespace {
 
 constexpr Millis kFirstRetryMs = 1'000;
+// Beyond so many lanes a due time stands, though somebody would not wait: that costs time only.
+constexpr std::size_t kMaxHastened = 100'000;
 
 std::int64_t KeyOf(const Delivery& delivery) {
   return RowKey(delivery.endpoint, delivery.sequence);
@@ -93,7 +95,7 @@ void SpoolWorker::EnterShelter(Store::Remains remains, std::span<SpoolCommand> u
   }
   for (Waiting& unmerged : std::exchange(merge_, {})) {
     if (again.insert(KeyOf(unmerged.delivery)).second)
-      AddWaiting(std::move(unmerged.delivery), unmerged.due_ms);
+      AddWaiting(std::move(unmerged.delivery), DueOf(unmerged));
   }
   std::sort(waiting.begin(), waiting.end(),
             [](const Delivery& a, const Delivery& b) { return a.sequence < b.sequence; });
@@ -142,14 +144,24 @@ bool SpoolWorker::IsDeferred(EndpointId endpoint) const {
                      [endpoint](const ClaimCommand& claim) { return claim.endpoint == endpoint; });
 }
 
-bool SpoolWorker::IsStuck(const Delivery& delivery) const {
-  return stuck_endpoints_.contains(delivery.endpoint) ||
-         stuck_recipients_.contains({delivery.endpoint, delivery.recipient});
+bool SpoolWorker::IsStuck(EndpointId endpoint, std::uint64_t recipient) const {
+  return stuck_endpoints_.contains(endpoint) || stuck_recipients_.contains({endpoint, recipient});
+}
+
+// What the file has of it is out of reach.
+void SpoolWorker::RememberHasten(const HastenCommand& command) {
+  if (hastened_.size() < kMaxHastened) hastened_.emplace(command.endpoint, command.recipient);
+}
+
+// Until when it waits, unless somebody did not want to wait.
+std::optional<Millis> SpoolWorker::DueOf(const Waiting& waiting) const {
+  const bool hastened = hastened_.contains({waiting.delivery.endpoint, waiting.delivery.recipient});
+  return hastened ? std::nullopt : waiting.due_ms;
 }
 
 void SpoolWorker::AddWaiting(Delivery delivery, std::optional<Millis> due_ms) {
   CountShelter(delivery, true);
-  if (IsStuck(delivery)) {
+  if (IsStuck(delivery.endpoint, delivery.recipient)) {
     stuck_.push_back({std::move(delivery), due_ms});
   } else {
     shelter_->Restore(std::move(delivery), due_ms);
@@ -171,6 +183,10 @@ void SpoolWorker::Shelter(SpoolCommand& command) {
                  [&](const FinishCommand& c) { ShelterEnd(c.delivery, c.how, c.note.get()); },
                  [&](const RescheduleCommand& c) { ShelterBack(c.delivery, c.due_ms); },
                  [&](const ParkCommand& c) { ShelterBack(c.delivery, std::nullopt); },
+                 [&](const HastenCommand& c) {
+                   shelter_->Hasten(c.endpoint, c.recipient);
+                   if (IsStuck(c.endpoint, c.recipient)) RememberHasten(c);
+                 },
                  [&](const VisitDeadCommand& c) {
                    Say(Notice::Level::kWarning,
                        "dead letters cannot be reached while the spool in " + options_.directory +
@@ -188,6 +204,8 @@ void SpoolWorker::Shelter(SpoolCommand& command) {
                  // Remembered by Tally, written when there is a file again.
                  [](const RegisterCommand&) {},
                  [](const SetPauseCommand&) {},
+                 [](const SetWithdrawalCommand&) {},
+                 [](const ClearWithdrawalsCommand&) {},
              },
              command);
 }
@@ -207,8 +225,10 @@ void SpoolWorker::ShelterEnd(const Delivery& delivery, Final how, const Note* no
   shelter_->Finish(delivery, Final::kDelivered, {});
   if (how != Final::kDead) CountShelter(delivery, false);
   if (how != Final::kDead && delivery.sequence > known_until_) {
-    Ends& ends = ends_[delivery.endpoint];
-    ++(how == Final::kDelivered ? ends.delivered : ends.cancelled);
+    Store::Ends& ends = ends_[delivery.endpoint];
+    if (how == Final::kDelivered) ++ends.delivered;
+    if (how == Final::kCancelled) ++ends.cancelled;
+    if (how == Final::kPurged) ++ends.purged;
     return;
   }
   Owed& owed = owed_[KeyOf(delivery)];
@@ -222,6 +242,7 @@ void SpoolWorker::ShelterBack(const Delivery& delivery, std::optional<Millis> du
   if (leased_.erase(KeyOf(delivery)) == 0) return;
   CountShelter(delivery, false);
   shelter_->Finish(delivery, Final::kDelivered, {});
+  if (due_ms) hastened_.erase({delivery.endpoint, delivery.recipient});  // a later word
   AddWaiting(delivery, due_ms);
 }
 

@@ -30,6 +30,7 @@ SpoolWorker::SpoolWorker(SpoolWorkerOptions options, const Clock& clock,
     truth.key = stored.key;
     truth.pause = stored.pause;
     truth.paused_url = stored.paused_url;
+    for (const StoredWithdrawal& one : stored.withdrawals) truth.withdrawals[one.key] = one;
     truth.counters = {stored.accepted,  stored.delivered, stored.dead,
                       stored.cancelled, stored.purged,    stored.pending_bytes};
     truth.pending =
@@ -77,6 +78,10 @@ void SpoolWorker::Execute(SpoolCommand& command) {
           },
           [&](const RescheduleCommand& c) { store.Reschedule(c.delivery, c.due_ms); },
           [&](const ParkCommand& c) { store.Park(c.delivery); },
+          [&](const HastenCommand& c) {
+            store.Hasten(c.endpoint, c.recipient);
+            if (merging_) RememberHasten(c);
+          },
           [&](const VisitDeadCommand& c) { staged_.emplace_back(store.VisitDead(*c.visit)); },
           [&](const PurgeDeadCommand& c) {
             staged_.emplace_back(PurgedDone{
@@ -84,6 +89,8 @@ void SpoolWorker::Execute(SpoolCommand& command) {
           },
           [&](const RegisterCommand& c) { store.Register(c.endpoint, c.key); },
           [&](const SetPauseCommand& c) { store.SetPause(c.endpoint, c.pause, c.paused_url); },
+          [&](const SetWithdrawalCommand& c) { store.SetWithdrawal(c.endpoint, c.withdrawal); },
+          [&](const ClearWithdrawalsCommand& c) { store.ClearWithdrawals(c.endpoint); },
       },
       command);
 }
@@ -165,6 +172,7 @@ void SpoolWorker::Tally(const SpoolCommand& command) {
     if (finish->how == Final::kDelivered) ++truth.counters.delivered;
     if (finish->how == Final::kDead) ++truth.counters.dead;
     if (finish->how == Final::kCancelled) ++truth.counters.cancelled;
+    if (finish->how == Final::kPurged) ++truth.counters.purged;
   } else if (const auto* flush = std::get_if<FlushCommand>(&command)) {
     last_ticket_ = flush->ticket;
   } else if (const auto* added = std::get_if<RegisterCommand>(&command)) {
@@ -172,6 +180,10 @@ void SpoolWorker::Tally(const SpoolCommand& command) {
   } else if (const auto* pause = std::get_if<SetPauseCommand>(&command)) {
     truth_[pause->endpoint].pause = pause->pause;
     truth_[pause->endpoint].paused_url = pause->paused_url;
+  } else if (const auto* withdrawal = std::get_if<SetWithdrawalCommand>(&command)) {
+    truth_[withdrawal->endpoint].withdrawals[withdrawal->withdrawal.key] = withdrawal->withdrawal;
+  } else if (const auto* cleared = std::get_if<ClearWithdrawalsCommand>(&command)) {
+    truth_[cleared->endpoint].withdrawals.clear();
   }
 }
 
@@ -181,6 +193,7 @@ void SpoolWorker::Tally(const SpoolCompletion& completion) {
     if (visited->act == DeadAct::kShow) return;
     truth.counters.dead -= visited->count;
     if (visited->act == DeadAct::kDrop) truth.counters.cancelled += visited->count;
+    if (visited->act == DeadAct::kPurge) truth.counters.purged += visited->count;
     if (visited->act == DeadAct::kReplay) {
       truth.pending += visited->count;
       truth.counters.pending_bytes += visited->bytes;

@@ -24,6 +24,7 @@
 #include <set>
 #include <span>
 #include <string>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -77,15 +78,12 @@ class SpoolWorker {
     std::optional<std::pair<Delivery, Note>> dead;
     std::uint64_t doubt = 0;  // the commit that may hold it already
   };
-  struct Ends {
-    std::uint64_t delivered = 0;
-    std::uint64_t cancelled = 0;
-  };
   // An endpoint as the engine's ledger has it.
   struct Truth {
     EndpointKey key;
     Pause pause = Pause::kNone;
     std::uint64_t paused_url = 0;
+    std::unordered_map<std::uint64_t, StoredWithdrawal> withdrawals;  // by key
     Counters counters;
     std::uint64_t pending = 0;
   };
@@ -110,7 +108,9 @@ class SpoolWorker {
   void ShelterEnd(const Delivery& delivery, Final how, const Note* note);
   void ShelterBack(const Delivery& delivery, std::optional<Millis> due_ms);
   void AddWaiting(Delivery delivery, std::optional<Millis> due_ms);
-  bool IsStuck(const Delivery& delivery) const;
+  void RememberHasten(const HastenCommand& command);
+  std::optional<Millis> DueOf(const Waiting& waiting) const;
+  bool IsStuck(EndpointId endpoint, std::uint64_t recipient) const;
   bool IsDeferred(EndpointId endpoint) const;
   void CountShelter(const Delivery& delivery, bool in);
 
@@ -148,12 +148,14 @@ class SpoolWorker {
   std::unique_ptr<MemoryOutbox> shelter_;
   std::map<std::int64_t, Delivery> leased_;  // by RowKey
   std::map<std::int64_t, Owed> owed_;        // by RowKey
-  std::map<EndpointId, Ends> ends_;          // of deliveries that no store has seen
-  std::map<EndpointId, Ends> ends_in_doubt_;
+  std::map<EndpointId, Store::Ends> ends_;   // of deliveries that no store has seen
+  std::map<EndpointId, Store::Ends> ends_in_doubt_;
   std::uint64_t ends_doubt_ = 0;  // the commit that may hold those
   std::set<EndpointId> stuck_endpoints_;
   std::set<std::pair<EndpointId, std::uint64_t>> stuck_recipients_;
   std::deque<Waiting> stuck_;
+  // Lanes whose due times do not count any more, on the disk and in what is to be merged.
+  std::set<std::pair<EndpointId, std::uint64_t>> hastened_;
   Sequence known_until_ = 0;               // a store may have seen deliveries up to here
   std::uint64_t failed_commit_ = 0;        // of unknown fate
   std::uint64_t replay_doubt_ = 0;         // while the failed commit's commands go to the shelter

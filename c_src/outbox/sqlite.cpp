@@ -56,7 +56,7 @@ bool Statement::Next() {
   return false;
 }
 
-std::string Statement::Text(int column) const {
+std::string_view Statement::View(int column) const {
   // First the text, then its size: the other way round may count bytes of another encoding.
   const void* text = sqlite3_column_text(statement_.get(), column);
   const int size = sqlite3_column_bytes(statement_.get(), column);

@@ -76,7 +76,9 @@ class Statement {
   bool IsNull(int column) const {
     return sqlite3_column_type(statement_.get(), column) == SQLITE_NULL;
   }
-  std::string Text(int column) const;
+  std::string Text(int column) const { return std::string(View(column)); }
+  // Lives until the next Next, Start, Run or Reset.
+  std::string_view View(int column) const;
 
  private:
   // Unsigned 64-bit values keep their bits; SQLite's integers are signed.

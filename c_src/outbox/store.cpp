@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "outbox/attributes.hpp"
+
 namespace offline_post {
 
 namespace {
@@ -61,6 +63,8 @@ void Store::Load() {
     book.pause = static_cast<Pause>(endpoints.Int(9));
     book.paused_url = endpoints.Unsigned(10);
   }
+  Statement withdrawn(database_, "SELECT DISTINCT endpoint FROM withdrawal");
+  while (withdrawn.Next()) BookOf(static_cast<EndpointId>(withdrawn.Int(0))).withdrawals = true;
   for (auto& [id, book] : books_) {
     book.caught_up = LogIsEmpty(id);
     LoadLanes(book);
@@ -93,12 +97,23 @@ void Store::LoadLanes(Book& book) {
   while (all.Next()) book.lane_set.insert(all.Unsigned(0));
 }
 
-std::vector<StoredEndpoint> Store::Stored() const {
+std::vector<StoredEndpoint> Store::Stored() {
   std::vector<StoredEndpoint> stored;
   for (const auto& [id, book] : books_) {
     const Counters& c = book.counters;
     stored.push_back({id, book.key, c.accepted, c.delivered, c.dead, c.cancelled, c.purged,
-                      c.pending_bytes, book.pause, book.paused_url});
+                      c.pending_bytes, book.pause, book.paused_url, StoredWithdrawals(book)});
+  }
+  return stored;
+}
+
+std::vector<StoredWithdrawal> Store::StoredWithdrawals(const Book& book) {
+  std::vector<StoredWithdrawal> stored;
+  if (!book.withdrawals) return stored;
+  Statement rows(database_, "SELECT key, until, how FROM withdrawal WHERE endpoint = ?1");
+  rows.Start(book.id);
+  while (rows.Next()) {
+    stored.push_back({rows.Unsigned(0), rows.Unsigned(1), static_cast<Final>(rows.Int(2))});
   }
   return stored;
 }
@@ -133,11 +148,28 @@ void Store::SetPause(EndpointId endpoint, Pause pause, std::uint64_t paused_url)
   book.changed = true;
 }
 
+void Store::SetWithdrawal(EndpointId endpoint, const StoredWithdrawal& withdrawal) {
+  Begin();
+  sql_->set_withdrawal.Run(endpoint, withdrawal.key, withdrawal.until,
+                           static_cast<int>(withdrawal.how));
+  BookOf(endpoint).withdrawals = true;
+  // Nothing that comes later is meant, whatever the sequences in between were reserved for.
+  withdrawn_until_ = std::max(withdrawn_until_, withdrawal.until);
+}
+
+void Store::ClearWithdrawals(EndpointId endpoint) {
+  Book& book = BookOf(endpoint);
+  if (!std::exchange(book.withdrawals, false)) return;
+  Begin();
+  sql_->clear_withdrawals.Run(endpoint);
+}
+
 bool Store::InsertLog(const Delivery& d) {
   const Event& e = *d.event;
-  sql_->add_log.Run(RowKey(d.endpoint, d.sequence), d.recipient, ToStore(d.accepted_ms), e.id,
-                    e.accepted_unix_ms, e.to.user, e.to.server, e.to.resource, e.from.user,
-                    e.from.server, e.from.resource, e.message_id, e.body);
+  sql_->add_log.Run(RowKey(d.endpoint, d.sequence), d.recipient, ToStore(d.accepted_ms),
+                    d.stands_for, e.id, e.accepted_unix_ms, e.to.user, e.to.server, e.to.resource,
+                    e.from.user, e.from.server, e.from.resource, e.message_id, e.body, e.kind,
+                    e.topic, AttributesText(e.attributes));
   last_sequence_ = std::max(last_sequence_, d.sequence);
   return database_.ok() && database_.Changes() > 0;
 }
@@ -180,9 +212,10 @@ void Store::Bury(const Delivery& d, const Note& note) {
   const Event& e = *d.event;
   sql_->add_dead.Run(RowKey(d.endpoint, d.sequence), d.endpoint, ToStore(clock_.MonotonicMs()),
                      clock_.UnixMs(), d.attempts, note.status, note.reason, note.answer,
-                     d.recipient, ToStore(d.accepted_ms), e.id, e.accepted_unix_ms, e.to.user,
-                     e.to.server, e.to.resource, e.from.user, e.from.server, e.from.resource,
-                     e.message_id, e.body);
+                     d.recipient, ToStore(d.accepted_ms), d.stands_for, e.id, e.accepted_unix_ms,
+                     e.to.user, e.to.server, e.to.resource, e.from.user, e.from.server,
+                     e.from.resource, e.message_id, e.body, e.kind, e.topic,
+                     AttributesText(e.attributes));
 }
 
 void Store::KeepParked(Book& book, const Delivery& d) {
@@ -193,9 +226,16 @@ void Store::KeepParked(Book& book, const Delivery& d) {
                    d.delivered_at_misconfigured);
 }
 
+void Store::KeepStandsFor(const Delivery& delivery) {
+  Begin();
+  sql_->set_stands_for.Run(RowKey(delivery.endpoint, delivery.sequence), delivery.stands_for);
+}
+
 void Store::Reschedule(const Delivery& delivery, Millis due_ms) {
   Book& book = BookOf(delivery.endpoint);
-  if (!EndLease(book, delivery)) return;
+  const std::optional<Lease> lease = EndLease(book, delivery);
+  if (!lease) return;
+  if (lease->delivery.stands_for != delivery.stands_for) KeepStandsFor(delivery);
   KeepParked(book, delivery);
   SetLane(book, delivery.recipient, due_ms);
 }
@@ -204,6 +244,7 @@ void Store::Park(const Delivery& delivery) {
   Book& book = BookOf(delivery.endpoint);
   const std::optional<Lease> lease = EndLease(book, delivery);
   if (!lease) return;
+  if (lease->delivery.stands_for != delivery.stands_for) KeepStandsFor(delivery);
   const bool lane = HasLane(book, delivery.recipient);
   const bool untried = delivery.attempts == 0 && delivery.misconfigured == 0;
   if (!lane && !lease->parked && untried && HasMemory()) {
@@ -213,6 +254,13 @@ void Store::Park(const Delivery& delivery) {
     if (!lane) SetLane(book, delivery.recipient, std::nullopt);
   }
   MakeReady(book, delivery.recipient);
+}
+
+void Store::Hasten(EndpointId endpoint, std::uint64_t recipient) {
+  const auto book = books_.find(endpoint);
+  if (book == books_.end() || !HasLane(book->second, recipient)) return;
+  Begin();
+  sql_->hasten_lane.Run(endpoint, recipient);
 }
 
 bool Store::HasLane(Book& book, std::uint64_t recipient) {
@@ -285,6 +333,7 @@ void Store::Count(Book& book, Final how) {
   if (how == Final::kDelivered) ++book.counters.delivered;
   if (how == Final::kDead) ++book.counters.dead;
   if (how == Final::kCancelled) ++book.counters.cancelled;
+  if (how == Final::kPurged) ++book.counters.purged;
   book.changed = true;
 }
 
@@ -303,7 +352,7 @@ bool Store::Commit() {
     sql_->save_endpoint.Run(id, c.accepted, c.delivered, c.dead, c.cancelled, c.purged,
                             c.pending_bytes, static_cast<int>(book.pause), book.paused_url);
   }
-  sql_->save_run.Run(ToStore(clock_.MonotonicMs()), commits_ + 1, last_sequence_);
+  sql_->save_run.Run(ToStore(clock_.MonotonicMs()), commits_ + 1, last_sequence());
   sql_->commit.Run();
   if (!ok()) return false;
   ++commits_;

@@ -13,6 +13,7 @@
 // Threads: one at a time.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -67,13 +68,16 @@ class Store {
   Store(const Store&) = delete;
   Store& operator=(const Store&) = delete;
 
-  std::vector<StoredEndpoint> Stored() const;
-  Sequence last_sequence() const { return last_sequence_; }
+  std::vector<StoredEndpoint> Stored();
+  // Of a delivery or of a withdrawal.
+  Sequence last_sequence() const { return std::max(last_sequence_, withdrawn_until_); }
   // Transactions that the file has seen: tells whether one of unknown fate is in it.
   std::uint64_t commits() const { return commits_; }
 
   void Register(EndpointId endpoint, const EndpointKey& key);
   void SetPause(EndpointId endpoint, Pause pause, std::uint64_t paused_url);
+  void SetWithdrawal(EndpointId endpoint, const StoredWithdrawal& withdrawal);
+  void ClearWithdrawals(EndpointId endpoint);
   void Append(Delivery delivery);
   // Leases only what is committed; so the answer holds whatever becomes of the next commit.
   Claimed Claim(EndpointId endpoint, std::size_t limit);
@@ -82,6 +86,7 @@ class Store {
   void Finish(const Delivery& delivery, Final how, const Note& note);
   void Reschedule(const Delivery& delivery, Millis due_ms);
   void Park(const Delivery& delivery);
+  void Hasten(EndpointId endpoint, std::uint64_t recipient);
   DeadVisited VisitDead(const DeadVisit& visit);
   std::uint64_t PurgeDead(EndpointId endpoint, Millis died_before_ms, std::uint64_t excess,
                           std::size_t limit);
@@ -129,7 +134,13 @@ class Store {
   void MergeDone(const Remains::Done& done);
   void MergeDead(const Delivery& delivery, const Note& note);
   // Ends of deliveries that no store has seen.
-  void MergeCounts(EndpointId endpoint, std::uint64_t delivered, std::uint64_t cancelled);
+  struct Ends {
+    std::uint64_t delivered = 0;
+    std::uint64_t cancelled = 0;
+    std::uint64_t purged = 0;
+    void Add(const Ends& other);
+  };
+  void MergeCounts(EndpointId endpoint, const Ends& ends);
 
   std::uint64_t FileBytes() const;
   // Gives at most so many free pages back to the file system. False: there are few.
@@ -165,7 +176,8 @@ class Store {
     Counters counters;
     Pause pause = Pause::kNone;
     std::uint64_t paused_url = 0;
-    bool changed = false;  // against the file
+    bool withdrawals = false;  // the file may have some
+    bool changed = false;      // against the file
 
     Sequence cursor = 0;  // the log was read up to here
     // What follows the cursor: first `fresh`, then, unless caught up, rows that are on disk only.
@@ -197,6 +209,7 @@ class Store {
 
   void Begin();
   Book& BookOf(EndpointId endpoint);
+  std::vector<StoredWithdrawal> StoredWithdrawals(const Book& book);
   bool InsertLog(const Delivery& delivery);
   Book& MergeRow(const Delivery& delivery);
   void Bury(const Delivery& delivery, const Note& note);
@@ -229,6 +242,8 @@ class Store {
   void SetLane(Book& book, std::uint64_t recipient, std::optional<Millis> due_ms);
   void DropLane(Book& book, std::uint64_t recipient);
   void KeepParked(Book& book, const Delivery& delivery);
+  // In its row, which is there.
+  void KeepStandsFor(const Delivery& delivery);
   bool LogIsEmpty(EndpointId endpoint);
   bool DropLog(EndpointId endpoint, Sequence first, Sequence last);
 
@@ -245,6 +260,7 @@ class Store {
   // were away makes nobody wait.
   Millis offset_ms_ = 0;  // store time less monotonic time
   Sequence last_sequence_ = 0;
+  Sequence withdrawn_until_ = 0;
   Sequence committed_sequence_ = 0;  // what came later waits for the next commit
   bool left_out_ = false;
   std::uint64_t commits_ = 0;

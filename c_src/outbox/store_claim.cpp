@@ -18,7 +18,8 @@ Delivery ReadDelivery(const Statement& row) {
   delivery.endpoint = static_cast<EndpointId>(row.Unsigned(0) >> kSequenceBits);
   delivery.sequence = SequenceOf(row.Int(0));
   delivery.recipient = row.Unsigned(1);
-  delivery.event = ReadEvent(row, 3);
+  delivery.stands_for = static_cast<std::uint32_t>(row.Unsigned(3));
+  delivery.event = ReadEvent(row, 4);
   return delivery;
 }
 

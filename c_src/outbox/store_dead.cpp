@@ -19,8 +19,15 @@ DeadLetter ReadLetter(const Statement& row, EndpointId endpoint) {
   letter.delivery.attempts = static_cast<int>(row.Int(2));
   letter.note = {static_cast<int>(row.Int(3)), row.Text(4), row.Text(5)};
   letter.delivery.recipient = row.Unsigned(6);
-  letter.delivery.event = ReadEvent(row, 8);
+  letter.delivery.stands_for = static_cast<std::uint32_t>(row.Unsigned(8));
+  letter.delivery.event = ReadEvent(row, 9);
   return letter;
+}
+
+// As offline_post::Matches, of a row that is not read for it.
+bool IsMeant(const Statement& row, const DeadFilter& filter) {
+  return row.View(4).starts_with(filter.reason) &&
+         (!filter.recipient || *filter.recipient == RecipientKey(row.View(11), row.View(12)));
 }
 
 }  // namespace
@@ -49,7 +56,7 @@ DeadVisited Store::VisitDead(const DeadVisit& visit) {
       break;
     }
     last = SequenceOf(rows.Int(0));
-    if (!rows.Text(4).starts_with(visit.filter.reason)) continue;
+    if (!IsMeant(rows, visit.filter)) continue;
     found.push_back(ReadLetter(rows, visit.endpoint));
     found.back().delivery.accepted_ms = FromStore(rows.Int(7));
   }
@@ -67,6 +74,8 @@ DeadVisited Store::VisitDead(const DeadVisit& visit) {
   book.counters.dead -= found.size();
   if (visit.act == DeadAct::kDrop) {
     book.counters.cancelled += found.size();
+  } else if (visit.act == DeadAct::kPurge) {
+    book.counters.purged += found.size();
   } else {
     book.counters.pending_bytes += visited.bytes;
     book.caught_up = false;

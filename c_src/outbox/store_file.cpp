@@ -17,11 +17,11 @@ namespace {
 // "mopo": tells our file from any other SQLite database (PRAGMA application_id).
 constexpr std::int64_t kApplicationId = 0x6d6f706f;
 
-// log: rows are inserted and deleted, never changed; key = endpoint << 44 | sequence, so one tree
-// holds all endpoints, each in order, and needs no other index.
-// parked: which rows of the log wait for their recipient, and how often they were tried.
-// lane: one row per recipient that has parked rows; due_ms null: it may go on at once.
-// Times ending in _ms are store time (see StoreTime), those in _unix_ms the wall clock's.
+// log: rows are inserted and deleted, and hardly ever changed; key = endpoint << 44 | sequence, so
+// one tree holds all endpoints, each in order, and needs no other index. parked: which rows of the
+// log wait for their recipient, and how often they were tried. lane: one row per recipient that has
+// parked rows; due_ms null: it may go on at once. Times ending in _ms are store time (see
+// StoreTime), those in _unix_ms the wall clock's.
 constexpr const char* kVersion1 = R"(
   PRAGMA application_id = 1836019823;
   CREATE TABLE run(
@@ -63,7 +63,24 @@ constexpr const char* kVersion1 = R"(
   CREATE INDEX dead_event ON dead(event_id);
 )";
 
-constexpr std::array kMigrations = {kVersion1};
+// What makes an event more than a text message. SQLite adds the columns without touching a row.
+// EventBytes does not count what their defaults are: pending_bytes stays as it is.
+// withdrawal: what an endpoint's deliveries up to a sequence are withdrawn by.
+constexpr const char* kVersion2 = R"(
+  ALTER TABLE log ADD COLUMN kind TEXT NOT NULL DEFAULT 'text';
+  ALTER TABLE log ADD COLUMN topic INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE log ADD COLUMN stands_for INTEGER NOT NULL DEFAULT 1;
+  ALTER TABLE log ADD COLUMN attributes TEXT NOT NULL DEFAULT '';
+  ALTER TABLE dead ADD COLUMN kind TEXT NOT NULL DEFAULT 'text';
+  ALTER TABLE dead ADD COLUMN topic INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE dead ADD COLUMN stands_for INTEGER NOT NULL DEFAULT 1;
+  ALTER TABLE dead ADD COLUMN attributes TEXT NOT NULL DEFAULT '';
+  CREATE TABLE withdrawal(
+    endpoint INTEGER NOT NULL, key INTEGER NOT NULL, until INTEGER NOT NULL, how INTEGER NOT NULL,
+    PRIMARY KEY (endpoint, key)) WITHOUT ROWID;
+)";
+
+constexpr std::array kMigrations = {kVersion1, kVersion2};
 
 std::string Reason(int error) { return std::generic_category().message(error); }
 

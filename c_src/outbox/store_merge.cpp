@@ -58,6 +58,8 @@ Store::Book& Store::MergeRow(const Delivery& delivery) {
     ++book.counters.accepted;
     book.counters.pending_bytes += EventBytes(*delivery.event);
     book.changed = true;
+  } else {
+    KeepStandsFor(delivery);
   }
   ++appended_;
   return book;
@@ -95,12 +97,19 @@ void Store::MergeDead(const Delivery& delivery, const Note& note) {
   Bury(delivery, note);
 }
 
-void Store::MergeCounts(EndpointId endpoint, std::uint64_t delivered, std::uint64_t cancelled) {
+void Store::Ends::Add(const Ends& other) {
+  delivered += other.delivered;
+  cancelled += other.cancelled;
+  purged += other.purged;
+}
+
+void Store::MergeCounts(EndpointId endpoint, const Ends& ends) {
   Begin();
   Book& book = BookOf(endpoint);
-  book.counters.accepted += delivered + cancelled;
-  book.counters.delivered += delivered;
-  book.counters.cancelled += cancelled;
+  book.counters.accepted += ends.delivered + ends.cancelled + ends.purged;
+  book.counters.delivered += ends.delivered;
+  book.counters.cancelled += ends.cancelled;
+  book.counters.purged += ends.purged;
   book.changed = true;
 }
 

@@ -20,7 +20,7 @@ inline std::int64_t RowKey(EndpointId endpoint, Sequence sequence) {
 }
 inline Sequence SequenceOf(std::int64_t key) { return static_cast<Sequence>(key) & kSequenceMask; }
 
-// The ten columns from `column` on, in kEventColumns' order.
+// The thirteen columns of an event, from `column` on.
 std::shared_ptr<const Event> ReadEvent(const Statement& row, int column);
 
 // Every statement that a running store needs, prepared once.
@@ -29,9 +29,10 @@ struct StoreStatements {
 
   Statement begin, commit, save_run;
   Statement add_endpoint, save_endpoint;
-  Statement add_log, scan_log, get_log, drop_log;
+  Statement set_withdrawal, clear_withdrawals;
+  Statement add_log, scan_log, get_log, set_stands_for, drop_log;
   Statement park, repark, unpark, parked_of;
-  Statement set_lane, lane_due_of, drop_lane, due_lanes, next_due;
+  Statement set_lane, lane_due_of, hasten_lane, drop_lane, due_lanes, next_due;
   Statement add_dead, scan_dead, find_dead, drop_dead, oldest_dead, older_dead;
 };
 

@@ -21,4 +21,12 @@ std::string FormBody(const Event& event, const Endpoint& endpoint) {
   return out;
 }
 
+std::string PresenceBody(const Event& event, const Endpoint& endpoint) {
+  std::string out = "jabber_id=";
+  AppendPercentEncoded(event.to.user, out);
+  out += "&access_token=";
+  AppendPercentEncoded(endpoint.auth_token, out);
+  return out;
+}
+
 }  // namespace offline_post

@@ -12,4 +12,9 @@ namespace offline_post {
 
 std::string FormBody(const Event& event, const Endpoint& endpoint);
 
+// The original mod_available_post's and mod_unavailable_post's: whose presence it is, and the
+// token.
+//   jabber_id=<user>&access_token=<token>
+std::string PresenceBody(const Event& event, const Endpoint& endpoint);
+
 }  // namespace offline_post

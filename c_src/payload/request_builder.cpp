@@ -11,7 +11,8 @@ Request BuildRequest(RequestId id, std::shared_ptr<const Endpoint> endpoint,
   const Event& event = *deliveries.front().event;
   Request request;
   request.id = id;
-  request.body = FormBody(event, *endpoint);
+  request.body = endpoint->form == Form::kPresence ? PresenceBody(event, *endpoint)
+                                                   : FormBody(event, *endpoint);
   request.headers.reserve(3);
   request.headers.emplace_back("Content-Type: application/x-www-form-urlencoded");
   request.headers.emplace_back("webhook-id: " + event.id);

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "http/origin.hpp"
+#include "outbox/attributes.hpp"
 #include "service/random_bits.hpp"
 
 namespace offline_post {
@@ -61,6 +62,9 @@ Status Service::Configure(const EndpointConfig& config) {
   endpoint->schedule = config.schedule;
   endpoint->ordered = config.ordered;
   endpoint->retention = config.retention;
+  endpoint->collapse_interval_ms = config.collapse_interval_ms;
+  endpoint->rates = config.rates;
+  endpoint->form = config.form;
 
   const std::lock_guard life(life_mutex_);
   if (Status status = CheckSpool(config)) return status;
@@ -75,6 +79,12 @@ Status Service::Configure(const EndpointConfig& config) {
       registration.ledger = std::make_shared<Ledger>();
     }
     registration.configured = true;
+    // A reload that leaves the rates alone leaves the buckets as full as they are.
+    if (!config.rates.any()) {
+      registration.limiter = nullptr;
+    } else if (!registration.limiter || registration.limiter->limits() != config.rates) {
+      registration.limiter = std::make_shared<RateLimiter>(config.rates);
+    }
     id = registration.id;
     ledger = registration.ledger;
   }
@@ -102,9 +112,15 @@ Admission Service::Submit(EndpointKeyView key, const std::shared_ptr<Event>& eve
   const std::shared_lock lock(registry_mutex_);
   const auto found = registry_.find(key);
   if (found == registry_.end()) return Admission::kStopped;
+  const Registration& registration = found->second;
+  if (registration.limiter && registration.configured && !IsWithinRate(registration, *event)) {
+    registration.ledger->Limited();
+    return Admission::kLimited;
+  }
+  MakeStorable(event->attributes);
   event->id = NextEventId();
   event->accepted_unix_ms = clock_.UnixMs();
-  const Admission admission = found->second.ledger->Reserve(EventBytes(*event), has_room_);
+  const Admission admission = registration.ledger->Reserve(EventBytes(*event), has_room_);
   if (admission != Admission::kAccepted) {
     if (admission == Admission::kFull && !rejected_.exchange(true) && mailbox_.TakeSleeper()) {
       transport_.Wakeup();
@@ -113,10 +129,18 @@ Admission Service::Submit(EndpointKeyView key, const std::shared_ptr<Event>& eve
   }
   // Who waits for the commit is not kept waiting by a nap.
   const bool waits = committed != nullptr;
-  const bool wake = mailbox_.Push({found->second.id, event, std::move(committed)});
+  const bool wake = mailbox_.Push({registration.id, event, std::move(committed), {}});
   if (waits) hurry_ = true;
   if (wake || (waits && mailbox_.TakeSleeper())) transport_.Wakeup();
   return Admission::kAccepted;
+}
+
+bool Service::Withdraw(EndpointKeyView key, const Withdrawal& withdrawal) {
+  const std::shared_lock lock(registry_mutex_);  // held to the end, as in Submit
+  const auto found = registry_.find(key);
+  if (found == registry_.end() || !found->second.configured) return false;
+  if (mailbox_.Push({found->second.id, nullptr, nullptr, withdrawal})) transport_.Wakeup();
+  return true;
 }
 
 bool Service::Remove(EndpointKeyView key, Millis timeout_ms, RemovedCallback callback) {
@@ -250,6 +274,17 @@ bool Service::CommandFor(EndpointKeyView key, std::function<void(EndpointId)> co
     id = found->second.id;
   }
   Command([id, command = std::move(command)] { command(id); });
+  return true;
+}
+
+// Beyond a rate, an event that may collapse gets a topic for that.
+bool Service::IsWithinRate(const Registration& registration, Event& event) const {
+  // Who sent it may be kept from us.
+  const std::uint64_t sender =
+      event.from.server.empty() ? 0 : RecipientKey(event.from.user, event.from.server);
+  if (registration.limiter->Admit(sender, RecipientKey(event), clock_.MonotonicMs())) return true;
+  if (!registration.limiter->limits().collapse) return false;
+  if (event.topic == 0) event.topic = RateTopic(event);
   return true;
 }
 

@@ -24,6 +24,7 @@
 #include "http/curl_transport.hpp"
 #include "model/result.hpp"
 #include "service/mailbox.hpp"
+#include "service/rate_limiter.hpp"
 
 namespace offline_post {
 
@@ -49,6 +50,9 @@ struct EndpointConfig {
   RetrySchedule schedule;
   bool ordered = true;
   Retention retention;
+  Millis collapse_interval_ms = 0;
+  RateLimits rates;
+  Form form = Form::kMessage;
   SpoolConfig spool;
 };
 
@@ -75,6 +79,9 @@ class Service {
   // only. `committed`: see the outbox; it may be called on any thread.
   Admission Submit(EndpointKeyView key, const std::shared_ptr<Event>& event,
                    CommitCallback committed = {});
+
+  // Takes its turn behind what the same thread submitted before. False: no such endpoint.
+  bool Withdraw(EndpointKeyView key, const Withdrawal& withdrawal);
 
   // Accepts nothing more for the endpoint, sends what can be sent, and calls back when that is done
   // or `timeout_ms` is over; what is left stays in the outbox. Removals that follow each other
@@ -111,13 +118,15 @@ class Service {
   struct Registration {
     EndpointId id = 0;
     std::shared_ptr<Ledger> ledger;
+    std::shared_ptr<RateLimiter> limiter;  // none: no rate is limited
     bool configured = false;
   };
 
   struct Mail {
     EndpointId endpoint;
-    std::shared_ptr<const Event> event;
+    std::shared_ptr<const Event> event;  // none: a withdrawal
     CommitCallback committed;
+    Withdrawal withdrawal;
   };
 
   struct Removal {
@@ -142,6 +151,7 @@ class Service {
   void WakeSleeper();
 
   std::string NextEventId();
+  bool IsWithinRate(const Registration& registration, Event& event) const;
 
   // The service thread.
   void Run() noexcept;

@@ -93,7 +93,11 @@ bool Service::ReadMail() {
   for (; inbox_read_ < end; ++inbox_read_) {
     const Mail& mail = inbox_[inbox_read_];
     // Should it throw, the mail is still there.
-    engine_->Accept(mail.endpoint, mail.event, mail.committed);
+    if (mail.event) {
+      engine_->Accept(mail.endpoint, mail.event, mail.committed);
+    } else {
+      engine_->Withdraw(mail.endpoint, mail.withdrawal);
+    }
   }
   return any;
 }

@@ -3,6 +3,7 @@
 #   private_dir          the directory, and TMPDIR for all that is started
 #   start NAME COMMAND   a background process; its output goes to private_dir/NAME.out, its id is in pid_NAME
 #   run COMMAND          a foreground command that a signal to the script ends at once
+#   real_disk            says so where private_dir is not on a disk
 
 # shellcheck disable=SC2034 # for the scripts that source this
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -58,6 +59,12 @@ trap private_end EXIT
 trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
+
+real_disk() {
+    case $(stat -f -c %T "$private_dir") in
+        tmpfs | ramfs) say "the temporary directory is in memory: set TMPDIR to one on the disk that is to be measured" ;;
+    esac
+}
 
 # free_ports N: N port numbers that nobody listens at.
 free_ports() {

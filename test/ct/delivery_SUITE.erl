@@ -144,7 +144,7 @@ no_event(Config) ->
              {" type='chat'", "<composing xmlns='http://jabber.org/protocol/chatstates'/>"},
              {" type='chat'", "<subject>s</subject>"},
              {" type='chat'", "<encrypted xmlns='eu.siacs.conversations.axolotl'/>"},
-             {"", "<body>x</body>"}, {" type='normal'", "<body>x</body>"}, {" type='headline'", "<body>x</body>"},
+             {" type='headline'", "<body>x</body>"},
              {" type='groupchat'", "<body>x</body>"}, {" type='error'", "<body>x</body>"}]],
     only(Config, "the end").
 

@@ -48,7 +48,8 @@ reload(Config, Paths) ->
 
 node_config(Config, Paths) ->
     {Backends, Options} = {?config(backends, Config), ?config(options, Config)},
-    #{hosts => [{host(Case), #{modules => "mod_offline: {}\nmod_ping: {}\nmod_stream_mgmt: {}\nmod_muc: {}\n",
+    #{hosts => [{host(Case), #{modules => "mod_offline: {}\nmod_ping: {}\nmod_stream_mgmt: {}\n"
+                               "mod_muc:\n  default_room_options:\n    allow_subscription: true\n",
                                offline_post => ["post_url: \"", offline_post_backend:url(Backend, maps:get(Case, Paths, "/offline")),
                                                 "\"\nshutdown_timeout: 300 ms\n", Options(Case)]}} ||
                    {Case, Backend} <- maps:to_list(Backends)]}.

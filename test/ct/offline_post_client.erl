@@ -1,7 +1,9 @@
 %% Real XMPP clients (test/support/xmpp_client.py), any number behind one port.
 -module(offline_post_client).
 
--export([start/0, take/1, stop/1, login/4, login_managed/4, send/3, message/4, say/5, acked/2, acked/3,  ping_ms/2, request/4, is_quick/2, offline/2, escape/1]).
+-export([start/0, take/1, reset/1, stop/1, login/4, login_managed/4, login_resumable/4, resume/2, kill/2,
+         deaf/2, ended/2, online/2, carbons/2, send/3, message/4, say/5, acked/2, acked/3, received/3, drain/2,
+         ping_ms/2, request/4, is_quick/2, offline/2, escape/1]).
 
 -define(TIMEOUT, 20000).
 
@@ -12,6 +14,11 @@ start() ->
 %% From now on this process is the one that hears of what arrives.
 take(Clients) ->
     offline_post_port:take(Clients).
+
+%% Ends all sessions, as a lost network would.
+reset(Clients) ->
+    command(Clients, "reset over"),
+    forget(Clients, <<"echo over">>).
 
 stop(Clients) ->
     take(Clients),
@@ -27,11 +34,44 @@ login(Clients, Name, Jid, Node) ->
 login_managed(Clients, Name, Jid, Node) ->
     login(Clients, Name, Jid, Node, " sm").
 
+%% With stream management; a lost connection can be resumed.
+login_resumable(Clients, Name, Jid, Node) ->
+    login(Clients, Name, Jid, Node, " resume").
+
+%% Jid: with a resource or, for "test", without.
 login(Clients, Name, Jid, Node, How) ->
-    [User, _] = string:split(Jid, "@"),
-    command(Clients, ["connect ", Name, " ", Jid, "/test ", password(User), " 127.0.0.1 ",
+    [User, Rest] = string:split(Jid, "@"),
+    Resource = case string:find(Rest, "/") of nomatch -> "/test"; _ -> "" end,
+    command(Clients, ["connect ", Name, " ", Jid, Resource, " ", password(User), " 127.0.0.1 ",
                       integer_to_list(offline_post_node:c2s(Node)), How]),
     expect(Clients, ["connected ", Name, " "]).
+
+%% Ends the TCP connection as a lost network would: without a word to the server.
+kill(Clients, Name) ->
+    command(Clients, ["kill ", Name]),
+    ended(Clients, Name).
+
+%% The client acknowledges nothing from now on; its connection stays.
+deaf(Clients, Name) ->
+    command(Clients, ["deaf ", Name, "\necho deaf"]),
+    expect(Clients, "echo deaf").
+
+%% After a kill, in time.
+resume(Clients, Name) ->
+    command(Clients, ["resume ", Name]),
+    expect(Clients, ["resumed ", Name]).
+
+%% The client has seen its connection end.
+ended(Clients, Name) ->
+    expect(Clients, ["disconnected ", Name]).
+
+%% Presence: available. Returns when the server has seen it.
+online(Clients, Name) ->
+    command(Clients, ["presence ", Name]),
+    request(Clients, Name, "get", "<ping xmlns='urn:xmpp:ping'/>").
+
+carbons(Clients, Name) ->
+    request(Clients, Name, "set", "<enable xmlns='urn:xmpp:carbons:2'/>").
 
 password(User) ->
     [User, "-password"].
@@ -83,6 +123,16 @@ until_end(Clients, Name) ->
     after ?TIMEOUT -> ct:fail({session_goes_on, Name})
     end.
 
+%% Waits until a stanza that holds this text arrives.
+received(Clients, Name, Text) ->
+    await_stanza(Clients, Name, unicode:characters_to_binary(Text)).
+
+%% The stanzas that came to this client until now: what the server had sent before it answered us.
+drain(Clients, Name) ->
+    Id = list_to_binary("drain" ++ integer_to_list(erlang:unique_integer([positive]))),
+    send(Clients, Name, ["<iq type='get' id='", Id, "'><ping xmlns='urn:xmpp:ping'/></iq>"]),
+    until_stanza(Clients, Name, Id).
+
 %% How long the server takes to answer this client (ms): what a session that waits for a backend would show.
 ping_ms(Clients, Name) ->
     Start = erlang:monotonic_time(millisecond),
@@ -124,6 +174,19 @@ await_stanza(Clients, Name, Id) ->
             case binary:match(base64:decode(Xml), Id) of
                 nomatch -> await_stanza(Clients, Name, Id);
                 _ -> ok
+            end
+    after ?TIMEOUT -> ct:fail({no_answer, Id})
+    end.
+
+until_stanza(Clients, Name, Id) ->
+    Prefix = iolist_to_binary(["recv ", Name, " "]),
+    Size = byte_size(Prefix),
+    receive
+        {Clients, {data, {eol, <<Prefix:Size/binary, Base64/binary>>}}} ->
+            Xml = base64:decode(Base64),
+            case binary:match(Xml, Id) of
+                nomatch -> [Xml | until_stanza(Clients, Name, Id)];
+                _ -> []
             end
     after ?TIMEOUT -> ct:fail({no_answer, Id})
     end.

@@ -11,13 +11,15 @@
 -define(CALL_MS, 30000).
 
 %% Config: hosts => [{Host, #{modules => YAML, offline_post => YAML of our options}}], top => YAML at the top level,
-%% loglevel; api => true for mod_http_api, open to everybody on this machine; install => false for an empty modules directory; user => whom to run as.
+%% loglevel; api => true for mod_http_api, open to everybody on this machine; install => false for an empty modules directory; user => whom to run as;
+%% env => [{Name, Value}] of its process.
 start(Config) ->
     Dir = string:trim(os:cmd("mktemp -d")),
     Epmd = free_port(),
     C2s = free_port(),
     Name = "op" ++ os:getpid() ++ integer_to_list(erlang:unique_integer([positive])) ++ "@127.0.0.1",
-    Node = #{dir => Dir, name => list_to_atom(Name), c2s => C2s, api => free_port(), epmd => Epmd, user => maps:get(user, Config, undefined)},
+    Node = #{dir => Dir, name => list_to_atom(Name), c2s => C2s, api => free_port(), epmd => Epmd,
+             user => maps:get(user, Config, undefined), env => maps:get(env, Config, [])},
     _ = os:cmd("epmd -daemon -relaxed_command_check -address 127.0.0.1 -port " ++ integer_to_list(Epmd)),
     try
         maps:get(install, Config, true) andalso install(filename:join([Dir, "modules", "mod_offline_post"])),
@@ -55,10 +57,11 @@ boot_fails(Node) ->
     Port = run(Node),
     {offline_post_port:await_exit(Port, ?BOOT_MS), offline_post_port:output(Port)}.
 
-run(#{dir := Dir, name := Name, epmd := Epmd, user := User}) ->
+run(#{dir := Dir, name := Name, epmd := Epmd, user := User, env := Env}) ->
     {Command, Args} = as(User, Dir),
     offline_post_port:open(Command, Args ++ [Dir, atom_to_list(Name)],
-                           [{env, [{"ERL_EPMD_PORT", integer_to_list(Epmd)},
+                           [{env, Env ++
+                                  [{"ERL_EPMD_PORT", integer_to_list(Epmd)},
                                    %% For what module_install builds.
                                    {"CMAKE_BUILD_TYPE", "Debug"}, {"CMAKE_BUILD_PARALLEL_LEVEL", "2"}]}, stderr_to_stdout]).
 
@@ -268,7 +271,7 @@ library() ->
 
 %% Ours that an installation holds.
 modules() ->
-    Beams = filelib:wildcard("mod_offline_post*.beam", filename:dirname(code:which(mod_offline_post))),
+    Beams = filelib:wildcard("mod_{offline,available,unavailable}_post*.beam", filename:dirname(code:which(mod_offline_post))),
     [list_to_atom(filename:rootname(Beam)) || Beam <- Beams, re:run(Beam, "_tests\\.beam$", [{capture, none}]) =:= nomatch].
 
 %% What `cmake --install` lays out.

@@ -116,31 +116,44 @@ refuse_sevenths(Post) ->
         _ -> {reply, 200}
     end.
 
-%% What the hook tells a session's process by, and that a room's is another.
+%% The stream that brings a message waits for its commit; a room's process, which has the same message for a subscriber,
+%% does not.
 who_waits_for_a_commit(Config) ->
     {Node, Clients, Host} = {?config(node, Config), ?config(clients, Config), ?config(host, Config)},
+    Room = ["room@conference.", Host],
+    offline_post_client:login(Clients, "subscriber", user(2) ++ "@" ++ Host, Node),
     offline_post_client:login_managed(Clients, "waiter", user(0) ++ "@" ++ Host, Node),
-    Session = offline_post_node:call(Node, ejabberd_sm, get_session_pid, [list_to_binary(user(0)), list_to_binary(Host), <<"test">>]),
-    ?assertEqual({xmpp_stream_in, init, 1}, initial_call(Node, Session)),
-    offline_post_client:request(Clients, "waiter", "set", "<ping xmlns='urn:xmpp:ping'/>"),
-    offline_post_client:send(Clients, "waiter", ["<presence to='room@conference.", Host, "/w'><x xmlns='http://jabber.org/protocol/muc'/></presence>"]),
-    Room = offline_post_wait:until(fun() ->
-                                           case offline_post_node:call(Node, mod_muc, find_online_room, [<<"room">>, list_to_binary("conference." ++ Host)]) of
-                                               {ok, Pid} -> Pid;
-                                               error -> false
-                                           end
-                                   end),
-    ?assertEqual({mod_muc_room, init, 1}, initial_call(Node, Room)),
-    %% And it waits: with the commit's answer the session goes on, and has no message too many.
+    offline_post_client:send(Clients, "waiter", ["<presence to='", Room, "/w'><x xmlns='http://jabber.org/protocol/muc'/></presence>"]),
+    RoomPid = offline_post_wait:until(fun() ->
+                                              case offline_post_node:call(Node, mod_muc, find_online_room,
+                                                                          [<<"room">>, list_to_binary("conference." ++ Host)]) of
+                                                  {ok, Pid} -> Pid;
+                                                  error -> false
+                                              end
+                                      end),
+    offline_post_client:send(Clients, "subscriber",
+                             ["<iq type='set' id='subscribe' to='", Room, "'><subscribe xmlns='urn:xmpp:mucsub:0' nick='s'>",
+                              "<event node='urn:xmpp:mucsub:nodes:messages'/></subscribe></iq>"]),
+    offline_post_client:received(Clients, "subscriber", "subscribe"),
+    offline_post_client:offline(Clients, "subscriber"),
+    offline_post_wait:until(fun() -> none =:= session(Node, user(2), Host) end),
+    Session = session(Node, user(0), Host),
+    Tracer = offline_post_trace:start(Node, [{mod_offline_post_await, answer, 3}, {mod_offline_post_nif, submit_sync, 2},
+                                             {mod_offline_post_nif, submit, 2}]),
     offline_post_client:say(Clients, "waiter", "w1", [user(1), "@", Host], "hello"),
-    offline_post_backend:await(?config(backend, Config)),
-    await(Config, #{pending => 0, uncommitted => 0, commit_timeouts => 0}),
+    ?assertMatch([_], offline_post_client:acked(Clients, "waiter", 1)),
+    offline_post_client:send(Clients, "waiter", ["<message type='groupchat' to='", Room, "'><body>hello, room</body></message>"]),
+    ?assertEqual([<<"hello">>, <<"hello, room">>], lists:sort([text(Post) || Post <- offline_post_backend:await(?config(backend, Config), 2)])),
+    %% A helper of the session's asks, so that a late answer is nobody's.
+    [{Waits, answer}, {_Helper, submit_sync}, {Submits, submit}] = offline_post_trace:stop(Node, Tracer),
+    ?assertEqual({Session, RoomPid}, {Waits, Submits}),
+    await(Config, #{accepted => 2, pending => 0, uncommitted => 0, commit_timeouts => 0}),
+    %% The answer was taken: the session has no message too many.
     ?assertEqual({message_queue_len, 0}, offline_post_node:call(Node, erlang, process_info, [Session, message_queue_len])),
     offline_post_client:offline(Clients, "waiter").
 
-initial_call(Node, Pid) ->
-    {dictionary, Dictionary} = offline_post_node:call(Node, erlang, process_info, [Pid, dictionary]),
-    proplists:get_value('$initial_call', Dictionary).
+session(Node, User, Host) ->
+    offline_post_node:call(Node, ejabberd_sm, get_session_pid, [list_to_binary(User), list_to_binary(Host), <<"test">>]).
 
 %% 410: paused, also after a restart, until somebody reloads or resumes.
 gone_survives_restart(Config) ->

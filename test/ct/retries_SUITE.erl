@@ -5,14 +5,14 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
--export([schedule/1, expires/1, ordered/1, unordered/1, dead_letter_limit/1]).
+-export([schedule/1, expires/1, ordered/1, unordered/1, dead_letter_limit/1, dead_letter_retention/1]).
 
--import(offline_post_case, [await/2, current/1, dead_letters/1, say/3, text/1, user/1]).
+-import(offline_post_case, [await/2, booted/1, current/1, dead_letters/1, say/3, text/1, user/1]).
 
 suite() -> [{timetrap, {minutes, 2}}].
 
 all() ->
-    [schedule, expires, ordered, unordered, dead_letter_limit].
+    [schedule, expires, ordered, unordered, dead_letter_limit, dead_letter_retention].
 
 init_per_suite(Config) ->
     offline_post_case:start(all(), fun options/1) ++ Config.
@@ -30,7 +30,8 @@ options(schedule) -> "retry_schedule: [400 ms, 1 s]\n";
 options(expires) -> "retry_schedule: [300 ms]\nmax_age: 1500 ms\n";
 options(ordered) -> "retry_schedule: [300 ms]\n";
 options(unordered) -> "retry_schedule: [2 s]\norder: none\n";
-options(dead_letter_limit) -> "dead_letter_limit: 2\n".
+options(dead_letter_limit) -> "dead_letter_limit: 2\n";
+options(dead_letter_retention) -> "dead_letter_retention: 1500 ms\n".
 
 %% The waits on the wire: 400 ms, then 1 s, and 1 s again, each spread over 75 to 125 %.
 schedule(Config) ->
@@ -86,6 +87,30 @@ dead_letter_limit(Config) ->
     [say(Config, user(1), integer_to_list(I)) || I <- lists:seq(1, 5)],
     await(Config, #{accepted => 5, pending => 0, dead => 2, purged => 3}),
     ?assertEqual([<<"4">>, <<"5">>], [Body || #{body := Body} <- dead_letters(Config)]).
+
+%% By age, which is looked at once a minute, and at every start and reload.
+dead_letter_retention(Config) ->
+    offline_post_backend:set(?config(backend, Config), {reply, 400}),
+    Start = erlang:monotonic_time(millisecond),
+    say(Config, user(1), "old"),
+    await(Config, #{accepted => 1, pending => 0, dead => 1, purged => 0}),
+    looked_at(Config, 1),
+    ?assert(erlang:monotonic_time(millisecond) - Start >= 1500),
+    ?assertEqual([], dead_letters(Config)),
+    %% Time goes on while the node is down.
+    say(Config, user(1), "older than the start"),
+    await(Config, #{dead => 1, purged => 1}),
+    0 = offline_post_node:finish(current(Config), init_stop),
+    booted(Config),
+    looked_at(Config, 2).
+
+%% A reload that changes something.
+looked_at(Config, Purged) ->
+    offline_post_wait:until(fun() ->
+                                    Path = "/" ++ integer_to_list(erlang:unique_integer([positive])),
+                                    offline_post_case:reload(Config, #{dead_letter_retention => Path}),
+                                    maps:with([dead, purged], offline_post_case:stats(Config)) =:= #{dead => 0, purged => Purged}
+                            end).
 
 refuse_first(Post) ->
     case text(Post) of

@@ -7,8 +7,8 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
--export([private/1, missing_directory/1, no_file/1, unwritable/1, corrupt/1, newer/1, locked/1, removed/1, full/1, short_of_room/1,
-         differing/1, changed_by_reload/1, in_memory/1]).
+-export([private/1, missing_directory/1, no_file/1, unwritable/1, corrupt/1, damaged_while_it_runs/1, newer/1, locked/1,
+         removed/1, full/1, short_of_room/1, failing_flush/1, slow_flush/1, differing/1, changed_by_reload/1, in_memory/1]).
 
 -define(HOST, "localhost").
 -define(OTHER, "other.localhost").
@@ -16,8 +16,8 @@
 suite() -> [{timetrap, {minutes, 2}}].
 
 all() ->
-    [private, missing_directory, no_file, unwritable, corrupt, newer, locked, removed, full, short_of_room, differing, changed_by_reload,
-     in_memory].
+    [private, missing_directory, no_file, unwritable, corrupt, damaged_while_it_runs, newer, locked, removed, full, short_of_room,
+     failing_flush, slow_flush, differing, changed_by_reload, in_memory].
 
 init_per_suite(Config) ->
     [{backend, offline_post_backend:start()} | Config].
@@ -58,13 +58,13 @@ private(Config) ->
     ?assert(Bytes > 0),
     ?assertEqual(0, offline_post_node:stop(Node)).
 
-%% Something else in the file's place.
 %% Perhaps a disk that is mounted late: ejabberd starts all the same.
 missing_directory(Config) ->
     Node = start(Config, ["spool_dir: \"", filename:join(?config(dir, Config), "missing"), "\"\n"]),
     refuses(Config, Node, ["missing", "create the directory"]),
     ?assertEqual(0, offline_post_node:stop(Node)).
 
+%% Something else in the file's place.
 no_file(Config) ->
     ok = file:make_dir(filename:join(?config(dir, Config), "mod_offline_post.db")),
     Node = start(Config, ["sync_commit: true\n", spool_dir(Config)]),
@@ -98,6 +98,42 @@ corrupt(Config) ->
     ?assertEqual({ok, Garbage}, file:read_file(Aside)),
     delivers(Config, Again, durable),
     ?assertEqual(0, offline_post_node:stop(Again)).
+
+%% Damage while the node runs, which shows when it reads on in its backlog: the file is kept, a new one begun; what was in
+%% memory is delivered, what was in the file only is counted out.
+damaged_while_it_runs(Config) ->
+    Backend = ?config(backend, Config),
+    %% Nobody else keeps them: a thousand a second would be much for mod_offline.
+    Node = offline_post_node:start(#{hosts => [{?HOST, #{modules => "mod_ping: {}\n",
+                                                         offline_post => [url(Config), "order: none\n", spool_dir(Config)]}}]}),
+    offline_post_node:register(Node, "anna", ?HOST, "x"),
+    ok = offline_post_node:call(Node, mod_offline_post, pause, [<<?HOST>>]),
+    %% Far more than SQLite and the engine keep in memory.
+    N = 4000,
+    Message = offline_post_node:message(Node, "bob@" ?HOST "/phone", "anna@" ?HOST, lists:duplicate(4000, $x)),
+    ok = offline_post_node:call(Node, lists, foreach, [fun ejabberd_router:route/1, lists:duplicate(N, Message)]),
+    await_pending(Node, N),
+    0 = offline_post_node:finish(Node, init_stop),
+    Again = offline_post_node:boot(Node),
+    ?assertMatch(#{spool := durable, accepted := N, pending := N}, offline_post_node:stats(Again, ?HOST)),
+    File = file(Config),
+    {ok, #file_info{size = Size}} = file:read_file_info(File),
+    {ok, Io} = file:open(File, [read, write, raw, binary]),
+    ok = file:pwrite(Io, Size div 2, binary:copy(<<"garbage ">>, Size div 16)),
+    ok = file:close(Io),
+    ok = offline_post_node:call(Again, mod_offline_post, resume, [<<?HOST>>]),
+    offline_post_node:await_log(Again, "It is kept as " ++ File ++ ".corrupt-"),
+    await_spool(Again, durable),
+    await_pending(Again, 0),
+    #{accepted := Accepted, delivered := Delivered} = Stats = offline_post_node:stats(Again, ?HOST),
+    ct:pal("~B of ~B were delivered: ~p", [Delivered, N, Stats]),
+    ?assert(Delivered > 0 andalso Delivered < N),
+    ?assertEqual(Accepted, Delivered),
+    ?assertEqual(Delivered, length(lists:usort([id(Post) || Post <- offline_post_backend:await(Backend, Delivered)]))),
+    ?assertMatch([_ | _], filelib:wildcard(File ++ ".corrupt-*")),
+    delivers(Config, Again, durable),
+    ?assertEqual(0, offline_post_node:stop(Again)),
+    ?assertEqual("ok", sqlite(File, "PRAGMA integrity_check")).
 
 %% Not touched, and used again by the version that can read it.
 newer(Config) ->
@@ -191,6 +227,61 @@ short_of_room(Config) ->
     ?assertEqual([], offline_post_law:violations(offline_post_node:stats(Node, ?HOST))),
     ?assertEqual(0, offline_post_node:stop(Node)).
 
+%% A flush that fails may have thrown away what it was to keep: the file is opened anew, and what was flushed in vain is
+%% written again. Nothing is lost, not even to a kill -9 a moment later.
+failing_flush(Config) ->
+    Backend = ?config(backend, Config),
+    Node = start(Config, ["timeout: 60 s\n", spool_dir(Config)], faulty(Config)),
+    delivers(Config, Node, durable),
+    offline_post_backend:set(Backend, silent),
+    order(Config, "fail"),
+    Texts = [integer_to_list(I) || I <- lists:seq(1, 50)],
+    [say(Node, Text) || Text <- Texts],
+    await_spool(Node, degraded),
+    offline_post_node:await_log(Node, "mod_offline_post.db"),
+    ?assertMatch(#{accepted := 51, delivered := 1, pending := 50}, offline_post_node:stats(Node, ?HOST)),
+    ?assertEqual([], offline_post_law:violations(offline_post_node:stats(Node, ?HOST))),
+    order(Config, "work"),
+    await_spool(Node, durable),
+    offline_post_node:await_log(Node, "is written again"),
+    ?assertEqual(137, offline_post_node:finish(Node, kill)),
+    offline_post_backend:posts(Backend),
+    offline_post_backend:set(Backend, {reply, 200}),
+    Again = offline_post_node:boot(Node),
+    ?assertEqual([list_to_binary(Text) || Text <- Texts], [text(Post) || Post <- offline_post_backend:await(Backend, 50)]),
+    offline_post_wait:until(fun() -> maps:get(pending, offline_post_node:stats(Again, ?HOST)) =:= 0 end),
+    ?assertEqual(0, offline_post_node:stop(Again)).
+
+%% sync_commit waits for a disk for a second, counts that it took longer, and lets the session go on; the late answer
+%% disturbs nobody.
+slow_flush(Config) ->
+    Node = start(Config, ["sync_commit: true\n", spool_dir(Config)], faulty(Config)),
+    Clients = offline_post_client:start(),
+    offline_post_node:register(Node, "bob", ?HOST, "bob-password"),
+    offline_post_client:login(Clients, "bob", "bob@" ?HOST, Node),
+    Session = offline_post_node:call(Node, ejabberd_sm, get_session_pid, [<<"bob">>, <<?HOST>>, <<"test">>]),
+    order(Config, "delay 2500"),
+    Start = erlang:monotonic_time(millisecond),
+    offline_post_client:message(Clients, "bob", "anna@" ?HOST, "slow"),
+    offline_post_client:ping_ms(Clients, "bob"),
+    Waited = erlang:monotonic_time(millisecond) - Start,
+    ct:pal("the session waited for ~B ms", [Waited]),
+    ?assert(Waited >= 1000 andalso Waited < 2500),
+    ?assertMatch(#{commit_timeouts := 1, uncommitted := 0, delivered := 0}, offline_post_node:stats(Node, ?HOST)),
+    offline_post_node:await_log(Node, "commits were not confirmed within 1000 ms (for " ?HOST "): the disk is slow"),
+    %% Nothing is sent before its commit.
+    ?assertEqual(<<"slow">>, text(offline_post_backend:await(?config(backend, Config)))),
+    ?assert(erlang:monotonic_time(millisecond) - Start >= 2500),
+    order(Config, "work"),
+    offline_post_wait:until(fun() -> maps:get(pending, offline_post_node:stats(Node, ?HOST)) =:= 0 end),
+    ?assertEqual({message_queue_len, 0}, offline_post_node:call(Node, erlang, process_info, [Session, message_queue_len])),
+    offline_post_client:message(Clients, "bob", "anna@" ?HOST, "fast"),
+    offline_post_backend:await(?config(backend, Config)),
+    offline_post_client:is_quick(Clients, "bob"),
+    ?assertMatch(#{commit_timeouts := 1, uncommitted := 0}, offline_post_node:stats(Node, ?HOST)),
+    offline_post_client:stop(Clients),
+    ?assertEqual(0, offline_post_node:stop(Node)).
+
 %% One spool for the node: who comes second with another has no notifications, and the log says why.
 differing(Config) ->
     [begin
@@ -282,6 +373,25 @@ refuses(Config, Node, Parts) ->
         Part <- ["[error]", ?config(dir, Config) | Parts]],
     delivers(Config, Node, degraded).
 
+%% A node whose disk, under the spool only, does what order/2 says (test/support/disk_faults.cpp).
+faulty(Config) ->
+    Library = filename:join(?config(priv_dir, Config), "disk_faults.so"),
+    Source = filename:join([offline_post_node:root(), "test", "support", "disk_faults.cpp"]),
+    "" = os:cmd("c++ -std=c++20 -Wall -Wextra -Werror -fPIC -shared -o '" ++ Library ++ "' '" ++ Source ++ "'"),
+    #{env => [{"LD_PRELOAD", Library}, {"DISK_FAULTS", orders(Config)}]}.
+
+order(Config, Order) ->
+    %% At once, as the other side reads it at any moment.
+    ok = file:write_file(orders(Config) ++ ".new", Order),
+    ok = file:rename(orders(Config) ++ ".new", orders(Config)).
+
+orders(Config) ->
+    filename:join(?config(dir, Config), "orders").
+
+await_spool(Node, Spool) ->
+    offline_post_wait:until(fun() -> maps:get(spool, offline_post_node:stats(Node, ?HOST)) =:= Spool end, 60000,
+                            fun() -> offline_post_node:stats(Node, ?HOST) end).
+
 delivers(Config, Node, Spool) ->
     ?assertMatch(#{spool := Spool}, offline_post_node:stats(Node, ?HOST)),
     delivers(Config, Node).
@@ -294,6 +404,13 @@ delivers(Config, Node) ->
 
 say(Node, Text) ->
     offline_post_node:route(Node, "bob@elsewhere.example/phone", "anna@" ?HOST, Text).
+
+await_pending(Node, N) ->
+    offline_post_wait:until(fun() -> maps:get(pending, offline_post_node:stats(Node, ?HOST)) =:= N end, 30000,
+                            fun() -> offline_post_node:stats(Node, ?HOST) end).
+
+id(#{headers := Headers}) ->
+    proplists:get_value(<<"webhook-id">>, Headers).
 
 text(#{body := Body}) ->
     proplists:get_value(<<"body">>, uri_string:dissect_query(Body)).

@@ -20,8 +20,9 @@ commands_test_() ->
 
 stats(Vm) ->
     answer(Vm, #{accepted => 3, pending => 1, state => healthy, spool => durable}),
-    ?assertEqual([{"accepted", <<"3">>}, {"commit_timeouts", <<"0">>}, {"hook_crashes", <<"0">>}, {"pending", <<"1">>},
-                  {"spool", <<"durable">>}, {"state", <<"healthy">>}, {"uncommitted", <<"0">>}],
+    ?assertEqual([{"accepted", <<"3">>}, {"commit_timeouts", <<"0">>}, {"duplicates", <<"0">>}, {"hook_crashes", <<"0">>},
+                  {"member_overflows", <<"0">>}, {"pending", <<"1">>}, {"spool", <<"durable">>}, {"state", <<"healthy">>},
+                  {"uncommitted", <<"0">>}, {"vetoed", <<"0">>}],
                  command(Vm, stats, [?HOST])).
 
 pause(Vm) ->
@@ -53,8 +54,9 @@ list(Vm) ->
 
 show(Vm) ->
     answer(Vm, {[letter()], undefined}),
-    ?assertEqual([{"number", <<"7">>}, {"id", ?ID}, {"to", <<"anna@a.example">>}, {"from", <<"bob@b.example/phone">>},
-                  {"message_id", <<"m1">>}, {"accepted", <<"2023-11-14T22:13:19Z">>}, {"died", <<"2023-11-14T22:13:20Z">>},
+    ?assertEqual([{"number", <<"7">>}, {"id", ?ID}, {"kind", <<"text">>}, {"to", <<"anna@a.example">>}, {"from", <<"bob@b.example/phone">>},
+                  {"message_id", <<"m1">>}, {"stands_for", <<"2">>},
+                  {"trigger", <<"offline">>}, {"nick", <<"a", 16#FFFD/utf8, "b">>}, {"accepted", <<"2023-11-14T22:13:19Z">>}, {"died", <<"2023-11-14T22:13:20Z">>},
                   {"attempts", <<"5">>}, {"status", <<"413">>}, {"reason", <<"HTTP 413 ", 16#FFFD/utf8, "[31m">>},
                   {"answer", <<"too large ", 16#FFFD/utf8, 16#FFFD/utf8, "ä"/utf8>>}, {"body", <<"two\nlines 😀"/utf8>>}],
                  command(Vm, dead_show, [?HOST, ?ID])),
@@ -98,6 +100,7 @@ says(Other, _, _) ->
 
 letter() ->
     #{id => ?ID, sequence => 7, to => {<<"anna">>, ?HOST, <<>>}, from => {<<"bob">>, ?NOBODY, <<"phone">>},
+      kind => <<"text">>, count => 2, attributes => [{<<"trigger">>, <<"offline">>}, {<<"nick">>, <<"a\nb">>}],
       message_id => <<"m1">>, body => <<"two\nlines 😀"/utf8>>, attempts => 5, status => 413, reason => <<"HTTP 413 \e[31m">>,
       answer => <<"too large ", 255, 0, "ä"/utf8>>, accepted => 1699999999999, died => 1700000000000}.
 

@@ -4,7 +4,6 @@
 
 -include_lib("eunit/include/eunit.hrl").
 
--define(HOST, <<"a.example">>).
 -define(STREAM, {xmpp_stream_in, init, 1}).
 
 commit_test_() ->
@@ -19,7 +18,7 @@ commit_test_() ->
 
 durable(Vm) ->
     ?assertMatch({ok, [submit_sync], [], Ms} when Ms >= 50, submit(Vm, {{50, durable}, true, ?STREAM})),
-    ?assertEqual(#{hook_crashes => 0, commit_timeouts => 0, uncommitted => 0}, counts(Vm)).
+    ?assertMatch(#{hook_crashes := 0, commit_timeouts := 0, uncommitted := 0}, counts(Vm)).
 
 off(Vm) ->
     ?assertMatch({ok, [submit], [], _}, submit(Vm, {{5000, durable}, false, ?STREAM})).
@@ -33,8 +32,9 @@ volatile(Vm) ->
     ?assertMatch(#{uncommitted := 1, commit_timeouts := 0}, counts(Vm)).
 
 refused(Vm) ->
-    [?assertMatch({ok, [submit_sync], [], Ms} when Ms < 1000, submit(Vm, {{error, Why}, true, ?STREAM})) ||
-        Why <- [full, stopped]],
+    [?assertMatch({Expected, [Function], [], Ms} when Ms < 1000, submit(Vm, {{error, Why}, Wait, ?STREAM})) ||
+        {Why, Expected} <- [{full, refused}, {stopped, refused}, {limited, limited}],
+        {Wait, Function} <- [{true, submit_sync}, {false, submit}]],
     ?assertMatch(#{uncommitted := 1, commit_timeouts := 0, hook_crashes := 0}, counts(Vm)).
 
 %% One line for several of them.
@@ -57,8 +57,7 @@ crash(Vm) ->
 
 %% {what came of it, which functions were called, what was left in the caller's mailbox, how long it took}
 submit(Vm, {Answer, Wait, Initial}) ->
-    ok = offline_post_vm:call(Vm, mod_offline_post_commit, wait, [?HOST, Wait]),
-    offline_post_vm:call(Vm, mod_offline_post_nif, run, [Answer, Initial]).
+    offline_post_vm:call(Vm, mod_offline_post_nif, run, [Answer, Wait, Initial]).
 
 counts(Vm) ->
     offline_post_vm:call(Vm, mod_offline_post_incidents, counts, []).
@@ -73,24 +72,29 @@ setup() ->
 %% A session has messages of its own before and after; they stay.
 fake_nif() ->
     "-module(mod_offline_post_nif).\n"
-    "-export([run/2, submit/2, submit_sync/2, log/2]).\n"
-    "run(Answer, Initial) ->\n"
+    "-export([run/3, submit/2, submit_sync/2, log/2]).\n"
+    "run(Answer, Wait, Initial) ->\n"
     "    persistent_term:put({fake, answer}, Answer),\n"
     "    persistent_term:put({fake, calls}, []),\n"
     "    put('$initial_call', Initial),\n"
     "    self() ! {a, stanza},\n"
     "    Start = erlang:monotonic_time(millisecond),\n"
-    "    try mod_offline_post_commit:submit(<<\"a.example\">>, event) of\n"
-    "        ok ->\n"
+    "    try mod_offline_post_commit:submit(<<\"a.example\">>, event, Wait) of\n"
+    "        Result ->\n"
     "            wait_for_late_ones(Answer),\n"
     "            {messages, [{a, stanza} | Left]} = process_info(self(), messages),\n"
-    "            {ok, persistent_term:get({fake, calls}), Left, erlang:monotonic_time(millisecond) - Start}\n"
+    "            {Result, persistent_term:get({fake, calls}), Left, erlang:monotonic_time(millisecond) - Start}\n"
     "    catch\n"
     "        error:Reason -> {error, Reason}\n"
     "    end.\n"
     "wait_for_late_ones({Ms, _}) when is_integer(Ms), Ms > 1000, Ms < 5000 -> timer:sleep(Ms - 900);\n"
     "wait_for_late_ones(_) -> ok.\n"
-    "submit(_, _) -> called(submit), {ok, <<\"id\">>}.\n"
+    "submit(_, _) ->\n"
+    "    called(submit),\n"
+    "    case persistent_term:get({fake, answer}) of\n"
+    "        {error, Why} -> {error, Why};\n"
+    "        _ -> {ok, <<\"id\">>}\n"
+    "    end.\n"
     "submit_sync(_, _) ->\n"
     "    called(submit_sync),\n"
     "    {Ref, Caller} = {make_ref(), self()},\n"

@@ -10,7 +10,8 @@ endpoint_test_() ->
     {setup, fun setup/0, fun offline_post_vm:stop/1,
      fun(Vm) -> [{Name, {timeout, 60, fun() -> Test(Vm) end}} ||
                     {Name, Test} <- [{"defaults", fun defaults/1}, {"in memory", fun in_memory/1}, {"as written", fun as_written/1},
-                                     {"who waits for commits", fun waiting/1}, {"a refusal", fun refusal/1},
+                                     {"what does nothing", fun warnings/1}, {"rates", fun rates/1}, {"a refusal", fun refusal/1},
+                                     {"of a sibling", fun presence/1},
                                      {"left behind", fun left_behind/1}]]
      end}.
 
@@ -18,7 +19,8 @@ defaults(Vm) ->
     Config = configured(Vm, #{}),
     ?assertMatch(#{post_url := ?URL, spool := true, queue_bytes := 8589934592, spool_min_free := 268435456, order := recipient,
                    max_age := 86400000, dead_letter_retention := 604800000, dead_letter_limit := 100000,
-                   retry_schedule := [1000, 2000 | _], ca_file := <<>>}, Config),
+                   retry_schedule := [1000, 2000 | _], ca_file := <<>>, collapse_interval := 0, rate_sender := 0,
+                   rate_recipient := 0, rate_beyond := collapse, form := message}, Config),
     %% ejabberd's own directory, whatever it is called from where.
     Mnesia = filename:absname(list_to_binary(offline_post_vm:call(Vm, mnesia, system_info, [directory]))),
     ?assertEqual(Mnesia, maps:get(spool_dir, Config)).
@@ -32,29 +34,50 @@ as_written(Vm) ->
     ?assertEqual(Written, maps:with(maps:keys(Written), configured(Vm, Written))),
     ?assertMatch(#{queue_bytes := 1000}, configured(Vm, #{spool => false, queue_bytes => 1000})).
 
-waiting(Vm) ->
+%% An option that has no effect beside another is said to have none.
+warnings(Vm) ->
     [begin
-         configured(Vm, #{sync_commit => SyncCommit, spool => Spool}),
-         ?assertEqual({SyncCommit, Spool, Expected}, {SyncCommit, Spool, waits(Vm)})
-     end || {SyncCommit, Spool, Expected} <- [{false, true, false}, {true, true, true}, {true, false, false}, {true, true, true},
-                                              {false, false, false}]].
+         ok = set(Vm, log, []),
+         configured(Vm, Options),
+         said(Text, offline_post_vm:call(Vm, persistent_term, get, [{fake, log}]))
+     end || {Options, Text} <-
+                [{#{sync_commit => true}, none}, {#{spool => false}, none},
+                 {#{sync_commit => true, spool => false}, "sync_commit has no effect for a.example"},
+                 {#{max_rate => #{per_sender => 5}}, none},
+                 {#{max_rate => #{per_recipient => 5}, include_sender => false}, none},
+                 {#{max_rate => #{per_sender => 5}, include_sender => false}, "per_sender has no effect for a.example"}]].
 
-%% What runs goes on as it was.
+rates(Vm) ->
+    [?assertMatch(#{rate_sender := Sender, rate_recipient := Recipient, rate_beyond := Beyond, collapse_interval := Interval},
+                  configured(Vm, Options)) ||
+        {Options, Sender, Recipient, Beyond, Interval} <-
+            [{#{collapse_interval => 60000}, 0, 0, collapse, 60000},
+             {#{max_rate => #{per_sender => 5}}, 5, 0, collapse, 0},
+             {#{max_rate => #{per_recipient => 6, beyond => drop}}, 0, 6, drop, 0},
+             {#{max_rate => #{per_sender => 5, per_recipient => 6}, include_sender => false}, 0, 6, collapse, 0}]],
+    ok = set(Vm, log, []).
+
+%% It has the options of delivery, and no others.
+presence(Vm) ->
+    Delivery = [post_url, auth_token, timeout, connect_timeout, max_connections, queue_limit, queue_bytes, tls_verify, ca_file,
+                spool, spool_dir, spool_min_free, retry_schedule, max_age, order, dead_letter_retention, dead_letter_limit],
+    ok = offline_post_vm:call(Vm, mod_offline_post_endpoint, configure,
+                              [?HOST, mod_available_post, maps:with(Delivery, options(#{}))]),
+    ?assertMatch(#{form := presence, post_url := ?URL, collapse_interval := 0, rate_sender := 0},
+                 offline_post_vm:call(Vm, persistent_term, get, [{fake, config}])),
+    ?assertEqual({?HOST, <<"mod_available_post">>}, offline_post_vm:call(Vm, persistent_term, get, [{fake, key}])).
+
 refusal(Vm) ->
-    configured(Vm, #{sync_commit => true}),
     ok = set(Vm, answer, {error, <<"no">>}),
     ?assertEqual({error, <<"no">>}, configure(Vm, #{})),
-    ?assert(waits(Vm)),
     ok = set(Vm, answer, ok).
 
 left_behind(Vm) ->
-    configured(Vm, #{sync_commit => true}),
     [begin
          ok = set(Vm, log, []),
          ok = set(Vm, pending, Pending),
          ok = set(Vm, spool, Spool),
          ?assertEqual(ok, offline_post_vm:call(Vm, mod_offline_post_endpoint, remove, [?HOST])),
-         ?assertNot(waits(Vm)),
          said(Text, offline_post_vm:call(Vm, persistent_term, get, [{fake, log}]))
      end || {Pending, Spool, Text} <-
                 [{0, durable, none}, {5, durable, "5 messages for a.example are not delivered yet: they wait on disk for the next start"},
@@ -70,11 +93,11 @@ configured(Vm, Options) ->
     offline_post_vm:call(Vm, persistent_term, get, [{fake, config}]).
 
 configure(Vm, Options) ->
-    Defaults = maps:from_list([Option || {_, _} = Option <- mod_offline_post:mod_options(?HOST)]),
-    offline_post_vm:call(Vm, mod_offline_post_endpoint, configure, [?HOST, maps:merge(Defaults#{post_url => ?URL}, Options)]).
+    offline_post_vm:call(Vm, mod_offline_post_endpoint, configure, [?HOST, options(Options)]).
 
-waits(Vm) ->
-    offline_post_vm:call(Vm, persistent_term, get, [{mod_offline_post_commit, ?HOST}, false]).
+options(Options) ->
+    Defaults = maps:from_list([Option || {_, _} = Option <- mod_offline_post:mod_options(?HOST)]),
+    maps:merge(Defaults#{post_url => ?URL}, Options).
 
 set(Vm, What, Value) ->
     offline_post_vm:call(Vm, persistent_term, put, [{fake, What}, Value]).
@@ -102,7 +125,10 @@ fake_nif() ->
     "        receive never -> ok end\n"
     "    end),\n"
     "    receive done -> ok end.\n"
-    "configure(_, Config) -> persistent_term:put({fake, config}, Config), persistent_term:get({fake, answer}).\n"
+    "configure(Key, Config) ->\n"
+    "    persistent_term:put({fake, key}, Key),\n"
+    "    persistent_term:put({fake, config}, Config),\n"
+    "    persistent_term:get({fake, answer}).\n"
     "remove(_, 50) ->\n"
     "    Ref = make_ref(),\n"
     "    case persistent_term:get({fake, pending}) of\n"

@@ -1,29 +1,122 @@
+%% From a stanza to an event: its fields, what the policy keeps out of it, its topic, and its shape for the native side.
 -module(mod_offline_post_event_tests).
 
 -include_lib("eunit/include/eunit.hrl").
 -include("xmpp.hrl").
 
-chat_with_a_body_test() ->
-    ?assertEqual({ok, {{<<"anna">>, <<"a.example">>, <<>>}, {<<"bob">>, <<"b.example">>, <<"phone">>},
-                       <<"m1">>, <<"Hello">>}},
-                 event(message([text(<<"Hello">>)]))).
+-define(OFFLINE, #{trigger => offline, stored => none}).
 
-what_is_no_event_test_() ->
-    [{Name, ?_assertEqual(ignore, event(Message))} ||
-        {Name, Message} <-
-            [{"no body", message([])},
-             {"empty body", message([text(<<>>)])},
-             {"empty in every language", message([text(<<"en">>, <<>>), text(<<"de">>, <<>>)])},
-             {"no sender", (message([text(<<"x">>)]))#message{from = undefined}},
-             {"no recipient", (message([text(<<"x">>)]))#message{to = undefined}}
-             | [{atom_to_list(Type), (message([text(<<"x">>)]))#message{type = Type}} ||
-                   Type <- [normal, groupchat, headline, error]]]].
+event_test_() ->
+    {setup, fun() -> {ok, _} = application:ensure_all_started(xmpp) end,
+     [{Name, Test} || {Name, Test} <- [{"fields", fun fields/0}, {"addresses", fun addresses/0}, {"ids", fun ids/0},
+                                       {"of a group", fun group/0}, {"of a device that hangs", fun resource/0},
+                                       {"include_sender: false", fun no_sender/0}, {"include_body", fun bodies/0},
+                                       {"topics", fun topics/0}, {"for the native side", fun native/0},
+                                       {"what a handler may return", fun returned/0}]]}.
+
+fields() ->
+    ?assertEqual(#{kind => text, to => {<<"anna">>, <<"a.example">>, <<>>}, from => {<<"bob">>, <<"b.example">>, <<"phone">>},
+                   message_id => <<"m1">>, body => <<"Hello">>, trigger => offline, stored => archive},
+                 event(message([text(<<"Hello">>)]), text, #{trigger => offline, stored => archive}, #{})),
+    ?assertMatch(#{message_id := <<>>}, event((message([]))#message{id = <<>>})).
+
+%% Addresses leave in prepared form, whatever way they were written; a server has no user.
+addresses() ->
+    From = jid:make(<<"Ünal+Co"/utf8>>, <<"B.Example">>, <<"Zug ä/1"/utf8>>),
+    To = jid:make(<<"ANNA+x%">>, <<"A.example">>, <<>>),
+    ?assertMatch(#{to := {<<"anna+x%">>, <<"a.example">>, <<>>}, from := {<<"ünal+co"/utf8>>, <<"b.example">>, <<"Zug ä/1"/utf8>>}},
+                 event((message([]))#message{from = From, to = To})),
+    ?assertMatch(#{from := {<<>>, <<"b.example">>, <<>>}}, event((message([]))#message{from = jid:make(<<"b.example">>)})).
+
+%% The stanza-id of the recipient's own archive and no other's.
+ids() ->
+    Raw = fun(By, Id) -> #xmlel{name = <<"stanza-id">>, attrs = [{<<"xmlns">>, ?NS_SID_0}, {<<"by">>, By}, {<<"id">>, Id}]} end,
+    Anna = #stanza_id{by = jid:make(<<"anna">>, <<"a.example">>), id = <<"7">>},
+    Origin = #xmlel{name = <<"origin-id">>, attrs = [{<<"id">>, <<"o1">>}, {<<"xmlns">>, ?NS_SID_0}]},
+    [?assertEqual({Els, Expected}, {Els, maps:with([stanza_id, origin_id], event((message([]))#message{sub_els = Els}))}) ||
+        {Els, Expected} <-
+            [{[Anna], #{stanza_id => <<"7">>}}, {[Raw(<<"Anna@a.example">>, <<"8">>)], #{stanza_id => <<"8">>}},
+             {[Raw(<<"bob@b.example">>, <<"9">>), Anna], #{stanza_id => <<"7">>}}, {[Raw(<<"@">>, <<"9">>)], #{}},
+             {[#stanza_id{by = jid:make(<<"r">>, <<"m.example">>), id = <<"6">>}], #{}},
+             {[#hint{type = store}, Origin, Anna], #{stanza_id => <<"7">>, origin_id => <<"o1">>}},
+             {[#origin_id{id = <<"o2">>}], #{origin_id => <<"o2">>}},
+             {[Origin#xmlel{attrs = [{<<"id">>, <<"o1">>}, {<<"xmlns">>, <<"urn:example:other">>}]}], #{}}]].
+
+group() ->
+    ?assertMatch(#{to := {<<"carl">>, <<"c.example">>, <<>>}, from := {<<"room">>, <<"m.example">>, <<"Bob B.">>},
+                   room := <<"room@m.example">>, nick := <<"Bob B.">>, sender := <<"bob@b.example">>, stanza_id := <<"5">>,
+                   trigger := groupchat, stored := archive},
+                 event(room_message(), text, room_context(), #{})),
+    ?assertNot(maps:is_key(sender, event(room_message(), text, maps:remove(sender, room_context()), #{}))).
+
+resource() ->
+    ?assertMatch(#{resource := <<"phone">>, trigger := pending},
+                 event(message([]), call, #{trigger => pending, stored => none, resource => <<"phone">>}, #{})).
+
+%% Nobody can tell from the event who it was; where it was said is no secret.
+no_sender() ->
+    Event = event(room_message(), text, room_context(), #{include_sender => false}),
+    ?assertMatch(#{from := {<<>>, <<>>, <<>>}, room := <<"room@m.example">>}, Event),
+    [?assertNot(maps:is_key(Name, Event)) || Name <- [nick, sender]],
+    [nothing_of(Secret, term_to_binary(Event)) || Secret <- [<<"bob">>, <<"Bob B.">>]],
+    nothing_of(<<"bob">>, term_to_binary(event(message([text(<<"x">>)]), text, ?OFFLINE, #{include_sender => false}))).
+
+bodies() ->
+    Message = message([text(<<"secret">>)]),
+    [begin
+         #{body := Body} = event(Message, Kind, ?OFFLINE, #{include_body => Contents}),
+         ?assertEqual({Kind, Contents, Expected}, {Kind, Contents, Body})
+     end || {Kind, Contents, Expected} <-
+                [{text, #{default => true}, <<"secret">>}, {text, #{default => false}, <<>>},
+                 {text, #{default => <<"News">>}, <<"News">>}, {encrypted, #{default => true, encrypted => <<"News">>}, <<"News">>},
+                 {text, #{default => true, encrypted => <<"News">>}, <<"secret">>},
+                 {file, #{default => false, file => true}, <<"secret">>}, {call, #{default => <<"x">>, call => false}, <<>>}]],
+    ?assertMatch(#{body := <<>>}, event(message([]), reaction, ?OFFLINE, #{})),
+    Large = binary:copy(<<"ä"/utf8>>, 512 * 1024),
+    ?assertMatch(#{body := Large}, event(message([text(Large)]))).
+
+topics() ->
+    Propose = #xmlel{name = <<"propose">>, attrs = [{<<"xmlns">>, <<"urn:xmpp:jingle-message:0">>}, {<<"id">>, <<"s1">>}]},
+    Call = (message([]))#message{sub_els = [Propose]},
+    [?assertEqual({Collapse, Expected}, {Collapse, topic(Message, Kind, Context, #{collapse => Collapse})}) ||
+        {Message, Kind, Context, Collapse, Expected} <-
+            [{message([]), text, ?OFFLINE, none, <<>>}, {message([]), text, ?OFFLINE, recipient, <<"recipient">>},
+             {message([]), text, ?OFFLINE, conversation, <<"from:bob@b.example">>},
+             {room_message(), text, room_context(), conversation, <<"from:room@m.example">>},
+             {Call, call, ?OFFLINE, none, <<"call:s1">>}, {Call, call, ?OFFLINE, recipient, <<"call:s1">>}]],
+    Hidden = topic(message([]), text, ?OFFLINE, #{collapse => conversation, include_sender => false}),
+    nothing_of(<<"bob">>, Hidden),
+    ?assertEqual(Hidden, topic((message([]))#message{from = jid:make(<<"BOB">>, <<"b.example">>, <<"x">>)}, text, ?OFFLINE,
+                               #{collapse => conversation, include_sender => false})).
+
+native() ->
+    Event = #{kind => text, to => {<<"a">>, <<"b">>, <<>>}, from => {<<>>, <<>>, <<>>}, message_id => <<"m">>, body => <<"x">>,
+              trigger => pending, stored => offline},
+    ?assertEqual({<<"text">>, {<<"a">>, <<"b">>, <<>>}, {<<>>, <<>>, <<>>}, <<"m">>, <<"x">>, <<"topic">>,
+                  [{<<"trigger">>, <<"pending">>}, {<<"stored">>, <<"offline">>}]},
+                 mod_offline_post_event:to_native(Event, <<"topic">>)),
+    ?assertMatch({<<"call">>, _, _, _, _, <<>>,
+                  [{<<"trigger">>, _}, {<<"stored">>, _}, {<<"resource">>, <<"r">>}, {<<"room">>, <<"o">>}, {<<"nick">>, <<"n">>},
+                   {<<"sender">>, <<"s">>}, {<<"stanza_id">>, <<"1">>}, {<<"origin_id">>, <<"2">>}, {<<"badge">>, <<"3">>}]},
+                 mod_offline_post_event:to_native(Event#{kind := call, resource => <<"r">>, room => <<"o">>, nick => <<"n">>,
+                                                         sender => <<"s">>, stanza_id => <<"1">>, origin_id => <<"2">>, badge => 3},
+                                                  <<>>)).
+
+returned() ->
+    Event = event(message([text(<<"x">>)])),
+    [?assertEqual({Changed, Expected}, {Changed, mod_offline_post_event:is_event(Changed)}) ||
+        {Changed, Expected} <-
+            [{Event, true}, {Event#{body := <<"y">>, badge => 7, room => <<"r">>}, true}, {Event#{kind := other}, true},
+             {Event#{kind := own}, false}, {Event#{kind := <<"text">>}, false}, {Event#{body := "y"}, false},
+             {Event#{to := <<"anna">>}, false}, {Event#{from := {<<>>, <<>>}}, false}, {Event#{badge => -1}, false},
+             {Event#{badge => <<"1">>}, false}, {Event#{nick => undefined}, false}, {Event#{stored := true}, false},
+             {maps:remove(kind, Event), false}, {ok, false}, {undefined, false}, {{stop, Event}, false}]].
 
 language_test_() ->
     En = text(<<"en">>, <<"Hello">>),
     De = text(<<"de">>, <<"Hallo">>),
     None = text(<<"Salut">>),
-    [{Name, ?_assertEqual(Expected, body(event((message(Bodies))#message{lang = Lang})))} ||
+    [{Name, ?_assertEqual(Expected, mod_offline_post_event:text((message(Bodies))#message{lang = Lang}))} ||
         {Name, Lang, Bodies, Expected} <-
             [{"the message's language", <<"de">>, [En, De], <<"Hallo">>},
              {"a variant of it", <<"DE-at">>, [En, De], <<"Hallo">>},
@@ -34,49 +127,39 @@ language_test_() ->
              {"an empty one does not count", <<"de">>, [text(<<"de">>, <<>>), En], <<"Hello">>},
              {"the only one", <<"de">>, [En], <<"Hello">>}]].
 
-%% Addresses leave in prepared form, whatever way they were written.
-addresses_test() ->
-    From = jid(<<"Ünal+Co"/utf8>>, <<"B.Example">>, <<"Zug ä/1"/utf8>>),
-    To = jid(<<"ANNA+x%">>, <<"A.example">>, <<>>),
-    {ok, Event} = event((message([text(<<"x">>)]))#message{from = From, to = To}),
-    ?assertMatch({{<<"anna+x%">>, <<"a.example">>, <<>>},
-                  {<<"ünal+co"/utf8>>, <<"b.example">>, <<"Zug ä/1"/utf8>>}, _, _}, Event).
-
-sender_without_a_user_or_resource_test() ->
-    {ok, {_, From, _, _}} = event((message([text(<<"x">>)]))#message{from = jid(<<"b.example">>)}),
-    ?assertEqual({<<>>, <<"b.example">>, <<>>}, From).
-
-missing_id_test() ->
-    ?assertMatch({ok, {_, _, <<>>, _}}, event((message([text(<<"x">>)]))#message{id = <<>>})).
-
-large_body_test() ->
-    Large = binary:copy(<<"ä"/utf8>>, 512 * 1024),
-    ?assertEqual(Large, body(event(message([text(Large)])))).
-
 every_text_is_taken_as_it_is_test_() ->
-    [?_assertEqual(Text, body(event(message([text(Text)])))) ||
+    [?_assertEqual(Text, mod_offline_post_event:text(message([text(Text)]))) ||
         Text <- [<<"&a=b&to=x">>, <<"1+1=2 100%">>, <<"a\nb\r\nc\t">>, <<"😀 👩‍👩‍👧"/utf8>>, <<" ">>]].
 
-event(Message) ->
-    mod_offline_post_event:from_message(Message).
+%%%
 
-body({ok, {_, _, _, Body}}) ->
-    Body.
+event(Message) ->
+    event(Message, text, ?OFFLINE, #{}).
+
+event(Message, Kind, Context, Policy) ->
+    mod_offline_post_event:from_message(Message, Kind, Context, policy(Policy)).
+
+topic(Message, Kind, Context, Policy) ->
+    mod_offline_post_event:topic(Message, {Kind, Context, policy(Policy)}).
+
+policy(Policy) ->
+    maps:merge(#{include_sender => true, include_body => #{default => true}, collapse => none}, Policy).
+
+nothing_of(Secret, Bytes) ->
+    ?assertEqual({Secret, nomatch}, {Secret, binary:match(Bytes, Secret)}).
+
+room_message() ->
+    Room = jid:make(<<"room">>, <<"m.example">>),
+    #message{type = groupchat, id = <<"m1">>, body = [text(<<"x">>)], from = jid:replace_resource(Room, <<"Bob B.">>), to = Room,
+             sub_els = [#stanza_id{by = jid:make(<<"carl">>, <<"c.example">>), id = <<"4">>}, #stanza_id{by = Room, id = <<"5">>}]}.
+
+room_context() ->
+    #{trigger => groupchat, stored => archive, to => jid:make(<<"Carl">>, <<"c.example">>),
+      room => jid:make(<<"room">>, <<"m.example">>), nick => <<"Bob B.">>, sender => jid:make(<<"bob">>, <<"b.example">>)}.
 
 message(Bodies) ->
-    #message{type = chat, id = <<"m1">>, body = Bodies,
-             from = jid(<<"bob">>, <<"b.example">>, <<"phone">>),
-             to = jid(<<"anna">>, <<"a.example">>)}.
-
-jid(Server) ->
-    jid(<<>>, Server, <<>>).
-
-jid(User, Server) ->
-    jid(User, Server, <<>>).
-
-jid(User, Server, Resource) ->
-    ok = stringprep:start(),
-    jid:make(User, Server, Resource).
+    #message{type = chat, id = <<"m1">>, body = Bodies, from = jid:make(<<"bob">>, <<"b.example">>, <<"phone">>),
+             to = jid:make(<<"anna">>, <<"a.example">>)}.
 
 text(Text) ->
     #text{data = Text}.

@@ -1,4 +1,4 @@
-%% The two handlers, with a native side that only writes down what it is given.
+%% The handlers of offline_message_hook, with a native side that only writes down what it is given.
 -module(mod_offline_post_hook_tests).
 
 -include_lib("eunit/include/eunit.hrl").
@@ -11,11 +11,12 @@ hook_test_() ->
      fun(Vm) ->
              [{Name, {timeout, 60, fun() -> posts(Vm, Verdicts, Expected) end}} || {Name, Verdicts, Expected} <- table()]
                  ++ [{Name, {timeout, 60, fun() -> Test(Vm) end}} ||
-                        {Name, Test} <- [{"a crash is caught", fun crash/1}, {"many crashes", fun crashes/1},
-                                         {"no text in the log", fun silent/1}]]
+                        {Name, Test} <- [{"where it is kept", fun kept/1}, {"hooks", fun hooks/1}, {"a crash is caught", fun crash/1},
+                                         {"many crashes", fun crashes/1}, {"no text in the log", fun silent/1}]]
      end}.
 
-%% Name, what the fold holds at its start, at 49 and at 75, and how often the message is posted.
+%% Name, what the fold holds at its start, at 49 and at 75, and how often the message is posted; where it is kept is of the
+%% same rows below.
 table() ->
     Plain = message(),
     Archived = archived(message(), anna()),
@@ -37,19 +38,44 @@ table() ->
      {"live after an import", [Live, {bounce, Plain}, {offlined, Plain}], 1},
      {"dropped", [Live, {bounce, Plain}, {drop, Plain}], 0},
      {"dropped with a reason", [Live, {{drop, spam}, Plain}, {{drop, spam}, Plain}], 0},
-     {"no body", [{bounce, Plain#message{body = []}}, {bounce, Plain#message{body = []}}, {offlined, Plain#message{body = []}}], 0},
-     {"empty body", [{bounce, empty()}, {bounce, empty()}, {offlined, empty()}], 0},
-     {"groupchat", [{bounce, Plain#message{type = groupchat}}, {bounce, Plain#message{type = groupchat}}, {offlined, Plain#message{type = groupchat}}], 0},
-     {"normal", [{bounce, Plain#message{type = normal}}, {bounce, Plain#message{type = normal}}, {offlined, Plain#message{type = normal}}], 0},
-     {"no recipient", [{bounce, Plain#message{to = undefined}}, {bounce, Plain#message{to = undefined}}, {offlined, Plain#message{to = undefined}}], 0},
+     {"no body", live(Plain#message{body = []}), 0}, {"empty body", live(empty()), 0},
+     {"groupchat", live(Plain#message{type = groupchat}), 0}, {"headline", live(Plain#message{type = headline}), 0},
+     {"normal", live(Plain#message{type = normal}), 1}, {"error", live(Plain#message{type = error}), 0},
+     {"fetched from the store", live(Plain#message{meta = #{from_offline => true}}), 0},
+     {"a copy", live(Plain#message{meta = #{carbon_copy => true}}), 0},
+     {"of a room's past", live(Plain#message{meta = #{mam_ignore => true}}), 0},
+     {"no recipient", live(Plain#message{to = undefined}), 0}, {"no sender", live(Plain#message{from = undefined}), 0},
      {"no verdict at all", [undefined, stop, {}], 0}].
 
 posts(Vm, Verdicts, Expected) ->
     Events = run(Vm, Verdicts),
     ?assertEqual(Expected, length(Events)),
-    [?assertEqual({{?HOST, <<"mod_offline_post">>},
-                   {{<<"anna">>, ?HOST, <<>>}, {<<"bob">>, <<"b.example">>, <<"phone">>}, <<"m1">>, <<"Hello">>}}, Event)
+    [?assertMatch({{?HOST, <<"mod_offline_post">>},
+                   {<<"text">>, {<<"anna">>, ?HOST, <<>>}, {<<"bob">>, <<"b.example">>, <<"phone">>}, <<"m1">>, <<"Hello">>, <<>>,
+                    [{<<"trigger">>, <<"offline">>}, {<<"stored">>, _} | _]}}, Event)
      || Event <- Events].
+
+%% Where the recipient finds it.
+kept(Vm) ->
+    Archived = archived(message(), anna()),
+    [begin
+         [{_, {_, _, _, _, _, _, Attributes}}] = run(Vm, Verdicts),
+         ?assertEqual({Verdicts, Expected}, {Verdicts, [proplists:get_value(Name, Attributes) || Name <- [<<"stored">>, <<"stanza_id">>]]})
+     end || {Verdicts, Expected} <-
+                [{live(message()), [<<"offline">>, undefined]}, {[{bounce, message()}, {bounce, message()}, {bounce, message()}], [<<"none">>, undefined]},
+                 {[{bounce, message()}, {archived, Archived}, {offlined, Archived}], [<<"archive">>, <<"1">>]},
+                 {live(archived(message(), bob())), [<<"offline">>, undefined]}]].
+
+%% Hooks are registered for what the policy asks for, and only then.
+hooks(Vm) ->
+    Offline = [{offline_message_hook, mod_offline_post_offline, Handler, Priority} ||
+                  {Handler, Priority} <- [{new_message, 1}, {archived_message, 49}, {offline_message, 75}]],
+    [begin
+         policy(Vm, #{triggers => Triggers}),
+         ?assertEqual({Triggers, Expected}, {Triggers, offline_post_vm:call(Vm, mod_offline_post_offline, hooks, [?HOST])})
+     end || {Triggers, Expected} <- [{[offline, pending], Offline}, {[offline], Offline}, {[pending], []}]],
+    ?assertEqual([], offline_post_vm:call(Vm, mod_offline_post_offline, hooks, [<<"b.example">>])),
+    policy(Vm, #{}).
 
 crash(Vm) ->
     ?assertEqual([], run(Vm, crash, live(message()))),
@@ -84,14 +110,20 @@ setup() ->
     Vm = offline_post_vm:start(),
     ok = offline_post_vm:call(Vm, logger, set_handler_config, [default, level, none]),
     ok = offline_post_vm:fake(Vm, mod_offline_post_nif, fake_nif()),
+    {ok, _} = offline_post_vm:call(Vm, gen_server, start, [{local, ejabberd_hooks}, ejabberd_hooks, [], []]),
+    policy(Vm, #{}),
     ok = offline_post_vm:call(Vm, logger, add_handler, [fake, mod_offline_post_nif, #{}]),
     Vm.
+
+policy(Vm, Options) ->
+    Defaults = maps:from_list([Option || {_, _} = Option <- mod_offline_post:mod_options(?HOST)]),
+    ok = offline_post_vm:call(Vm, mod_offline_post_policy, set, [?HOST, maps:merge(Defaults, Options)]).
 
 %% Also a logger's handler, to see what is logged, and the fold, as the handlers of a message share a process.
 fake_nif() ->
     "-module(mod_offline_post_nif).\n"
     "-export([submit/2, log/2, fold/2]).\n"
-    "fold(Handlers, Verdicts) -> [mod_offline_post:H(V) || {H, V} <- lists:zip(Handlers, Verdicts)].\n"
+    "fold(Handlers, Verdicts) -> [mod_offline_post_offline:H(V) || {H, V} <- lists:zip(Handlers, Verdicts)].\n"
     "submit(Key, Event) ->\n"
     "    case persistent_term:get({fake, mode}) of\n"
     "        collect -> add(events, {Key, Event}), {ok, <<\"id\">>};\n"

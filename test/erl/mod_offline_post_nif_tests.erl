@@ -4,20 +4,23 @@
 
 -include_lib("eunit/include/eunit.hrl").
 
+-export([run/1]).
+
 -define(NIF, mod_offline_post_nif).
 
 load_test_() ->
     {foreach, fun setup/0, fun cleanup/1,
      [fun(Context) -> {Name, {timeout, 60, fun() -> Test(Context) end}} end ||
          {Name, Test} <- [{"missing", fun missing/1}, {"garbage", fun garbage/1}, {"another ABI", fun another_abi/1},
-                          {"good", fun good/1}, {"built later", fun built_later/1}, {"changed", fun changed/1},
+                          {"good", fun good/1}, {"events", fun events/1}, {"letters", fun letters/1}, {"built later", fun built_later/1}, {"changed", fun changed/1},
                           {"removed", fun removed/1}, {"never replaced while in use", fun in_use/1}]]}.
 
 missing({Vm, Dir}) ->
     install(Vm, Dir, []),
     tells(Vm, [Dir, "is not there", "make -C c_src", "build.log"]),
     [?assertError(not_loaded, call(Vm, Function, [{<<"h">>, <<"m">>} | More])) ||
-        {Function, More} <- [{submit, [event()]}, {submit_sync, [event()]}, {pause, []}, {resume, []},
+        {Function, More} <- [{submit, [event()]}, {submit_sync, [event()]},
+                             {withdraw, [{<<"u">>, <<"h">>}, all, cancel]}, {pause, []}, {resume, []},
                              {dead, [{drop, #{id => <<>>, reason => <<>>}}]}, {stats, []}]],
     ?assertEqual(undefined, offline_post_vm:call(Vm, mod_offline_post, stats, [<<"h">>])),
     [?assertEqual({error, unknown}, offline_post_vm:call(Vm, mod_offline_post, Function, [<<"h">> | More])) ||
@@ -40,6 +43,88 @@ good({Vm, Dir}) ->
     install(Vm, Dir, []),
     ?assertEqual(ok, call(Vm, status, [])),
     ?assertMatch(#{version := _, curl := _, sqlite := _, threads := 0, running := false}, call(Vm, info, [])).
+
+%% What crosses the border: events, withdrawals, rates; a term of another shape is a badarg.
+events({Vm, Dir}) ->
+    good({Vm, Dir}),
+    Key = {<<"h">>, <<"m">>},
+    User = {<<"u">>, <<"h">>},
+    ?assertEqual({error, unknown}, call(Vm, withdraw, [Key, User, all, cancel])),
+    ok = call(Vm, configure, [Key, (config())#{rate_sender => 6}]),
+    ok = call(Vm, pause, [Key]),
+    [?assertMatch({ok, <<"msg_", _/binary>>}, call(Vm, submit, [Key, event(Topic)])) ||
+        Topic <- [<<>>, <<"a">>, <<"b">>, <<"b">>, <<"c">>, <<>>]],
+    ?assertEqual({error, limited}, call(Vm, submit, [Key, event(<<>>)])),
+    ?assertEqual({error, limited}, call(Vm, submit_sync, [Key, event(<<>>)])),
+    counts(Vm, Key, #{accepted => 6, limited => 2}),
+    ok = call(Vm, withdraw, [Key, User, <<"a">>, cancel]),
+    ok = call(Vm, withdraw, [Key, {<<"v">>, <<"h">>}, all, cancel]),
+    counts(Vm, Key, #{cancelled => 2, pending => 4}),  % and the first <<"b">>
+    ok = call(Vm, withdraw, [Key, User, all, purge]),
+    counts(Vm, Key, #{cancelled => 2, purged => 4, pending => 0}),
+    [?assertError(badarg, call(Vm, withdraw, [Key | Arguments])) ||
+        Arguments <- [[User, <<>>, cancel], [User, none, cancel], [User, all, drop], [<<"u">>, all, cancel]]],
+    [?assertError(badarg, call(Vm, submit, [Key, Event])) ||
+        Event <- [setelement(7, event(<<>>), [{a, <<"b">>}]), setelement(7, event(<<>>), [<<"a">>]),
+                  setelement(6, event(<<>>), none), setelement(1, event(<<>>), text),
+                  erlang:delete_element(7, event(<<>>))]],
+    [?assertError(badarg, call(Vm, configure, [Key, (config())#{Name => Value}])) ||
+        {Name, Value} <- [{form, json}, {rate_beyond, none}, {rate_sender, -1}, {collapse_interval, infinity}]],
+    ok = call(Vm, configure, [Key, (config())#{form => presence, rate_beyond => collapse, collapse_interval => 1}]).
+
+%% A dead letter says all that its event said.
+letters({Vm, Dir}) ->
+    good({Vm, Dir}),
+    Key = {<<"h">>, <<"m">>},
+    {ok, Listener} = gen_tcp:listen(0, [binary, {active, false}, {ip, {127, 0, 0, 1}}]),
+    {ok, Port} = inet:port(Listener),
+    Refuser = spawn_link(fun() ->
+                                 {ok, Socket} = gen_tcp:accept(Listener),
+                                 {ok, _} = gen_tcp:recv(Socket, 0),
+                                 ok = gen_tcp:send(Socket, "HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\n\r\nno"),
+                                 receive stop -> ok end
+                         end),
+    Url = iolist_to_binary(io_lib:format("http://127.0.0.1:~B/", [Port])),
+    ok = call(Vm, configure, [Key, (config())#{post_url => Url}]),
+    {ok, Id} = call(Vm, submit, [Key, event(<<"a">>)]),
+    counts(Vm, Key, #{dead => 1}),
+    {[Letter], undefined} = dead(Vm, Key, {list, #{id => Id, reason => <<>>}, 0, 10}),
+    {Kind, To, From, MessageId, Body, _, Attributes} = event(<<"a">>),
+    ?assertMatch(#{id := Id, kind := Kind, to := To, from := From, message_id := MessageId, body := Body,
+                   attributes := Attributes, count := 1, status := 400, answer := <<"no">>}, Letter),
+    ok = call(Vm, withdraw, [Key, {<<"u">>, <<"h">>}, all, purge]),
+    counts(Vm, Key, #{dead => 0, purged => 1}),
+    Refuser ! stop.
+
+dead(Vm, Key, Request) ->
+    Ask = fun() ->
+                  {ok, Ref} = ?NIF:dead(Key, Request),
+                  receive {offline_post_dead, Ref, Result} -> Result after 10000 -> error(timeout) end
+          end,
+    offline_post_vm:call(Vm, ?MODULE, run, [Ask]).
+
+run(Fun) -> Fun().
+
+%% Polls until the counters are these.
+counts(Vm, Key, Expected) ->
+    counts(Vm, Key, Expected, erlang:monotonic_time(millisecond) + 10000).
+
+counts(Vm, Key, Expected, Deadline) ->
+    case maps:with(maps:keys(Expected), call(Vm, stats, [Key])) of
+        Expected ->
+            ok;
+        Actual ->
+            erlang:monotonic_time(millisecond) < Deadline orelse ?assertEqual(Expected, Actual),
+            timer:sleep(5),
+            counts(Vm, Key, Expected, Deadline)
+    end.
+
+config() ->
+    #{post_url => <<"http://127.0.0.1:9/">>, auth_token => <<>>, timeout => 5000, connect_timeout => 5000,
+      max_connections => 4, queue_limit => 100, queue_bytes => 1000000, tls_verify => true, ca_file => <<>>,
+      spool => false, spool_dir => <<>>, spool_min_free => 0, retry_schedule => [1000], max_age => 60000,
+      order => recipient, dead_letter_retention => 60000, dead_letter_limit => 10, collapse_interval => 0,
+      rate_sender => 0, rate_recipient => 0, rate_beyond => drop, form => message}.
 
 built_later({Vm, Dir}) ->
     install(Vm, Dir, []),
@@ -95,4 +180,8 @@ call(Vm, Function, Args) ->
     offline_post_vm:call(Vm, ?NIF, Function, Args).
 
 event() ->
-    {{<<"u">>, <<"h">>, <<>>}, {<<"v">>, <<"h">>, <<>>}, <<>>, <<"text">>}.
+    event(<<>>).
+
+event(Topic) ->
+    {<<"text">>, {<<"u">>, <<"h">>, <<>>}, {<<"v">>, <<"h">>, <<"r">>}, <<"1">>, <<"hello">>, Topic,
+     [{<<"trigger">>, <<"offline">>}, {<<"stored">>, <<"offline">>}, {<<"nick">>, <<"\"ü\""/utf8>>}]}.

@@ -13,7 +13,10 @@ defaults_test() ->
                         spool_dir => <<>>, spool_min_free => 268435456, sync_commit => false,
                         retry_schedule => [1000, 2000, 4000, 8000, 16000, 32000, 64000, 128000, 256000, 512000, 600000],
                         max_age => 86400000, order => recipient, dead_letter_retention => 604800000,
-                        dead_letter_limit => 100000}},
+                        dead_letter_limit => 100000, triggers => [offline, pending],
+                        notify => [text, encrypted, call, file], notify_hanging_device => false, groupchat => mucsub,
+                        members_notify => all, include_body => true, include_sender => true, cancel_when_online => false,
+                        collapse => none, collapse_interval => none, max_rate => none, badge => none}},
                  load([{post_url, ?URL}])).
 
 accepted_test_() ->
@@ -27,6 +30,18 @@ accepted_test_() ->
              {retry_schedule, [1, <<"2 s">>, <<"300 ms">>, <<"1 minute">>], [1000, 2000, 300, 60000]},
              {max_age, <<"3 days">>, 259200000}, {max_age, <<"500 ms">>, 500}, {order, none, none},
              {dead_letter_retention, <<"30 days">>, 2592000000}, {dead_letter_limit, 0, 0},
+             {triggers, [pending], [pending]}, {triggers, [<<"offline">>], [offline]},
+             {notify, [other, marker], [other, marker]}, {notify_hanging_device, true, true}, {groupchat, members, members},
+             {groupchat, none, none}, {members_notify, mentions, mentions}, {include_sender, false, false},
+             {include_body, true, true}, {include_body, <<"true">>, true}, {include_body, no, false},
+             {include_body, <<"Neues von Jürgen"/utf8>>, <<"Neues von Jürgen"/utf8>>}, {include_body, 'New message', <<"New message">>},
+             {include_body, [{default, false}, {text, true}, {encrypted, <<"New">>}], #{default => false, text => true, encrypted => <<"New">>}},
+             {include_body, [{<<"call">>, 'Ring'}], #{call => <<"Ring">>}},
+             {cancel_when_online, true, true}, {collapse, conversation, conversation}, {collapse, recipient, recipient},
+             {collapse_interval, 5, 5000}, {collapse_interval, <<"1 hour">>, 3600000}, {collapse_interval, <<"none">>, none},
+             {max_rate, none, none}, {max_rate, [{per_sender, 5}], #{per_sender => 5}},
+             {max_rate, [{per_recipient, 60}, {beyond, drop}], #{per_recipient => 60, beyond => drop}},
+             {badge, events, events}, {badge, stored, stored},
              {auth_token, <<"grüße &%+ \"'"/utf8>>, <<"grüße &%+ \"'"/utf8>>}]].
 
 accepted_url_test_() ->
@@ -80,6 +95,28 @@ refused_test_() ->
              {[{post_url, ?URL}, {order, sender}], <<"order">>, <<"recipient">>},
              {[{post_url, ?URL}, {dead_letter_retention, <<"never">>}], <<"dead_letter_retention">>, <<"integer">>},
              {[{post_url, ?URL}, {dead_letter_limit, -1}], <<"dead_letter_limit">>, <<"integer">>},
+             {[{post_url, ?URL}, {triggers, []}], <<"triggers">>, <<"Empty list">>},
+             {[{post_url, ?URL}, {triggers, [online]}], <<"triggers">>, <<"offline, pending">>},
+             {[{post_url, ?URL}, {triggers, [offline, offline]}], <<"triggers">>, <<"Duplicated value">>},
+             {[{post_url, ?URL}, {triggers, offline}], <<"triggers">>, <<"list">>},
+             {[{post_url, ?URL}, {notify, []}], <<"notify">>, <<"Empty list">>},
+             {[{post_url, ?URL}, {notify, [texts]}], <<"notify">>, <<"Did you mean text">>},
+             {[{post_url, ?URL}, {groupchat, mix}], <<"groupchat">>, <<"members, mucsub, none">>},
+             {[{post_url, ?URL}, {members_notify, some}], <<"members_notify">>, <<"all, mentions">>},
+             {[{post_url, ?URL}, {include_body, <<>>}], <<"include_body">>, <<"Empty">>},
+             {[{post_url, ?URL}, {include_body, 7}], <<"include_body">>, <<"expected true, false or a text">>},
+             {[{post_url, ?URL}, {include_body, []}], <<"include_body">>, <<"expected true, false or a text">>},
+             {[{post_url, ?URL}, {include_body, [{defaults, true}]}], <<"include_body">>, <<"Did you mean default">>},
+             {[{post_url, ?URL}, {include_body, [{default, [1]}]}], <<"include_body->default">>, <<"expected true, false or a text">>},
+             {[{post_url, ?URL}, {include_sender, <<"sometimes">>}], <<"include_sender">>, <<"boolean">>},
+             {[{post_url, ?URL}, {collapse, sender}], <<"collapse">>, <<"conversation, none, recipient">>},
+             {[{post_url, ?URL}, {collapse_interval, 0}], <<"collapse_interval">>, <<"positive integer">>},
+             {[{post_url, ?URL}, {collapse_interval, <<"often">>}], <<"collapse_interval">>, <<"integer">>},
+             {[{post_url, ?URL}, {max_rate, 5}], <<"max_rate">>, <<"map">>},
+             {[{post_url, ?URL}, {max_rate, [{beyond, drop}]}], <<"max_rate">>, <<"expected per_sender or per_recipient">>},
+             {[{post_url, ?URL}, {max_rate, [{per_sender, 0}]}], <<"max_rate->per_sender">>, <<"from 1 to">>},
+             {[{post_url, ?URL}, {max_rate, [{per_sender, 1}, {beyond, wait}]}], <<"max_rate->beyond">>, <<"collapse, drop">>},
+             {[{post_url, ?URL}, {badge, true}], <<"badge">>, <<"events, none, stored">>},
              {[{post_url, ?URL}, {auth_token, <<"geheim\nX-Injected: y">>}], <<"auth_token">>, <<"control characters">>},
              {[{post_url, ?URL}, {auth_token, <<"geheim", 0>>}], <<"auth_token">>, <<"control characters">>}]].
 
@@ -93,6 +130,11 @@ documentation_test() ->
 getters_test() ->
     {ok, Opts} = load([{post_url, ?URL}]),
     [?assertEqual(maps:get(Option, Opts), mod_offline_post_opt:Option(Opts)) || Option <- options()].
+
+%% What notify names is what there is.
+kinds_test() ->
+    {ok, #{notify := Kinds}} = load([{post_url, ?URL}, {notify, mod_offline_post_kind:kinds()}]),
+    ?assertEqual(mod_offline_post_kind:kinds(), Kinds).
 
 options() ->
     [case Option of {Name, _} -> Name; Name -> Name end || Option <- mod_offline_post:mod_options(<<"a.example">>)].

@@ -1,6 +1,8 @@
 // One life of an outbox under the model's eyes.
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <chrono>
 #include <memory>
 #include <random>
@@ -45,6 +47,7 @@ class History final : public OutboxListener {
     std::erase_if(flushed_, [ticket](const auto& one) { return one.second <= ticket; });
     // Told durable once more after an outage: what was not is now.
     if (durable) {
+      Report('d', std::to_string(commands_at_[ticket]));
       for (const auto& [sequence, delivery] : model_.pending)
         if (delivery.committed) Report('c', delivery.id);
     }
@@ -73,7 +76,9 @@ class History final : public OutboxListener {
     std::uint64_t count = 0;
     for (auto dead = model_.dead.begin(); dead != model_.dead.end();) {
       const bool inside = dead->second.endpoint == visited.endpoint && dead->first > visit_.after &&
-                          (!visited.next || dead->first <= *visited.next);
+                          (!visited.next || dead->first <= *visited.next) &&
+                          (!visit_.filter.recipient ||
+                           *visit_.filter.recipient == RecipientKey(*EventNamed(dead->second.id)));
       if (!inside) {
         ++dead;
         continue;
@@ -137,12 +142,18 @@ class History final : public OutboxListener {
     outbox_ = std::move(opened.value());
     if (outbox_->NextSequence() != model_.next)
       Wrong("the next sequence is " + std::to_string(outbox_->NextSequence()));
+    Withdrawals stored;
+    for (const StoredEndpoint& endpoint : outbox_->Stored()) {
+      for (const StoredWithdrawal& one : endpoint.withdrawals)
+        stored[{endpoint.id, one.key}] = {one.until, one.how};
+    }
+    if (stored != model_.withdrawals) Wrong("other withdrawals than the file has");
     for (EndpointId id = 1; id <= kEndpoints; ++id)
       outbox_->Register(id, {"host" + std::to_string(id), "module"});
   }
 
   void Step() {
-    switch (Random(20)) {
+    switch (Random(23)) {
       case 0:
         clock_.now_ms += static_cast<Millis>(Random(3'000));
         break;
@@ -171,6 +182,13 @@ class History final : public OutboxListener {
       case 13:
         Poll();
         break;
+      case 20:
+      case 21:
+        Withdraw();
+        break;
+      case 22:
+        Hasten();
+        break;
       default:
         Append();
     }
@@ -178,25 +196,55 @@ class History final : public OutboxListener {
 
   void Append() {
     for (std::uint64_t n = 1 + Random(6); n > 0; --n) {
-      auto event = std::make_shared<Event>();
-      event->id = "e" + std::to_string(life_.seed) + "-" + std::to_string(model_.next);
-      event->to = {"user", "example.org", ""};
-      event->body = std::string(Random(300), 'x');
+      const auto event =
+          EventNamed("e" + std::to_string(life_.seed) + "-" + std::to_string(model_.next));
       Delivery delivery;
       delivery.sequence = model_.next++;
       delivery.endpoint = 1 + static_cast<EndpointId>(Random(kEndpoints));
       delivery.recipient = Random(kRecipients);
       delivery.accepted_ms = clock_.MonotonicMs();
       delivery.event = event;
+      delivery.stands_for = static_cast<std::uint32_t>(1 + Random(3));
       Report('a', event->id);
       model_.pending[delivery.sequence] = {
-          event->id, delivery.endpoint, delivery.recipient, 0, false, false};
+          event->id, delivery.endpoint, delivery.recipient, 0, delivery.stands_for, false, false};
       unflushed_.push_back(delivery.sequence);
       outbox_->Append(std::move(delivery));
     }
+    Flush();
+  }
+
+  void Flush() {
     const Ticket ticket = outbox_->Flush({});
+    commands_at_[ticket] = commands_;
     for (const Sequence sequence : unflushed_) flushed_[sequence] = ticket;
     unflushed_.clear();
+  }
+
+  // Keys are few, so that they meet again.
+  void Withdraw() {
+    WithdrawalCommand command;
+    command.endpoint = 1 + static_cast<EndpointId>(Random(kEndpoints));
+    if (Random(4) > 0) {
+      command.key = Random(4) * 0x5555555555555555;
+      command.until = 1 + Random(model_.next);
+      command.how = Random(2) == 0 ? Final::kCancelled : Final::kPurged;
+    }
+    Report('s', std::to_string(command.endpoint) + " " + std::to_string(command.key) + " " +
+                    std::to_string(command.until) + " " +
+                    std::to_string(static_cast<int>(command.how)));
+    ++commands_;
+    if (command.until > 0) {
+      outbox_->SetWithdrawal(command.endpoint, command.key, command.until, command.how);
+    } else {
+      outbox_->ClearWithdrawals(command.endpoint);
+    }
+  }
+
+  void Hasten() {
+    const Lane lane(1 + static_cast<EndpointId>(Random(kEndpoints + 1)), Random(kRecipients + 1));
+    model_.due.erase(lane);
+    outbox_->Hasten(lane.first, lane.second);
   }
 
   void Poll() { outbox_->Poll(*this); }
@@ -210,7 +258,7 @@ class History final : public OutboxListener {
       // What waits for the disk may need time to go by.
       if (tries > 2 && !outbox_->IsDurable() && !outage_) {
         clock_.now_ms += 31'000;
-        outbox_->Flush({});
+        Flush();
       }
       if (std::chrono::steady_clock::now() > deadline) Wrong("no answer");
       if (life_.own_thread) std::this_thread::sleep_for(std::chrono::microseconds(100));
@@ -236,9 +284,11 @@ class History final : public OutboxListener {
       switch (Random(8)) {
         case 0:
           known.attempts = ++delivery.attempts;
+          known.stands_for = delivery.stands_for += static_cast<std::uint32_t>(Random(2));
           Later(delivery, lane);
           break;
         case 1:
+          known.stands_for = delivery.stands_for += static_cast<std::uint32_t>(Random(2));
           outbox_->Park(delivery);
           ParkFollowers(lane);
           break;
@@ -250,7 +300,8 @@ class History final : public OutboxListener {
         default:
           Report('f', known.id);
           model_.pending.erase(delivery.sequence);
-          outbox_->Finish(delivery, Random(4) == 0 ? Final::kCancelled : Final::kDelivered, {});
+          constexpr std::array kEnds = {Final::kCancelled, Final::kPurged, Final::kDelivered};
+          outbox_->Finish(delivery, kEnds.at(std::min<std::size_t>(Random(6), 2)), {});
       }
     }
   }
@@ -277,12 +328,14 @@ class History final : public OutboxListener {
   void Visit() {
     visit_ = {};
     visit_.endpoint = 1 + static_cast<EndpointId>(Random(kEndpoints));
-    visit_.act = static_cast<DeadAct>(Random(3));
+    visit_.act = static_cast<DeadAct>(Random(4));
+    if (Random(3) == 0)
+      visit_.filter.recipient = RecipientKey("user" + std::to_string(Random(3)), "example.org");
     visit_.limit = 1 + Random(4);
     visit_.first_sequence = model_.next;
     visit_.accepted_ms = clock_.MonotonicMs();
     if (visit_.act == DeadAct::kReplay) model_.next += visit_.limit;
-    if (visit_.act == DeadAct::kDrop) MayEnd(visit_.endpoint);
+    if (visit_.act == DeadAct::kDrop || visit_.act == DeadAct::kPurge) MayEnd(visit_.endpoint);
     answered_ = false;
     outbox_->VisitDead(visit_);
     Await();
@@ -313,6 +366,10 @@ class History final : public OutboxListener {
         Append();
       } else if (Random(2) == 0) {
         End();
+      } else if (Random(3) == 0) {
+        Withdraw();
+      } else if (Random(3) == 0) {
+        Hasten();
       } else {
         Claim(1 + static_cast<EndpointId>(Random(kEndpoints)), Random(12));
       }
@@ -320,14 +377,12 @@ class History final : public OutboxListener {
     faults.sync_error = false;
     faults.full = false;
     // The outage is over when the next commit went well, or the file was opened anew.
-    const Ticket ticket = outbox_->Flush({});
-    for (const Sequence sequence : unflushed_) flushed_[sequence] = ticket;
-    unflushed_.clear();
+    Flush();
     Poll();
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
     while (wrong_.empty() && (!flushed_.empty() || !outbox_->IsDurable())) {
       if (!outbox_->IsDurable()) clock_.now_ms += 31'000;
-      outbox_->Flush({});  // wakes the storage thread, which does not know of our clock
+      Flush();  // wakes the storage thread, which does not know of our clock
       Poll();
       if (std::chrono::steady_clock::now() > deadline) Wrong("the outage does not end");
       if (life_.own_thread) std::this_thread::sleep_for(std::chrono::microseconds(100));
@@ -337,7 +392,7 @@ class History final : public OutboxListener {
   }
 
   void Drain() {
-    outbox_->Flush({});
+    Flush();
     for (int turn = 0; turn < 10'000 && wrong_.empty(); ++turn) {
       for (EndpointId id = 1; id <= kEndpoints; ++id) Claim(id, 100);
       for (const Delivery& delivery : leased_) {
@@ -362,6 +417,8 @@ class History final : public OutboxListener {
   std::vector<Delivery> leased_;
   std::vector<Sequence> unflushed_;
   std::map<Sequence, Ticket> flushed_;
+  std::size_t commands_ = 0;  // on withdrawals
+  std::map<Ticket, std::size_t> commands_at_;
   DeadVisit visit_;
   std::size_t limit_ = 0;
   bool answered_ = false;

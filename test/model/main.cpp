@@ -14,6 +14,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <random>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -32,11 +33,22 @@ struct Ended {
   std::string wrong;
 };
 
+WithdrawalCommand ReadCommand(const std::string& text) {
+  std::istringstream words(text);
+  WithdrawalCommand command;
+  int how = 0;
+  words >> command.endpoint >> command.key >> command.until >> how;
+  command.how = static_cast<Final>(how);
+  return command;
+}
+
 void Record(const std::string& line, Journal& journal, Ended& ended) {
   const std::string id = line.substr(1);
   if (line[0] == 'a') journal.appended.insert(id);
   if (line[0] == 'c') journal.committed.insert(id);
   if (line[0] == 'f') journal.ended.insert(id);
+  if (line[0] == 's') journal.commands.push_back(ReadCommand(id));
+  if (line[0] == 'd') journal.durable = std::stoul(id);
   if (line[0] == 'w') ended.wrong = id;
 }
 
@@ -97,7 +109,12 @@ std::string RunSeed(std::uint64_t seed, int& kills) {
     // Early ones hit the file's creation and its recovery.
     next.kill_after = static_cast<long>(random() % (random() % 3 == 0 ? 40 : 1'500)) + 1;
     if (next.drain) next.kill_after = 0;
+    journal.withdrawals = model.withdrawals;
+    journal.commands.clear();
+    journal.durable = 0;
     const Ended ended = RunLife(next, model, clock, journal);
+    // Closed in order: all of them.
+    if (!ended.killed) journal.durable = journal.commands.size();
     if (ended.killed) ++kills;
     wrong = ended.wrong;
     const std::string file = name + "/" + SpoolOutbox::kFileName;

@@ -1,12 +1,64 @@
 #include "model.hpp"
 
 #include <algorithm>
+#include <array>
 
 #include "outbox/sqlite.hpp"
 #include "outbox/store_rows.hpp"
 #include "support/spool_file.hpp"
 
 namespace offline_post::test {
+
+std::shared_ptr<const Event> EventNamed(const std::string& id) {
+  constexpr std::array kTexts = {"plain",        "",    "a \"quoted\" \\ one", "z\u00fcrich \u6f22",
+                                 "two\nlines\t", "\x01"};
+  const std::uint64_t chance = Fingerprint(id);
+  auto event = std::make_shared<Event>();
+  event->id = id;
+  event->to = {"user" + std::to_string(chance % 3), "example.org", ""};
+  event->body = std::string(chance / 3 % 300, 'x');
+  event->kind = chance % 2 == 0 ? "text" : "encrypted";
+  event->topic = chance % 5 == 0 ? chance : 0;
+  for (std::uint64_t n = chance / 7 % 4; n > 0; --n) {
+    const std::string name = "name" + std::to_string(n);
+    event->attributes.push_back({name, kTexts.at((chance >> (8 * n)) % kTexts.size())});
+  }
+  return event;
+}
+
+void Carry(const WithdrawalCommand& command, Withdrawals& withdrawals) {
+  if (command.until > 0) {
+    withdrawals[{command.endpoint, command.key}] = {command.until, command.how};
+  } else {
+    std::erase_if(withdrawals,
+                  [&command](const auto& one) { return one.first.first == command.endpoint; });
+  }
+}
+
+namespace {
+
+bool IsWhole(const Event& event) {
+  const std::shared_ptr<const Event> same = EventNamed(event.id);
+  const auto equal = [](const Attribute& a, const Attribute& b) {
+    return a.name == b.name && a.value == b.value;
+  };
+  return event.to.user == same->to.user && event.body == same->body && event.kind == same->kind &&
+         event.topic == same->topic &&
+         std::equal(event.attributes.begin(), event.attributes.end(), same->attributes.begin(),
+                    same->attributes.end(), equal);
+}
+
+// The file has what some number of the commands makes, all durable ones among them.
+bool IsLawful(const Withdrawals& found, const Journal& journal) {
+  Withdrawals made = journal.withdrawals;
+  for (std::size_t n = 0;; ++n) {
+    if (n >= journal.durable && made == found) return true;
+    if (n == journal.commands.size()) return false;
+    Carry(journal.commands[n], made);
+  }
+}
+
+}  // namespace
 
 std::size_t Model::Leased(const Lane& lane) const {
   return static_cast<std::size_t>(
@@ -28,6 +80,10 @@ std::string Model::WhyNot(const Delivery& delivery, Millis now) const {
   if (!known.committed) return "it is not committed";
   if (known.id != delivery.event->id || known.recipient != delivery.recipient)
     return "it is another event";
+  if (!IsWhole(*delivery.event)) return "it is not what it was";
+  if (known.stands_for != delivery.stands_for)
+    return "it stands for " + std::to_string(delivery.stands_for) + " instead of " +
+           std::to_string(known.stands_for);
   if (known.attempts != delivery.attempts)
     return "it has " + std::to_string(delivery.attempts) + " attempts instead of " +
            std::to_string(known.attempts);
@@ -54,7 +110,7 @@ std::optional<Sequence> Model::Claimable(EndpointId endpoint, Millis now) const 
 
 std::string Load(const std::string& path, Millis now_ms, Model& model, Journal& journal) {
   model = {};
-  if (NumberFrom(path, "PRAGMA user_version") == 0) {  // killed while it was created
+  if (NumberFrom(path, "PRAGMA user_version") < 2) {  // killed while it was created
     return journal.committed.empty() ? "" : "the file is empty";
   }
   std::string wrong = FaultsOfFile(path);
@@ -69,7 +125,8 @@ std::string Load(const std::string& path, Millis now_ms, Model& model, Journal& 
   };
   Statement log(
       database,
-      "SELECT l.key, l.recipient, l.event_id, coalesce(p.attempts, 0) FROM log l LEFT JOIN"
+      "SELECT l.key, l.recipient, l.event_id, coalesce(p.attempts, 0), stands_for FROM log l"
+      " LEFT JOIN"
       " parked p ON p.endpoint = l.key >> 44 AND p.recipient = l.recipient"
       " AND p.sequence = l.key & ((1 << 44) - 1)");
   while (log.Next()) {
@@ -78,14 +135,20 @@ std::string Load(const std::string& path, Millis now_ms, Model& model, Journal& 
                                static_cast<EndpointId>(log.Int(0) >> kSequenceBits),
                                log.Unsigned(1),
                                static_cast<int>(log.Int(3)),
+                               static_cast<std::uint32_t>(log.Int(4)),
                                true,
                                false};
     see(log.Text(2));
   }
-  Statement dead(database, "SELECT key, recipient, event_id, endpoint FROM dead");
+  Statement dead(database, "SELECT key, recipient, event_id, endpoint, stands_for FROM dead");
   while (dead.Next()) {
-    model.dead[SequenceOf(dead.Int(0))] = {
-        dead.Text(2), static_cast<EndpointId>(dead.Int(3)), dead.Unsigned(1), 0, true, false};
+    model.dead[SequenceOf(dead.Int(0))] = {dead.Text(2),
+                                           static_cast<EndpointId>(dead.Int(3)),
+                                           dead.Unsigned(1),
+                                           0,
+                                           static_cast<std::uint32_t>(dead.Int(4)),
+                                           true,
+                                           false};
     see(dead.Text(2));
   }
   Statement lanes(database,
@@ -94,6 +157,12 @@ std::string Load(const std::string& path, Millis now_ms, Model& model, Journal& 
     const Millis due = lanes.Int(2) - kEpoch;  // store time began with the epoch
     if (due > now_ms) model.due[{static_cast<EndpointId>(lanes.Int(0)), lanes.Unsigned(1)}] = due;
   }
+  Statement withdrawn(database, "SELECT endpoint, key, until, how FROM withdrawal");
+  while (withdrawn.Next()) {
+    model.withdrawals[{static_cast<EndpointId>(withdrawn.Int(0)), withdrawn.Unsigned(1)}] = {
+        withdrawn.Unsigned(2), static_cast<Final>(withdrawn.Int(3))};
+  }
+  if (!IsLawful(model.withdrawals, journal)) wrong += "withdrawals nobody made, or lost ones; ";
   model.next = static_cast<Sequence>(database.Query("SELECT last_sequence FROM run")) + 1;
   if (!database.ok()) return database.message();
   for (const std::string& id : journal.committed) {

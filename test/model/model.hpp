@@ -4,10 +4,12 @@
 #include <atomic>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "engine/outbox.hpp"
 
@@ -28,9 +30,24 @@ struct ModelDelivery {
   EndpointId endpoint = 0;
   std::uint64_t recipient = 0;
   int attempts = 0;
+  std::uint32_t stands_for = 1;
   bool committed = false;
   bool leased = false;
 };
+
+// The event of this id: the same in every life, with all that an event may have.
+std::shared_ptr<const Event> EventNamed(const std::string& id);
+
+// What is withdrawn: by endpoint and key, up to which sequence, and how.
+using Withdrawals = std::map<std::pair<EndpointId, std::uint64_t>, std::pair<Sequence, Final>>;
+
+struct WithdrawalCommand {
+  EndpointId endpoint = 0;
+  std::uint64_t key = 0;
+  Sequence until = 0;  // 0: all of the endpoint's are cleared
+  Final how = Final::kCancelled;
+};
+void Carry(const WithdrawalCommand& command, Withdrawals& withdrawals);
 
 using Lane = std::pair<EndpointId, std::uint64_t>;
 
@@ -39,6 +56,7 @@ struct Model {
   std::map<Sequence, ModelDelivery> pending;
   std::map<Sequence, ModelDelivery> dead;
   std::map<Lane, Millis> due;  // recipients that wait
+  Withdrawals withdrawals;
   Sequence next = 1;
 
   std::size_t Leased(const Lane& lane) const;
@@ -55,6 +73,11 @@ struct Journal {
   std::set<std::string> committed;  // as the outbox told
   std::set<std::string> ended;      // delivered, cancelled, dropped or purged: by command
   std::set<std::string> gone;       // seen to be gone
+  // Of this life: what the file had when it began, the commands, and how many of them are durable,
+  // as the outbox told.
+  Withdrawals withdrawals;
+  std::vector<WithdrawalCommand> commands;
+  std::size_t durable = 0;
 };
 
 // Loads what a closed file holds, checks it against the journal, and adds to the journal what is

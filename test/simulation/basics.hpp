@@ -54,6 +54,7 @@ struct Switches {
   bool lose_twin = false;            // a delete is committed without its counter
   bool lose_tail = false;            // a crash takes some committed rows along
   bool claim_past_waiting = false;   // a waiting retry does not hold back its recipient
+  bool ignore_hasten = false;        // who waits goes on waiting
 };
 
 }  // namespace offline_post::simulation

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "engine/engine.hpp"
+#include "topics.hpp"
 
 namespace offline_post::simulation {
 
@@ -22,8 +23,8 @@ void Book::Trace(const std::string& what) const {
 
 std::string Book::Say(const Entry& entry) const {
   return entry.event->id + " (endpoint " + std::to_string(entry.endpoint) + ", sequence " +
-         std::to_string(entry.sequence) + ", to " + entry.event->to.user + ", attempts " +
-         std::to_string(entry.attempts) + ")";
+         std::to_string(entry.sequence) + ", to " + entry.event->to.user + ", topic " +
+         std::to_string(entry.event->topic) + ", attempts " + std::to_string(entry.attempts) + ")";
 }
 
 std::shared_ptr<Event> Book::NewEvent(int user, std::size_t bytes) {
@@ -62,11 +63,13 @@ void Book::Submitted(EndpointId id, const std::shared_ptr<const Event>& event) {
   entry.endpoint = id;
   entry.accepted = clock_.now;
   Site& site = sites_.at(id);
-  // Users are numbered; an order is kept per endpoint and user.
-  if (site.config->ordered) entry.lane = (std::uint64_t{id} << 56U) ^ (RecipientKey(*event) >> 8U);
+  // An order is kept per endpoint, and in it per user or topic.
+  if (const std::uint64_t key = LaneKeyOf(*site.config, *event); key != 0)
+    entry.lane = (std::uint64_t{id} << 56U) ^ (key >> 8U);
   ++site.count[static_cast<std::size_t>(Place::kPending)];
   site.pending_bytes += EventBytes(*event);
   entries_.push_back(std::move(entry));
+  if (event->topic != 0) EnterTopic(entries_.back());
 }
 
 void Book::ToldCommitted(const Event& event, bool durable) {
@@ -81,8 +84,14 @@ void Book::Appended(const Delivery& delivery) {
   entry.sequence = delivery.sequence;
   if (delivery.accepted_ms != clock_.MonotonicMs()) Fail(Say(entry) + " has a wrong age");
   if (delivery.attempts != 0) Fail(Say(entry) + " begins with attempts");
+  entry.recipient = delivery.recipient;
+  if (entry.event->topic != 0) {
+    TopicSeen& topic = topics_[{entry.endpoint, entry.event->topic}];
+    topic.latest = std::max(topic.latest, entry.sequence);
+  }
   if (entry.lane == 0) return;
-  if (delivery.recipient != RecipientKey(*entry.event)) Fail(Say(entry) + ": wrong recipient");
+  if (delivery.recipient != LaneKeyOf(*sites_.at(entry.endpoint).config, *entry.event))
+    Fail(Say(entry) + ": wrong recipient");
   lanes_[entry.lane].insert(entry.sequence);
 }
 
@@ -113,13 +122,13 @@ void Book::Leased(const Delivery& delivery) {
   }
 }
 
-Entry& Book::Owned(const Delivery& delivery, const char* what) {
+Entry& Book::Owned(const Delivery& delivery, const char* what, bool counted) {
   Entry& entry = Find(*delivery.event);
   if (!entry.leased) Fail(Say(entry) + " was " + what + " without a lease");
   if (entry.flight) Fail(Say(entry) + " was " + what + " while in flight");
   if (entry.sequence != delivery.sequence || entry.endpoint != delivery.endpoint)
     Fail(Say(entry) + " was " + what + " under another name");
-  if (entry.attempts != delivery.attempts) {
+  if (counted && entry.attempts != delivery.attempts) {
     Fail(Say(entry) + " was " + what + " with " + std::to_string(delivery.attempts) + " attempts");
   }
   entry.leased = false;
@@ -132,10 +141,14 @@ void Book::Leave(Entry& entry) {
 }
 
 void Book::Finished(const Delivery& delivery, Final how, const Note& note) {
-  Entry& entry = Owned(delivery, "finished");
+  Entry& entry = Owned(delivery, "finished", how == Final::kDelivered || how == Final::kDead);
   switch (how) {
     case Final::kDelivered:
       if (!entry.answered) Fail(Say(entry) + " was called delivered, and no 2xx came");
+      if (entry.weighed && delivery.stands_for != entry.weight) {
+        Fail(Say(entry) + " stands for " + std::to_string(entry.weight) + " events, and said " +
+             std::to_string(delivery.stands_for));
+      }
       Place(entry, Place::kDelivered);
       break;
     case Final::kDead:
@@ -144,12 +157,15 @@ void Book::Finished(const Delivery& delivery, Final how, const Note& note) {
       Place(entry, Place::kDead);
       break;
     case Final::kCancelled:
-      Fail(Say(entry) + " was cancelled by nobody");
+    case Final::kPurged:
+      CheckUnanswered(entry, how);
+      Place(entry, how == Final::kPurged ? Place::kPurged : Place::kCancelled);
+      break;
   }
   entry.undisposed = false;
   Leave(entry);
   if (trace_)
-    Trace(Say(entry) + (how == Final::kDead ? " is dead: " : " is delivered: ") + note.reason);
+    Trace(Say(entry) + " ends as " + std::to_string(static_cast<int>(how)) + ": " + note.reason);
 }
 
 void Book::CheckDeath(const Entry& entry, const Delivery& delivery, const Note& note) {
@@ -183,6 +199,10 @@ void Book::CheckDeath(const Entry& entry, const Delivery& delivery, const Note& 
 
 void Book::Rescheduled(const Delivery& delivery, Millis due, const Note& note) {
   Entry& entry = Owned(delivery, "rescheduled");
+  if (IsPutOff(entry, sites_.at(entry.endpoint), due - clock_.MonotonicMs())) {
+    entry.not_before = clock_.FromMonotonic(due);
+    return;
+  }
   if (!entry.undisposed) Fail(Say(entry) + " was rescheduled without a failure");
   if (entry.last != OutcomeClass::kTrouble && entry.last != OutcomeClass::kMisconfigured)
     Fail(Say(entry) + " was rescheduled after " + note.reason);
@@ -241,12 +261,20 @@ void Book::Replayed(const Delivery& delivery, std::uint64_t tag) {
   entry.answered = false;
   entry.not_before = 0;
   entry.misconfigured = 0;
+  entry.withdrawn = entry.superseded = entry.overtaken = entry.must_purge = false;
+  entry.replayed = true;
+  entry.weighed = false;
+  if (entry.event->topic != 0) {
+    TopicSeen& topic = topics_[{entry.endpoint, entry.event->topic}];
+    topic.latest = std::max(topic.latest, entry.sequence);
+  }
   if (entry.lane != 0) lanes_[entry.lane].insert(entry.sequence);
 }
 
 void Book::Moved(const Delivery& delivery, enum Place to) {
   Entry& entry = Find(*delivery.event);
   if (to == Place::kLost) Leave(entry);
+  entry.by_topic = false;
   Place(entry, to);
 }
 
@@ -317,6 +345,7 @@ void Book::Reopened(const Disk& disk) {
       Fail(Say(entry) + " was committed, and is gone after a crash");
     }
   }
+  ReopenTopics(disk);
 }
 
 }  // namespace offline_post::simulation

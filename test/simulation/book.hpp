@@ -15,6 +15,7 @@
 #include "basics.hpp"
 #include "breaker_model.hpp"
 #include "disk.hpp"
+#include "engine/engine.hpp"
 #include "engine/ledger.hpp"
 #include "model/outcome.hpp"
 #include "model/request.hpp"
@@ -57,6 +58,31 @@ struct Entry {
   Millis died = 0;
   std::uint64_t replayed_by = 0;  // the latest replay in this run
   int received = 0;               // times that the backend took it
+
+  std::uint64_t recipient = 0;  // the lane that it was appended to, as the outbox sees it
+  // Why it must not be sent any more, and whether a crash cannot change that.
+  bool withdrawn = false;
+  bool withdrawn_for_sure = false;
+  bool superseded = false;  // it waited when a later one of its topic came
+  bool superseded_for_sure = false;
+  bool overtaken = false;  // the same, but it was in flight then
+  Millis withdrawn_at = 0;
+  // How it may end without an answer.
+  bool may_cancel = false;
+  bool may_purge = false;
+  bool must_purge = false;   // dead when its account was removed
+  bool by_topic = false;     // it was cancelled for a later one
+  bool replayed = false;     // in this run: its topic does not know of it
+  std::uint32_t weight = 1;  // what it stands for
+  bool weighed = true;       // exactly
+};
+
+// A topic of one endpoint in this run.
+struct TopicSeen {
+  std::size_t newest = 0;  // the entry accepted last, plus one
+  Sequence latest = 0;     // the largest sequence
+  std::size_t sent = 0;    // the entry sent last, plus one
+  Millis sent_at = 0;
 };
 
 struct OriginSeen {
@@ -104,6 +130,12 @@ class Book {
   const std::vector<Entry>& entries() const { return entries_; }
   std::shared_ptr<Event> NewEvent(int user, std::size_t bytes);
   void Submitted(EndpointId id, const std::shared_ptr<const Event>& event);
+  void Withdrawn(EndpointId id, const Withdrawal& withdrawal);
+  // Everything that was commanded is on the disk.
+  void BecomeSure();
+  // Withdrawn at its recipient's command long before `until`, and still waits somewhere.
+  const Entry* Overdue(EndpointId id, Millis until);
+  void CheckPurged() const;
   void ToldCommitted(const Event& event, bool durable);
   void Configured(EndpointId id, const std::shared_ptr<const Endpoint>& config);
   void Removed(EndpointId id);
@@ -124,6 +156,7 @@ class Book {
   void Leased(const Delivery& delivery);
   void Replayed(const Delivery& delivery, std::uint64_t tag);
   void Moved(const Delivery& delivery, Place to);
+  void PurgedFor(const Delivery& letter);
 
   // The transport's side.
   Entry& Sent(const Request& request);
@@ -139,8 +172,13 @@ class Book {
  private:
   void Place(Entry& entry, enum Place place);
   void CheckPayload(const Request& request, const Entry& entry, const Site& site) const;
+  void EnterTopic(Entry& entry);
+  void CheckUnanswered(Entry& entry, Final how);
+  void CheckMayLeave(Entry& entry, const Site& site);
+  bool IsPutOff(const Entry& entry, const Site& site, Millis wait);
+  void ReopenTopics(const Disk& disk);
   void CheckDeath(const Entry& entry, const Delivery& delivery, const Note& note);
-  Entry& Owned(const Delivery& delivery, const char* what);
+  Entry& Owned(const Delivery& delivery, const char* what, bool counted = true);
   void EndFlight(const Request& request, Entry& entry);
   void Leave(Entry& entry);
   void Forget();
@@ -159,6 +197,9 @@ class Book {
     std::shared_ptr<const Endpoint> config;
   };
   std::unordered_map<RequestId, Flight> flights_;
+  std::map<std::pair<EndpointId, std::uint64_t>, TopicSeen> topics_;
+  std::vector<std::size_t> unsure_;    // entries of the latest withdrawals and collapses
+  std::vector<std::size_t> hastened_;  // withdrawn, and nobody has to wait for their time
   std::uint64_t doubles_ = 0;
 };
 

@@ -127,6 +127,7 @@ Entry& Book::Sent(const Request& request) {
   if (entry.lane != 0 && *lanes_[entry.lane].begin() != entry.sequence) {
     Fail(Say(entry) + " overtakes sequence " + std::to_string(*lanes_[entry.lane].begin()));
   }
+  CheckMayLeave(entry, site);
   CheckPayload(request, entry, site);
   OriginSeen& origin = *site.origin;
   origin.breaker.Send(clock_.now, request.id, origin.in_flight);

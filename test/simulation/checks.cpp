@@ -13,6 +13,7 @@ namespace {
 constexpr Millis kDrainMs = 2LL * 3'600'000;
 
 constexpr Millis kPurgeSlackMs = 5LL * 60'000;
+constexpr Millis kHastenSlackMs = 60'000;
 
 std::uint64_t Count(const Site& site, Place place) {
   return site.count[static_cast<std::size_t>(place)];
@@ -42,6 +43,11 @@ void World::CheckBooks() {
     } else {
       CheckBuried(site);
     }
+  }
+  if (quiet && !outbox_->degraded()) {
+    book_.BecomeSure();
+  } else if (outbox_->degraded()) {
+    degraded_ms_ = clock_.now;
   }
   if (quiet && untold_ > 0) Fail("somebody was not told of a commit");
   CheckNotices();
@@ -95,6 +101,12 @@ void World::CheckAwake(Site& site, const Stats& stats) {
   const Millis next = turn ? clock_.FromMonotonic(*turn) : clock_.now + 1'000'000'000'000;
   if (next <= clock_.now + 1) return;
   const bool room = site.leased <= site.most_leased / 2;
+  const Millis well_since = std::max({site.configured, degraded_ms_, opened_ms_});
+  const Millis slack = kHastenSlackMs + 200 * plan_.disk.commit_ms;
+  if (room && well_since < clock_.now - slack) {
+    if (const Entry* entry = book_.Overdue(site.id, clock_.now - slack))
+      Fail(who + "has " + entry->event->id + ", withdrawn long ago, and does not end it");
+  }
   if (room && outbox_->HasReady(site.id)) Fail(who + "could claim, and sleeps");
   if (out > 0) return;
   if (stats.state == EndpointState::kHealthy && site.leased > 0)
@@ -147,6 +159,7 @@ void World::CheckEnd() {
   for (const Entry& entry : book_.entries()) {
     if (entry.place == Place::kPending) Fail(entry.event->id + " is pending, and nobody knows");
   }
+  book_.CheckPurged();
   for (const auto& [id, site] : book_.sites()) {
     if (site.leased > 0) Fail("a lease was never given back");
     const Store* store = outbox_->store(id);

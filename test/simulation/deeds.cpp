@@ -10,6 +10,7 @@ namespace {
 
 constexpr Millis kEarliestMs = 1'000'000'000'000;  // 2001
 constexpr Millis kLatestMs = 2'000'000'000'000;    // 2033
+constexpr const char* kTopics[] = {"call", "conversation"};
 
 }  // namespace
 
@@ -41,6 +42,7 @@ void World::PlanDeeds() {
   if (plan_.disk_full) Repeat(calm, [this] { FillDisk(); });
   if (plan_.corruption) Repeat(calm * 2, [this, any] { outbox_->Corrupt(any()); });
   if (plan_.pauses) Repeat(calm, [this, any] { PauseOrResume(any()); });
+  if (plan_.withdrawals) Repeat(calm / 4, [this, any] { Withdraw(any()); });
   if (plan_.dead_letters) Repeat(calm / 2, [this, any] { TouchDead(any()); });
   if (plan_.jumps) {
     Repeat(calm, [this] {
@@ -82,6 +84,12 @@ void World::Burst(std::uint64_t events) {
   }
   if (plan_.crashes && random_.Percent(20)) At(soon, [this] { fuse_.Set(1 + random_.Below(100)); });
   if (plan_.disk_full && random_.Percent(20)) At(soon, [this] { FillDisk(); });
+  // While some of them wait, and some are on their way.
+  if (plan_.withdrawals) {
+    for (int n = random_.Int(0, 5); n > 0; --n) {
+      At(clock_.now + random_.Spread(1, 120'000), [this, id] { Withdraw(id); });
+    }
+  }
   for (; events > 0; --events) {
     const auto to = static_cast<EndpointId>(random_.Int(1, plan_.endpoints));
     if (events % 3 == 0 && events > 30) {
@@ -96,6 +104,11 @@ void World::Submit(EndpointId id) {
   Site& site = book_.site(id);
   const std::shared_ptr<Event> event = book_.NewEvent(
       random_.Int(0, plan_.users - 1), static_cast<std::size_t>(random_.Spread(1, 300)));
+  if (plan_.topics && random_.Percent(70)) {
+    event->topic = plan_.rates.collapse && random_.Percent(40)
+                       ? RateTopic(*event)
+                       : TopicKey(RecipientKey(*event), kTopics[random_.Below(2)]);
+  }
   const bool room = outbox_->HasRoom();
   const Admission admission = site.ledger->Reserve(EventBytes(*event), room);
   if (admission != Admission::kAccepted) {
@@ -178,6 +191,18 @@ void World::TouchDead(EndpointId id) {
     default:
       engine_->DropDead(id, filter, counted);
   }
+}
+
+void World::Withdraw(EndpointId id) {
+  if (!configured(id)) return;
+  const Jid user = book_.NewEvent(random_.Int(0, plan_.users - 1), 1)->to;
+  Withdrawal withdrawal;
+  withdrawal.recipient = RecipientKey(user.user, user.server);
+  if (random_.Percent(50))
+    withdrawal.topic = TopicKey(withdrawal.recipient, kTopics[random_.Below(2)]);
+  if (random_.Percent(40)) withdrawal.how = Final::kPurged;
+  book_.Withdrawn(id, withdrawal);
+  engine_->Withdraw(id, withdrawal);
 }
 
 void World::ChangeMood() {

@@ -49,6 +49,7 @@ constexpr SwitchName kSwitches[] = {
     {"lose-twin", &Switches::lose_twin},
     {"lose-tail", &Switches::lose_tail},
     {"claim-past-waiting", &Switches::claim_past_waiting},
+    {"ignore-hasten", &Switches::ignore_hasten},
 };
 
 bool Set(Switches& switches, std::string_view name) {

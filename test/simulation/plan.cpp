@@ -72,6 +72,14 @@ Plan MakePlan(Random& random) {
   plan.removal = random.Percent(30);
   plan.pauses = random.Percent(30);
   plan.dead_letters = random.Percent(40);
+  plan.topics = random.Percent(50);
+  plan.withdrawals = random.Percent(40);
+  if (plan.topics && random.Percent(40)) {
+    plan.collapse_interval_ms = random.Spread(100, 600'000);
+  }
+  if (plan.topics && random.Percent(40)) {
+    plan.rates = {0, static_cast<std::uint64_t>(random.Spread(1, 100)), true};
+  }
   plan.calm_ms = random.Spread(60 * kSecond, plan.duration);
   return plan;
 }
@@ -90,6 +98,8 @@ std::shared_ptr<const Endpoint> MakeConfig(const Plan& plan, Random& random, int
   config->max_connections = static_cast<int>(random.Spread(1, 64));
   config->schedule = MakeSchedule(random);
   config->ordered = random.Percent(75);
+  config->collapse_interval_ms = plan.collapse_interval_ms;
+  config->rates = plan.rates;
   if (plan.overload) {
     config->limits.events = static_cast<std::uint64_t>(random.Spread(1, 200));
     config->limits.bytes = static_cast<std::uint64_t>(random.Spread(2'000, 200'000));

@@ -34,7 +34,12 @@ struct Plan {
   bool removal = false;
   bool pauses = false;
   bool dead_letters = false;  // somebody lists, replays and drops them
-  Millis calm_ms = 0;         // between two faults of a kind, at most
+  bool topics = false;        // events have some
+  bool withdrawals = false;
+  // The same in all configurations: what they promise must not change while it is measured.
+  Millis collapse_interval_ms = 0;
+  RateLimits rates;
+  Millis calm_ms = 0;  // between two faults of a kind, at most
 };
 
 Plan MakePlan(Random& random);

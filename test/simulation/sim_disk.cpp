@@ -117,7 +117,9 @@ void SimOutbox::DoFinish(const Delivery& delivery, Final how, const Note& note) 
     store.dead.emplace(delivery.sequence, std::move(letter));
     ++store.endpoint.dead;
   } else if (!switches_.lose_twin || random_.Percent(90)) {
-    ++(how == Final::kDelivered ? store.endpoint.delivered : store.endpoint.cancelled);
+    if (how == Final::kDelivered) ++store.endpoint.delivered;
+    if (how == Final::kCancelled) ++store.endpoint.cancelled;
+    if (how == Final::kPurged) ++store.endpoint.purged;
   }
 }
 
@@ -128,6 +130,18 @@ void SimOutbox::DoReschedule(const Delivery& delivery, Millis due) {
   row.delivery.accepted_ms = accepted;
   row.due = due;
   EndLease(delivery, due, true);
+}
+
+void SimOutbox::DoHasten(EndpointId endpoint, std::uint64_t recipient) {
+  Index& index = indexes_.at(endpoint);
+  const auto lane = index.lanes.find(recipient);
+  if (lane == index.lanes.end() || !lane->second.due) return;
+  Unlist(index, recipient, lane->second);
+  lane->second.due.reset();
+  index.claims_in_vain = 0;
+  for (const Sequence sequence : lane->second.waiting)
+    disk_.stores.at(endpoint).rows.at(sequence).due.reset();
+  List(index, recipient, lane->second);
 }
 
 void SimOutbox::EraseLetter(Store& store, std::map<Sequence, Letter>::iterator letter) {
@@ -159,6 +173,9 @@ void SimOutbox::DoVisit(const DeadVisit& visit, Millis accepted) {
     } else if (visit.act == DeadAct::kDrop) {
       ++store.endpoint.cancelled;
       book_.Moved(dead.delivery, Place::kCancelled);
+    } else if (visit.act == DeadAct::kPurge) {
+      ++store.endpoint.purged;
+      book_.PurgedFor(dead.delivery);
     } else {
       Row row{offline_post::Replayed(visit, dead, visited.count), std::nullopt};
       disk_.next = std::max(disk_.next, row.delivery.sequence + 1);

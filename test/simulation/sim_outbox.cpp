@@ -67,6 +67,27 @@ void SimOutbox::SetPause(EndpointId endpoint, Pause pause, std::uint64_t paused_
   });
 }
 
+void SimOutbox::SetWithdrawal(EndpointId endpoint, std::uint64_t key, Sequence until, Final how) {
+  fuse_.Burn();
+  Command(false, [this, endpoint, key, until, how] {
+    std::vector<StoredWithdrawal>& kept = disk_.stores.at(endpoint).endpoint.withdrawals;
+    std::erase_if(kept, [key](const StoredWithdrawal& one) { return one.key == key; });
+    kept.push_back({key, until, how});
+    disk_.next = std::max(disk_.next, until + 1);  // nothing that comes later is meant
+  });
+}
+
+void SimOutbox::ClearWithdrawals(EndpointId endpoint) {
+  fuse_.Burn();
+  Command(true, [this, endpoint] { disk_.stores.at(endpoint).endpoint.withdrawals.clear(); });
+}
+
+void SimOutbox::Hasten(EndpointId endpoint, std::uint64_t recipient) {
+  fuse_.Burn();
+  if (switches_.ignore_hasten) return;
+  Command(false, [this, endpoint, recipient] { DoHasten(endpoint, recipient); });
+}
+
 void SimOutbox::Append(Delivery delivery) {
   fuse_.Burn();
   book_.Appended(delivery);

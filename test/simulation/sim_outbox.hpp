@@ -54,6 +54,9 @@ class SimOutbox final : public Outbox {
   Sequence NextSequence() const override { return disk_.next; }
   void Register(EndpointId endpoint, const EndpointKey& key) override;
   void SetPause(EndpointId endpoint, Pause pause, std::uint64_t paused_url) override;
+  void SetWithdrawal(EndpointId endpoint, std::uint64_t key, Sequence until, Final how) override;
+  void ClearWithdrawals(EndpointId endpoint) override;
+  void Hasten(EndpointId endpoint, std::uint64_t recipient) override;
   void Append(Delivery delivery) override;
   Ticket Flush(std::vector<CommitCallback> waiting) override;
   void Claim(EndpointId endpoint, std::size_t limit) override;
@@ -94,6 +97,7 @@ class SimOutbox final : public Outbox {
   void DoAppend(const Delivery& delivery);
   void DoClaim(EndpointId endpoint, std::size_t limit);
   void DoFinish(const Delivery& delivery, Final how, const Note& note);
+  void DoHasten(EndpointId endpoint, std::uint64_t recipient);
   void DoReschedule(const Delivery& delivery, Millis due);
   void DoVisit(const DeadVisit& visit, Millis accepted);
   void DoPurge(EndpointId endpoint, Millis died_before, std::uint64_t excess, std::size_t limit);

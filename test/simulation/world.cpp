@@ -117,6 +117,7 @@ void World::Open() {
     disk_.skew += random_.Spread(1, 100'000'000'000);
   untold_ = unanswered_ = 0;
   idle_turns_ = 0;
+  opened_ms_ = degraded_ms_ = clock_.now;
   notices_.emplace(clock_);
   outbox_ =
       std::make_unique<SimOutbox>(disk_, plan_.disk, clock_, random_, book_, fuse_, switches_);

@@ -78,6 +78,7 @@ class World {
   void PauseOrResume(EndpointId id);
   void Resume(EndpointId id);
   void TouchDead(EndpointId id);
+  void Withdraw(EndpointId id);
   void ChangeMood();
   void FillDisk();
   void StopOrderly();
@@ -117,6 +118,8 @@ class World {
   int idle_turns_ = 0;
   bool faults_ended_ = false;
   Millis ended_ms_ = 0;
+  Millis opened_ms_ = 0;
+  Millis degraded_ms_ = 0;
   Tally tally_;
 };
 

@@ -1,16 +1,22 @@
 #!/usr/bin/python3
 """Any number of real XMPP clients, driven by lines on stdin, over plain TCP to a server of ours.
 
-stdin    connect NAME JID PASSWORD HOST PORT [sm]  log in; NAME is ours for this session; sm: with stream
-                                                   management (XEP-0198), an acknowledgement asked for after each say
+stdin    connect NAME JID PASSWORD HOST PORT [sm|resume]  log in; NAME is ours for this session; sm: with stream
+                                                   management (XEP-0198), an acknowledgement asked for after each say;
+                                                   resume: one that can be resumed
          send NAME BASE64XML                    a stanza, sent exactly as it is
          say NAME ID JID BASE64TEXT             a chat message
          presence NAME                          initial presence: available
          disconnect NAME                        close the stream as a client should
          kill NAME                              drop the TCP connection
+         deaf NAME                              acknowledge nothing from now on, not even by a resume; the connection
+                                                stays, and what arrives is shown
+         resume NAME                            connect again after a kill and go on with the old session
+         reset TEXT                             end all sessions as kill does, forget their names, and echo TEXT
          echo TEXT                              say so; all lines before this one were obeyed by then
          quit                                   close all and end; so does the end of stdin
 stdout   connected NAME FULLJID                 session begun, nothing sent but what login needs
+         resumed NAME                           the old session goes on; connected NAME ...: a new one had to begin
          failed NAME REASON                     no session came of it
          recv NAME BASE64XML                    every stanza that arrives in a session
          acked NAME ID                          the server has acknowledged what was said (sm)
@@ -49,17 +55,20 @@ class Client(slixmpp.ClientXMPP):
         self.auto_subscribe = False
         self.whitespace_keepalive = False
         self.in_session = False
+        self.deaf = False
         self.over = asyncio.get_running_loop().create_future()
         self.add_event_handler('session_start', self.begin)
+        self.add_event_handler('session_resumed', self.go_on)
         self.add_event_handler('failed_all_auth', lambda _: self.end('not authorized'))
         self.add_event_handler('connection_failed', self.end)
         self.add_event_handler('disconnected', self.end)
 
-    def manage_stream(self):
-        self.register_plugin('xep_0198', {'window': 1, 'allow_resume': False})
+    def manage_stream(self, resumable):
+        self.register_plugin('xep_0198', {'window': 1, 'allow_resume': resumable})
         self.add_event_handler('stanza_acked', lambda stanza: tell('acked', self.name, stanza['id']))
 
     def open(self, host, port):
+        self.address = (host, port)
         if hasattr(self, 'enable_plaintext'):  # slixmpp 1.9 and later
             self.enable_plaintext = True
             self.enable_starttls = self.enable_direct_tls = False
@@ -72,8 +81,24 @@ class Client(slixmpp.ClientXMPP):
         self.in_session = True
         tell('connected', self.name, self.boundjid.full)
 
+    def acknowledge_nothing(self):
+        self.deaf = True
+        management = self.plugin['xep_0198']
+        management.send_ack = lambda: None
+        management.enabled_in = False  # counts nothing, so that a resume does not tell of it
+
+    def go_on(self, _event):
+        self.in_session = True
+        if self.deaf:
+            self.acknowledge_nothing()
+        tell('resumed', self.name)
+
+    def reopen(self):
+        self.over = asyncio.get_running_loop().create_future()
+        self.open(*self.address)
+
     def give_up(self):
-        if not self.in_session:
+        if not self.in_session and not self.over.done():
             self.end('no session within %d s' % LOGIN_SECONDS)
 
     def end(self, reason):
@@ -129,7 +154,7 @@ class Driver:
             raise ValueError('name in use')
         client = self.clients[name] = Client(name, jid, password)
         if sm:
-            client.manage_stream()
+            client.manage_stream(resumable=sm == 'resume')
         client.open(host, int(port))
 
     def do_say(self, name, stanza_id, jid, text):
@@ -139,6 +164,12 @@ class Driver:
 
     def do_send(self, name, xml):
         self.session(name).send_raw(base64.b64decode(xml, validate=True))
+
+    def do_reset(self, text):
+        for client in self.clients.values():
+            client.end('reset')
+        self.clients.clear()
+        tell('echo', text)
 
     def do_echo(self, text):
         tell('echo', text)
@@ -151,6 +182,15 @@ class Driver:
 
     def do_kill(self, name):
         self.session(name).drop()
+
+    def do_deaf(self, name):
+        self.session(name).acknowledge_nothing()
+
+    def do_resume(self, name):
+        client = self.clients[name]
+        if not client.over.done():
+            raise ValueError('session goes on')
+        client.reopen()
 
     async def close(self):
         open_ones = [client for client in self.clients.values() if not client.over.done()]

@@ -20,6 +20,16 @@ TEST_CASE("a recipient's key ignores the resource and tells users and servers ap
   CHECK(RecipientKey(a) != RecipientKey(b));
 }
 
+TEST_CASE("a topic's key is its recipient's own, and none without a text") {
+  const std::uint64_t juliet = RecipientKey("juliet", "example.org");
+  CHECK(juliet == RecipientKey(*test::MakeEvent("juliet")));
+  CHECK(TopicKey(juliet, "") == 0);
+  CHECK(TopicKey(juliet, "call:1") == TopicKey(juliet, "call:1"));
+  CHECK(TopicKey(juliet, "call:1") != TopicKey(juliet, "call:2"));
+  CHECK(TopicKey(juliet, "call:1") != TopicKey(RecipientKey("nurse", "example.org"), "call:1"));
+  CHECK(RateTopic(*test::MakeEvent("juliet")) != 0);
+}
+
 TEST_CASE("an event's bytes grow with each of its texts") {
   const Event plain = *test::MakeEvent("juliet", "");
   Event longer = plain;
@@ -27,6 +37,10 @@ TEST_CASE("an event's bytes grow with each of its texts") {
   CHECK(EventBytes(longer) == EventBytes(plain) + 1'000);
   longer.to.resource.assign(10, 'r');
   CHECK(EventBytes(longer) == EventBytes(plain) + 1'010);
+  longer.attributes = {{"nick", "jules"}};
+  CHECK(EventBytes(longer) == EventBytes(plain) + 1'010 + 64 + 9);
+  longer.kind = "text";  // what was stored before there were kinds counts the same
+  CHECK(EventBytes(longer) == EventBytes(plain) + 1'010 + 64 + 9);
 }
 
 }  // namespace offline_post

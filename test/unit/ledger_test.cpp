@@ -43,16 +43,19 @@ TEST_CASE("smaller limits keep what is pending") {
 TEST_CASE("each end has its place in the law") {
   Ledger ledger;
   ledger.Open({});
-  for (int i = 0; i < 4; ++i) ledger.Reserve(10);
+  for (int i = 0; i < 5; ++i) ledger.Reserve(10);
   ledger.Settle(Final::kDelivered, 10);
   ledger.Settle(Final::kDead, 10);
   ledger.Settle(Final::kCancelled, 10);
-  ledger.Purged(1);
+  ledger.Settle(Final::kPurged, 10);
+  ledger.Purged(1);  // the dead letter
+  ledger.Limited();  // outside of the law
   const Stats stats = ledger.Snapshot();
   CHECK(stats.delivered == 1);
   CHECK(stats.dead == 0);
   CHECK(stats.cancelled == 1);
-  CHECK(stats.purged == 1);
+  CHECK(stats.purged == 2);
+  CHECK(stats.limited == 1);
   CHECK(stats.pending == 1);
   CHECK(stats.pending_bytes == 10);
   test::CheckLaw(stats);

@@ -198,6 +198,46 @@ TEST_CASE("dead letters that are replayed begin anew, under their id; those drop
   CHECK(again[0].accepted_ms == f.clock.MonotonicMs());
 }
 
+TEST_CASE(
+    "a recipient's dead letters are found by his address; what stands for several does so again") {
+  Fixture f;
+  for (Sequence n = 1; n <= 3; ++n) f.Bury(n);
+  Delivery delivery = MakeDelivery(4, "user2");
+  delivery.recipient = 4;  // a lane of its own
+  delivery.stands_for = 7;
+  f.outbox.Append(delivery);
+  f.outbox.Finish(f.Claim().front(), Final::kDead, {400, "HTTP 400", ""});
+  DeadFilter filter;
+  filter.recipient = RecipientKey("user2", "example.org");
+  CHECK(f.Visit(DeadAct::kShow, filter).letters.size() == 2);
+  filter.event_id = delivery.event->id;
+  CHECK(f.Visit(DeadAct::kReplay, filter).count == 1);
+  const std::vector<Delivery> replayed = f.Claim();
+  REQUIRE(replayed.size() == 1);
+  CHECK(replayed[0].stands_for == 7);
+  filter.event_id.clear();
+  CHECK(f.Visit(DeadAct::kPurge, filter).count == 1);
+  CHECK(f.Visit(DeadAct::kShow).letters.size() == 2);
+}
+
+TEST_CASE("what waits for its time may be claimed at once after a hasten") {
+  Fixture f;
+  for (Sequence n = 1; n <= 2; ++n) f.outbox.Append(MakeDelivery(n, "juliet"));
+  f.outbox.Append(MakeDelivery(3, "nurse"));
+  std::vector<Delivery> claimed = f.Claim();
+  REQUIRE(Sequences(claimed) == std::vector<Sequence>{1, 2, 3});
+  f.outbox.Reschedule(claimed[0], f.clock.MonotonicMs() + 10'000, {});
+  f.outbox.Park(claimed[1]);
+  f.outbox.Reschedule(claimed[2], f.clock.MonotonicMs() + 5'000, {});
+  CHECK(f.Claim().empty());
+  f.outbox.Hasten(1, 4'711);  // whom nobody knows
+  f.outbox.Hasten(2, claimed[0].recipient);
+  CHECK(f.Claim().empty());
+  f.outbox.Hasten(1, claimed[0].recipient);
+  CHECK(Sequences(f.Claim()) == std::vector<Sequence>{1, 2});
+  CHECK(f.listener.next_due == f.clock.MonotonicMs() + 5'000);
+}
+
 TEST_CASE("retention lets go of those that died first: too many, or too long ago") {
   Fixture f;
   for (Sequence s = 1; s <= 6; ++s) {

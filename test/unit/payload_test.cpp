@@ -67,6 +67,20 @@ TEST_CASE("a hostile local part cannot forge a field") {
   CHECK(FormBody(event, *endpoint) == "to=a%26to%3Dx&from=romeo&body=hello&access_token=secret");
 }
 
+TEST_CASE("the presence body is the original's, byte for byte") {
+  const auto endpoint = test::MakeEndpoint();
+  CHECK(PresenceBody(*test::MakeEvent("a&b@c"), *endpoint) ==
+        "jabber_id=a%26b%40c&access_token=secret");
+  endpoint->form = Form::kPresence;
+  const Request request = BuildRequest(3, endpoint, {test::MakeDelivery(9, "juliet")});
+  CHECK(request.body == "jabber_id=juliet&access_token=secret");
+}
+
+TEST_CASE("an event without a text has an empty body") {
+  CHECK(FormBody(*test::MakeEvent("juliet", ""), *test::MakeEndpoint()) ==
+        "to=juliet&from=romeo&body=&access_token=secret");
+}
+
 TEST_CASE("an empty token is an empty field") {
   const auto endpoint = test::MakeEndpoint();
   endpoint->auth_token.clear();

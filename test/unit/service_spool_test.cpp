@@ -84,6 +84,47 @@ struct Run {
 
 }  // namespace
 
+TEST_CASE("withdrawn and superseded events are not sent by the next run") {
+  const TemporaryDirectory directory;
+  HttpServer server([](const HttpRequest&) { return test::Status(200); });
+  const auto about = [](const std::string& body) {
+    auto event = test::MakeEvent("juliet", body);
+    event->topic = TopicKey(RecipientKey(*event), "recipient");
+    return event;
+  };
+  {
+    Run run;
+    REQUIRE_FALSE(run.service.Configure(Config(test::DeadUrl(), directory.path)).has_value());
+    run.service.Pause(kKey);
+    // More than the engine looks at: the rest waits on the disk.
+    for (int i = 0; i < 3'000; ++i) {
+      REQUIRE(run.service.Submit(kKey, test::MakeEvent("u" + std::to_string(i))) ==
+              Admission::kAccepted);
+    }
+    REQUIRE(run.service.Submit(kKey, test::MakeEvent("nurse")) == Admission::kAccepted);
+    REQUIRE(run.service.Withdraw(kKey, {RecipientKey("nurse", "example.org"), 0, Final::kPurged}));
+    for (const char* body : {"1", "2", "3"}) {
+      REQUIRE(run.service.Submit(kKey, about(body)) == Admission::kAccepted);
+    }
+    CHECK(run.SubmitCommitted("paris"));
+    CHECK(run.Remove() == 3'005);
+    CHECK(run.service.Stop());
+  }
+  Run run;
+  REQUIRE_FALSE(run.service.Configure(Config(server.url(), directory.path)).has_value());
+  run.service.Resume(kKey);
+  REQUIRE(run.Eventually([&run] { return run.stats().pending == 0; }));
+  CHECK(run.stats().delivered == 3'002);
+  CHECK(run.stats().purged == 1);
+  CHECK(run.stats().cancelled == 2);
+  for (const HttpRequest& request : server.requests()) {
+    CHECK(request.body.find("to=nurse") == std::string::npos);
+    if (request.body.find("to=juliet") == 0) {
+      CHECK(request.body.find("body=3") != std::string::npos);
+    }
+  }
+}
+
 TEST_CASE("what waits on the disk is delivered by the next run, under its old id") {
   const TemporaryDirectory directory;
   std::string id;

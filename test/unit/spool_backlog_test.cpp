@@ -36,6 +36,10 @@ TEST_CASE("backlog: a file written by schema version 1 is read whole") {
       CHECK(delivery.event->body == std::to_string(delivery.sequence));
       CHECK(delivery.recipient == RecipientKey(*delivery.event));
       CHECK(delivery.attempts == (delivery.sequence == 5 ? 3 : 0));
+      CHECK(delivery.event->kind == "text");
+      CHECK(delivery.event->topic == 0);
+      CHECK(delivery.event->attributes.empty());
+      CHECK(delivery.stands_for == 1);
       s.Finish(delivery);
     }
     s.clock.Advance(1'000);
@@ -52,6 +56,8 @@ TEST_CASE("backlog: a file written by schema version 1 is read whole") {
   REQUIRE(s.listener.visited[0].letters.size() == 1);
   CHECK(s.listener.visited[0].letters[0].delivery.sequence == 3);
   CHECK(s.listener.visited[0].letters[0].note.reason == "HTTP 413");
+  CHECK(s.listener.visited[0].letters[0].delivery.event->kind == "text");
+  CHECK(s.listener.visited[0].letters[0].delivery.stands_for == 1);
   s.outbox.reset();
   CHECK(test::FaultsOfFile(s.File()).empty());
 }

@@ -154,6 +154,33 @@ TEST_CASE("spool: dropped dead letters are cancelled, purged ones purged") {
   CHECK(test::FaultsOfFile(s.File()).empty());
 }
 
+TEST_CASE("spool: a recipient's dead letters are found by his address, and purged") {
+  DeadSpool s;
+  for (Sequence n = 1; n <= 3; ++n) s.Bury(n);
+  Delivery unordered = test::MakeDelivery(4, "user2");
+  unordered.recipient = 4;  // a lane of its own
+  s.outbox->Append(unordered);
+  s.Commit();
+  s.Finish(s.Claim()[0], Final::kDead, {404, "HTTP 404", ""});
+  s.Poll();
+  DeadFilter filter;
+  filter.recipient = RecipientKey("user2", "example.org");
+  CHECK(Shown(s.Visit(DeadAct::kShow, filter)) == List{2, 4});
+  filter.reason = "HTTP 404";
+  CHECK(Shown(s.Visit(DeadAct::kShow, filter)) == List{4});
+  filter.reason.clear();
+  CHECK(s.Visit(DeadAct::kPurge, filter).count == 2);
+  CHECK(Shown(s.Visit(DeadAct::kShow)) == List{1, 3});
+  const StoredEndpoint stored = s.Reopen();
+  CHECK(stored.accepted == 4);
+  CHECK(stored.purged == 2);
+  CHECK(stored.cancelled == 0);
+  CHECK(stored.dead == 2);
+  CHECK(stored.pending_bytes == 0);
+  s.outbox.reset();
+  CHECK(test::FaultsOfFile(s.File()).empty());
+}
+
 TEST_CASE("spool: a wall clock that jumps purges nothing early") {
   DeadSpool s;
   s.Bury(1);

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "support/fault_vfs.hpp"
+#include "support/faulty_spool.hpp"
 #include "support/spool.hpp"
 #include "support/spool_file.hpp"
 
@@ -10,45 +11,10 @@ namespace offline_post {
 
 namespace {
 
+using test::FaultySpool;
 using test::Sequences;
 using test::Spool;
 using List = std::vector<Sequence>;
-
-// A spool on a disk that fails on command, and is well again at the end.
-struct FaultySpool : Spool {
-  test::Faults& faults = test::TheFaults();
-  FaultySpool() {
-    Heal();
-    options.vfs = test::kFaultVfs;
-    Open();
-    Commit();
-  }
-  ~FaultySpool() { Heal(); }
-  FaultySpool(const FaultySpool&) = delete;
-  FaultySpool& operator=(const FaultySpool&) = delete;
-
-  void Heal() const {
-    faults.full = false;
-    faults.write_error = false;
-    faults.sync_error = false;
-    faults.sync_ms = 0;
-    faults.fail_after_writes = 0;
-    faults.kill_after_writes = 0;
-  }
-  void FinishAll(const std::vector<Delivery>& deliveries) {
-    for (const Delivery& delivery : deliveries) Finish(delivery);
-  }
-  void WaitForRetry() {
-    clock.Advance(31'000);
-    for (int i = 0; i < 100 && !outbox->IsDurable(); ++i) Poll();
-  }
-  // What the file says after all is closed.
-  StoredEndpoint Closed() {
-    outbox.reset();
-    CHECK(test::FaultsOfFile(File()).empty());
-    return Reopen();
-  }
-};
 
 }  // namespace
 

@@ -81,19 +81,88 @@ TEST_CASE("store: a migration that fails leaves the version before it") {
   CHECK(test::NumberFrom(path, "SELECT count(*) FROM sqlite_master") == 1);
 }
 
+TEST_CASE("store: a crash at any write of the migration leaves a file that is read whole") {
+  for (long nth = 1; nth <= 500; ++nth) {
+    test::TemporaryDirectory directory;
+    const std::string path = directory.path + "/" + SpoolOutbox::kFileName;
+    std::filesystem::copy_file(OFFLINE_POST_TEST_DATA "/backlog-v1.db", path);
+    test::ManualClock clock;
+    StoreOptions options;
+    options.path = path;
+    options.vfs = test::kFaultVfs;
+    test::TheFaults();
+    const pid_t child = fork();
+    REQUIRE(child >= 0);
+    if (child == 0) {
+      test::TheFaults().operations = 0;
+      test::TheFaults().kill_after_writes = nth;
+      _exit(Store::Open(options, clock).store ? 0 : 1);
+    }
+    int status = 0;
+    REQUIRE(waitpid(child, &status, 0) == child);
+    const bool killed = WIFSIGNALED(status);
+    INFO("write " << nth << ", status " << status);
+    REQUIRE((killed || WEXITSTATUS(status) == 0));
+    const long version = test::NumberFrom(path, "PRAGMA user_version");
+    CHECK((version == 1 || version == 2));
+    const auto store = Store::Open(options, clock).store;
+    REQUIRE(store);
+    CHECK(store->database().Query("PRAGMA user_version") == 2);
+    CHECK(store->database().Query("SELECT count(*) FROM log WHERE kind = 'text'") == 9);
+    CHECK(store->database().Query("SELECT count(*) FROM dead WHERE kind = 'text'") == 1);
+    CHECK(store->database().Query("SELECT count(*) FROM lane") == 1);
+    CHECK(StoredPending(store->Stored()[0]) == 8);
+    if (!killed) {
+      CHECK(nth > 3);
+      return;
+    }
+  }
+  FAIL("the migration takes more than 500 writes");
+}
+
+TEST_CASE("store: migration touches no row, however many there are") {
+  Spool s;
+  std::ofstream(s.File()).close();
+  {
+    Database old;
+    old.Open(s.File(), "", 0);
+    old.Exec("PRAGMA auto_vacuum = INCREMENTAL");
+    old.Exec("PRAGMA journal_mode = WAL");
+    Migrate(old, StoreMigrations().first(1));
+    old.Exec(
+        "INSERT INTO endpoint(id, vhost, module, accepted, pending_bytes)"
+        " VALUES (1, 'example.org', 'mod_offline_post', 50000, 50000 * 600);"
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 50000)"
+        " INSERT INTO log SELECT (1 << 44) + i, i, 0, 'msg_' || i, 0, 'user' || i, 'example.org',"
+        " '', '', '', '', '', 'hello' FROM n");
+    old.Exec("UPDATE run SET last_sequence = 50000");
+    REQUIRE(old.ok());
+  }
+  REQUIRE(std::filesystem::file_size(s.File()) > 2'000'000);
+  test::ManualClock clock;
+  StoreOptions options;
+  options.path = s.File();
+  options.vfs = test::kFaultVfs;
+  const long before = test::TheFaults().operations;
+  const auto store = Store::Open(options, clock).store;
+  REQUIRE(store);
+  CHECK(test::TheFaults().operations < before + 100);
+  CHECK(store->Claim(1, 10).deliveries.size() == 10);
+}
+
 TEST_CASE("store: a file of a newer version is refused untouched, with what to do") {
   Spool s;
   s.Open();
   s.Append(1, "juliet");
   s.Commit();
   s.outbox.reset();
-  ExecuteOn(s.File(), "PRAGMA user_version = 99");
+  ExecuteOn(s.File(), "PRAGMA user_version = 3");
   auto opened = s.TryOpen();
   REQUIRE_FALSE(opened.ok());
   CHECK(opened.error().text.find(s.File()) != std::string::npos);
   CHECK(opened.error().text.find("newer version") != std::string::npos);
   CHECK(opened.error().text.find("install that version again") != std::string::npos);
-  ExecuteOn(s.File(), "PRAGMA user_version = 1");
+  ExecuteOn(s.File(), "PRAGMA user_version = 2");
   s.Open();
   CHECK(Sequences(s.Claim()) == List{1});
 }

@@ -36,6 +36,34 @@ TEST_CASE("what is returned is the first to run again, before its followers") {
   CHECK(window.size() == 3);
 }
 
+TEST_CASE("what is extracted leaves its lane, unless it was taken") {
+  for (const bool all : {true, false}) {
+    Window window;
+    window.Add(MakeDelivery(1, "juliet"));
+    window.Add(MakeDelivery(2, "juliet"));
+    window.Add(MakeDelivery(3, "juliet"));
+    window.Add(MakeDelivery(4, "nurse"));
+    const auto taken = window.Take();
+    const auto early = [&](const Delivery& d) { return d.sequence <= 2; };
+    const auto extract = [&](const Window::Predicate& leaves) {
+      return all ? window.ExtractAll(leaves) : window.Extract(taken->recipient, leaves);
+    };
+    const std::vector<Delivery> left = extract(early);
+    REQUIRE(left.size() == 1);
+    CHECK(left[0].sequence == 2);
+    CHECK(window.size() == 3);
+    window.Advance(taken->recipient);
+    const auto is_third = [](const Delivery& d) { return d.sequence == 3; };
+    CHECK(extract(is_third).size() == 1);  // the lane is gone, and is not run
+    CHECK(extract(is_third).empty());
+    CHECK(window.size() == 1);
+    CHECK(window.Take()->sequence == 4);
+    CHECK_FALSE(window.runnable());
+    window.Add(MakeDelivery(5, "juliet"));
+    CHECK(window.Take()->sequence == 5);
+  }
+}
+
 TEST_CASE("a dissolved lane hands its followers over in order") {
   Window window;
   for (Sequence s = 1; s <= 4; ++s) window.Add(MakeDelivery(s, "juliet"));

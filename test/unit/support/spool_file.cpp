@@ -20,7 +20,10 @@ constexpr std::array kFaults = {
     " + length(CAST(to_server AS BLOB)) + length(CAST(to_resource AS BLOB))"
     " + length(CAST(from_user AS BLOB)) + length(CAST(from_server AS BLOB))"
     " + length(CAST(from_resource AS BLOB)) + length(CAST(message_id AS BLOB))"
-    " + length(CAST(body AS BLOB))), 0) FROM log WHERE key >> 44 = e.id)",
+    " + length(CAST(body AS BLOB)) + (SELECT"
+    " coalesce(sum(64 + length(CAST(a.key AS BLOB)) + length(CAST(a.value AS BLOB))), 0)"
+    " FROM json_each(CASE attributes WHEN '' THEN '{}' ELSE attributes END) a)), 0)"
+    " FROM log WHERE log.key >> 44 = e.id)",
     "SELECT 'parked without a row ' || sequence FROM parked"
     " WHERE NOT EXISTS (SELECT 1 FROM log WHERE key = (endpoint << 44) + sequence)",
     "SELECT 'parked without a lane ' || sequence FROM parked p WHERE NOT EXISTS"
@@ -29,6 +32,9 @@ constexpr std::array kFaults = {
     "SELECT 'a row of no endpoint ' || key FROM log WHERE key >> 44 NOT IN (SELECT id FROM "
     "endpoint)",
     "SELECT 'sequence ' || key FROM log, run WHERE key & ((1 << 44) - 1) > last_sequence",
+    "SELECT 'a withdrawal of no endpoint ' || key FROM withdrawal"
+    " WHERE endpoint NOT IN (SELECT id FROM endpoint)",
+    "SELECT 'a withdrawal of a strange kind ' || key FROM withdrawal WHERE how NOT IN (2, 3)",
     "SELECT quick_check FROM pragma_quick_check WHERE quick_check <> 'ok'",
 };
 

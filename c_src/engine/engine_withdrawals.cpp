@@ -1,0 +1,194 @@
+// The engine's fourth part: what is not to leave any more, because it was withdrawn or because a
+// later one of its topic speaks for it; and what is not to leave yet.
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "engine/engine.hpp"
+
+namespace offline_post {
+
+namespace {
+
+// Marks of what was superseded and of what was withdrawn do not replace each other: an event that
+// comes after a withdrawal speaks for nothing before it.
+std::uint64_t SupersededKey(std::uint64_t topic) { return Fingerprint("superseded", topic); }
+
+}  // namespace
+
+std::optional<Engine::Verdict> Engine::VerdictOn(const EndpointRecord& endpoint,
+                                                 const Delivery& delivery) {
+  const Withdrawals& marks = endpoint.withdrawals;
+  if (marks.empty()) return std::nullopt;
+  const Event& event = *delivery.event;
+  if (const auto how = marks.Find(RecipientKey(event), delivery.sequence)) return Verdict{*how};
+  if (event.topic == 0) return std::nullopt;
+  if (const auto how = marks.Find(event.topic, delivery.sequence)) return Verdict{*how};
+  if (const auto how = marks.Find(SupersededKey(event.topic), delivery.sequence)) {
+    return Verdict{*how, true};
+  }
+  return std::nullopt;
+}
+
+std::optional<Engine::Verdict> Engine::VerdictOnFailed(const EndpointRecord& endpoint,
+                                                       const Delivery& delivery) {
+  if (const auto verdict = VerdictOn(endpoint, delivery)) return verdict;
+  const std::uint64_t topic = delivery.event->topic;
+  if (topic == 0 || !endpoint.topics.IsSuperseded(topic, delivery.sequence)) return std::nullopt;
+  return Verdict{Final::kCancelled, true};
+}
+
+// It waited.
+void Engine::End(EndpointRecord& endpoint, const Delivery& delivery, Verdict verdict) {
+  if (verdict.superseded) endpoint.topics.CountWaiting(delivery);
+  Finish(endpoint, delivery, verdict.how, {});
+  endpoint.claimable = true;  // what followed in its lane
+}
+
+// It was in flight.
+void Engine::EndFailed(EndpointRecord& endpoint, const Delivery& delivery, Verdict verdict) {
+  if (verdict.superseded) endpoint.topics.CountInFlight(delivery);
+  endpoint.ledger->AttemptEnded(false);
+  endpoint.window.Advance(delivery.recipient);
+  Finish(endpoint, delivery, verdict.how, {});
+}
+
+void Engine::Mark(EndpointRecord& endpoint, const StoredWithdrawal& mark) {
+  if (!endpoint.withdrawals.Add(mark)) {
+    outbox_.SetWithdrawal(endpoint.id, mark.key, mark.until, mark.how);
+    return;
+  }
+  outbox_.ClearWithdrawals(endpoint.id);
+  for (const StoredWithdrawal& kept : endpoint.withdrawals.All()) {
+    outbox_.SetWithdrawal(endpoint.id, kept.key, kept.until, kept.how);
+  }
+}
+
+bool Engine::HasPending(const EndpointRecord& endpoint) const {
+  // Dead letters on their way back are as good as pending.
+  return endpoint.in_outbox > 0 || endpoint.window.size() > 0 ||
+         std::any_of(dead_jobs_.begin(), dead_jobs_.end(), [&endpoint](const auto& job) {
+           return job.second.visit.endpoint == endpoint.id &&
+                  job.second.visit.act == DeadAct::kReplay;
+         });
+}
+
+void Engine::ClearMarks(EndpointRecord& endpoint) {
+  if (HasPending(endpoint)) return;
+  endpoint.topics.SetIncomplete(false);
+  if (endpoint.withdrawals.empty()) return;
+  endpoint.withdrawals.Clear();
+  outbox_.ClearWithdrawals(endpoint.id);
+}
+
+void Engine::Withdraw(EndpointId id, const Withdrawal& withdrawal) {
+  const auto found = endpoints_.find(id);
+  if (found == endpoints_.end()) return;
+  EndpointRecord& endpoint = found->second;
+  const bool all = withdrawal.topic == 0;
+  if (all && withdrawal.how == Final::kPurged && endpoint.dead > 0) {
+    DeadJob job;
+    job.visit.limit = kSlice;
+    DeadFilter filter;
+    filter.recipient = withdrawal.recipient;
+    AddDeadJob(id, DeadAct::kPurge, std::move(filter), std::move(job));
+  }
+  if (!HasPending(endpoint)) return;
+
+  const std::uint64_t key = all ? withdrawal.recipient : withdrawal.topic;
+  const auto is_meant = [&](const Delivery& delivery) {
+    return (all ? RecipientKey(*delivery.event) : delivery.event->topic) == key;
+  };
+  // Where each recipient has one lane, what is meant is in it or in none.
+  const Endpoint& config = *endpoint.config;
+  const bool one_lane =
+      config.ordered && config.collapse_interval_ms == 0 && !config.rates.collapse;
+  for (const Delivery& delivery : one_lane ? endpoint.window.Extract(withdrawal.recipient, is_meant)
+                                           : endpoint.window.ExtractAll(is_meant)) {
+    End(endpoint, delivery, {withdrawal.how});
+  }
+  if (!HasPending(endpoint)) return;
+  Mark(endpoint, {key, next_sequence_ - 1, withdrawal.how});
+  std::optional<std::uint64_t> lane;
+  if (all) lane = withdrawal.recipient;
+  if (const auto waiting = endpoint.topics.WaitingOf(withdrawal.topic)) lane = waiting->lane;
+  if (!lane) return;
+  outbox_.Hasten(id, *lane);
+  endpoint.claimable = true;
+}
+
+Topics::Place Engine::Enter(EndpointRecord& endpoint, const Event& event, Sequence sequence) const {
+  const Withdrawals& marks = endpoint.withdrawals;
+  if (marks.empty()) return endpoint.topics.Accept(event.topic, sequence, 0, 0);
+  const Sequence withdrawn = std::max(marks.Until(RecipientKey(event)), marks.Until(event.topic));
+  return endpoint.topics.Accept(event.topic, sequence, withdrawn,
+                                marks.Until(SupersededKey(event.topic)));
+}
+
+void Engine::Supersede(EndpointRecord& endpoint, const Event& event, Sequence until) {
+  const auto is_earlier = [&event](const Delivery& delivery) {
+    return delivery.event->topic == event.topic;
+  };
+  // It is in the lane that the topic has now, unless a reload has changed that.
+  const std::uint64_t lane = LaneOf(*endpoint.config, event, until);
+  const std::vector<Delivery> waiting = endpoint.window.Extract(lane, is_earlier);
+  for (const Delivery& delivery : waiting) End(endpoint, delivery, {Final::kCancelled, true});
+  if (!waiting.empty() && !endpoint.topics.incomplete()) return;
+  Mark(endpoint, {SupersededKey(event.topic), until, Final::kCancelled});
+  // One that waits for no more than its time would be there until then, and so would all that
+  // follow it: the later one can wait by itself. A retry's wait is the later one's too.
+  const auto waits = endpoint.topics.WaitingOf(event.topic);
+  if (!waits || waits->what != Topics::Wait::kInterval) return;
+  outbox_.Hasten(endpoint.id, waits->lane);
+  endpoint.claimable = true;
+}
+
+Millis Engine::IntervalOf(const Endpoint& config, const Event& event) {
+  constexpr Millis kMinuteMs = 60'000;
+  const RateLimits& rates = config.rates;
+  if (rates.collapse && event.topic == RateTopic(event)) {
+    const std::uint64_t sender = rates.sender > 0 ? rates.sender : rates.recipient;
+    const std::uint64_t recipient = rates.recipient > 0 ? rates.recipient : rates.sender;
+    const std::uint64_t rate = std::min(sender, recipient);
+    if (rate > 0) return kMinuteMs / static_cast<Millis>(rate);
+  }
+  return config.collapse_interval_ms;
+}
+
+std::uint64_t Engine::LaneOf(const Endpoint& config, const Event& event, Sequence sequence) {
+  if (event.topic != 0 && (!config.ordered || IntervalOf(config, event) > 0)) return event.topic;
+  return config.ordered ? RecipientKey(event) : sequence;
+}
+
+// False: what was taken has left the window for good, or waits for its time in the outbox.
+bool Engine::MayLeave(EndpointRecord& endpoint, Delivery& delivery) {
+  if (const auto verdict = VerdictOn(endpoint, delivery)) {
+    endpoint.window.Advance(delivery.recipient);
+    End(endpoint, delivery, *verdict);
+    made_room_ = true;
+    return false;
+  }
+  const std::uint64_t topic = delivery.event->topic;
+  if (topic == 0) return true;
+  const Millis now = clock_.MonotonicMs();
+  // In a lane of its own nobody else waits for it.
+  const Millis interval =
+      delivery.recipient == topic ? IntervalOf(*endpoint.config, *delivery.event) : 0;
+  const Millis due = interval > 0 ? endpoint.topics.EarliestMs(delivery, interval) : 0;
+  if (due > now) {
+    const std::vector<Delivery> followers = endpoint.window.Dissolve(delivery.recipient);
+    if (endpoint.claiming) endpoint.held_back.insert(delivery.recipient);
+    outbox_.Reschedule(delivery, due, {});
+    endpoint.topics.Waits(delivery, Topics::Wait::kInterval);
+    ++endpoint.in_outbox;
+    for (const Delivery& follower : followers) Park(endpoint, follower);
+    endpoint.claimable = true;  // for the time at which it is due
+    made_room_ = true;
+    return false;
+  }
+  delivery.stands_for = endpoint.topics.StandsFor(delivery);
+  endpoint.topics.Sent(delivery, now);
+  return true;
+}
+
+}  // namespace offline_post

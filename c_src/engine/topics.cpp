@@ -1,0 +1,112 @@
+#include "engine/topics.hpp"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+namespace offline_post {
+
+Topics::Place Topics::Accept(std::uint64_t topic, Sequence sequence, Sequence withdrawn,
+                             Sequence counted) {
+  Topic& known = topics_[topic];
+  const bool waits = known.newest > withdrawn && known.newest != known.in_flight;
+  Place place;
+  place.supersedes = waits || (incomplete_ && !known.complete);
+  place.stands_for = waits ? known.count + 1 : 1;
+  known.counted_until = waits ? known.newest : std::max(counted, withdrawn);
+  known.newest = sequence;
+  known.count = place.stands_for;
+  known.complete = true;
+  if (topics_.size() > kMax) Forget();
+  return place;
+}
+
+// First those of which nothing is left but the time of the last one; of each kind the oldest.
+void Topics::Forget() {
+  const auto rank = [](const Topic& topic) {
+    const bool pending = topic.newest > 0 || topic.in_flight > 0;
+    return std::pair(pending, std::max(topic.newest, topic.last_sent));
+  };
+  std::vector<std::pair<bool, Sequence>> ranks;
+  ranks.reserve(topics_.size());
+  for (const auto& [key, topic] : topics_) ranks.push_back(rank(topic));
+  const auto middle = ranks.begin() + static_cast<std::ptrdiff_t>(ranks.size() / 2);
+  std::nth_element(ranks.begin(), middle, ranks.end());
+  if (std::any_of(ranks.begin(), middle, [](const auto& forgotten) { return forgotten.first; })) {
+    incomplete_ = true;
+  }
+  std::erase_if(topics_, [first_kept = *middle, rank](const auto& topic) {
+    return rank(topic.second) < first_kept;
+  });
+}
+
+bool Topics::IsSuperseded(std::uint64_t topic, Sequence sequence) const {
+  const auto found = topics_.find(topic);
+  return found != topics_.end() && found->second.newest > sequence;
+}
+
+void Topics::CountWaiting(const Delivery& superseded) {
+  const auto found = topics_.find(superseded.event->topic);
+  if (found == topics_.end() || superseded.sequence <= found->second.counted_until) return;
+  CountInFlight(superseded);
+}
+
+void Topics::CountInFlight(const Delivery& superseded) {
+  const auto found = topics_.find(superseded.event->topic);
+  if (found == topics_.end() || found->second.newest <= superseded.sequence) return;
+  found->second.count += superseded.stands_for;
+}
+
+std::uint32_t Topics::StandsFor(const Delivery& delivery) const {
+  const auto found = topics_.find(delivery.event->topic);
+  const bool newest = found != topics_.end() && found->second.newest == delivery.sequence;
+  return newest ? std::max(found->second.count, delivery.stands_for) : delivery.stands_for;
+}
+
+Millis Topics::EarliestMs(const Delivery& delivery, Millis interval_ms) const {
+  const auto found = topics_.find(delivery.event->topic);
+  if (found == topics_.end() || found->second.last_sent == 0 ||
+      found->second.last_sent == delivery.sequence) {
+    return 0;
+  }
+  return found->second.sent_ms + interval_ms;
+}
+
+void Topics::Sent(const Delivery& delivery, Millis now_ms) {
+  Topic& topic = topics_[delivery.event->topic];
+  topic.in_flight = delivery.sequence;
+  topic.last_sent = delivery.sequence;
+  topic.sent_ms = now_ms;
+}
+
+void Topics::Landed(const Delivery& delivery) {
+  const auto found = topics_.find(delivery.event->topic);
+  if (found != topics_.end() && found->second.in_flight == delivery.sequence) {
+    found->second.in_flight = 0;
+  }
+}
+
+void Topics::Waits(const Delivery& delivery, Wait what) {
+  const auto found = topics_.find(delivery.event->topic);
+  if (found != topics_.end()) found->second.waiting = {what, delivery.recipient};
+}
+
+void Topics::Claimed(const Delivery& delivery) {
+  const auto found = topics_.find(delivery.event->topic);
+  if (found != topics_.end()) found->second.waiting.reset();
+}
+
+std::optional<Topics::Waiting> Topics::WaitingOf(std::uint64_t topic) const {
+  const auto found = topics_.find(topic);
+  return found == topics_.end() ? std::nullopt : found->second.waiting;
+}
+
+void Topics::Ended(const Delivery& delivery, bool keeps_interval) {
+  const auto found = topics_.find(delivery.event->topic);
+  if (found == topics_.end()) return;
+  Topic& topic = found->second;
+  if (topic.newest == delivery.sequence) topic.newest = 0;
+  if (topic.newest == 0 && topic.in_flight == 0 && !keeps_interval) topics_.erase(found);
+}
+
+}  // namespace offline_post

@@ -1,0 +1,186 @@
+%% The one way from a message that a trigger has found to an event: is it of a kind that counts, is it the first time,
+%% what may be told of it. Runs in the process that handles the message.
+-module(mod_offline_post_notify).
+
+-export([message/3, seen/1, withdraw/4, counts/1, prepare/1]).
+%% On other nodes.
+-export([withdraw_here/4]).
+
+-include("xmpp.hrl").
+
+-type result() :: posted | duplicate | ignored | vetoed | limited | refused.
+-type submission() :: {message(), To :: jid:jid(), Trigger :: offline | pending | groupchat, Topic :: binary(),
+                       mod_offline_post_policy:policy()}.
+
+%% Counted for a virtual host since the node has started.
+-define(DUPLICATES, 1).
+-define(VETOED, 2).
+
+%% ignored: of no kind that the policy asks for, or nothing new by its nature, such as a copy.
+-spec message(binary(), message(), mod_offline_post_event:context()) -> result().
+message(Host, Message, Context) ->
+    case mod_offline_post_policy:get(Host) of
+        undefined -> ignored;
+        Policy -> unwrapped(Host, Message, Context, Policy)
+    end.
+
+%% What a room has sent: to a client in it, which only counts where members are told, or wrapped for a subscriber
+%% (MUC/Sub). The trigger for members has looked into it already.
+-spec unwrapped(binary(), message(), mod_offline_post_event:context(), mod_offline_post_policy:policy()) -> result().
+unwrapped(Host, Message, #{room := _} = Context, Policy) ->
+    of_kind(Host, Message, Context, Policy);
+unwrapped(Host, #message{type = groupchat} = Message, Context, Policy) ->
+    of_group(Host, Message, Context, Policy);
+unwrapped(Host, #message{type = normal, body = [], sub_els = [_ | _]} = Message, Context, Policy) ->
+    of_group(Host, Message, Context, Policy);
+unwrapped(Host, Message, Context, Policy) ->
+    of_kind(Host, Message, Context, Policy).
+
+-spec of_group(binary(), message(), mod_offline_post_event:context(), mod_offline_post_policy:policy()) -> result().
+of_group(Host, #message{meta = Meta} = Message, Context, Policy) ->
+    case is_news(Meta) andalso mod_offline_post_groups:unwrap(Message, Policy) of
+        {ok, Inner, Of} -> of_kind(Host, mod_offline_post_once:carry(Message, Inner), maps:merge(Context, Of), Policy);
+        none -> of_kind(Host, Message, Context, Policy);
+        _ -> ignored
+    end.
+
+-spec of_kind(binary(), message(), mod_offline_post_event:context(), mod_offline_post_policy:policy()) -> result().
+of_kind(Host, #message{from = #jid{}, to = #jid{}, meta = Meta} = Message, Context, #{notify := Kinds} = Policy) ->
+    Kind = is_news(Meta) andalso mod_offline_post_kind:classify(Message),
+    case lists:member(Kind, Kinds) of
+        true ->
+            once(Host, Message, {Kind, Context, Policy});
+        false ->
+            %% In a session's queue it comes behind the call that it ends, which is posted only now.
+            maps:get(trigger, Context) =:= pending andalso seen(Message),
+            ignored
+    end;
+of_kind(_Host, _Message, _Context, _Policy) ->
+    ignored.
+
+%% Not what was stored and is fetched now, not a copy of what another device has received or sent, and not what mod_mam
+%% is told to pass over: moderation, and a room's history.
+-spec is_news(map()) -> boolean().
+is_news(#{from_offline := true}) -> false;
+is_news(#{carbon_copy := true}) -> false;
+is_news(#{mam_ignore := true}) -> false;
+is_news(#{}) -> true.
+
+-spec once(binary(), message(), {mod_offline_post_event:kind(), mod_offline_post_event:context(),
+                                 mod_offline_post_policy:policy()}) -> result().
+once(Host, #message{to = Addressee} = Message, {Kind, #{trigger := Trigger} = Context, Policy} = Of) ->
+    To = maps:get(to, Context, Addressee),
+    case mod_offline_post_once:first(Message, To, Trigger) of
+        true ->
+            Topic = mod_offline_post_event:topic(Message, Of),
+            Submission = {Message, To, Trigger, Topic, Policy},
+            Submit = fun(Event) -> submit(Host, vetoed(Host, Event, Message), Submission) end,
+            badge(Host, mod_offline_post_event:from_message(Message, Kind, Context, Policy), Policy, Submit);
+        false ->
+            count(Host, ?DUPLICATES),
+            duplicate
+    end.
+
+-spec badge(binary(), mod_offline_post_event:event(), mod_offline_post_policy:policy(),
+            fun((mod_offline_post_event:event()) -> result())) -> result().
+badge(_Host, Event, #{badge := none}, Submit) ->
+    Submit(Event);
+badge(Host, #{to := {User, _, _}} = Event, #{badge := events}, Submit) ->
+    Submit(Event#{badge => mod_offline_post_badge:next(User, Host)});
+badge(Host, #{to := {User, _, _}} = Event, #{badge := stored}, Submit) ->
+    %% Counting takes a database; what cannot be counted goes without a badge.
+    mod_offline_post_badge:stored(User, Host, fun(Count) when is_integer(Count) -> Submit(Event#{badge => Count});
+                                                 (_) -> Submit(Event)
+                                              end),
+    posted.
+
+%% What the handlers of offline_post_event make of it.
+-spec vetoed(binary(), mod_offline_post_event:event(), message()) -> mod_offline_post_event:event() | drop.
+vetoed(Host, Event, Message) ->
+    case run_handlers(Host, Event, Message) of
+        Event ->
+            Event;
+        drop ->
+            drop;
+        Changed ->
+            case mod_offline_post_event:is_event(Changed) of
+                true ->
+                    Changed;
+                false ->
+                    mod_offline_post:incident(Host, "a handler of offline_post_event returned no event"),
+                    Event
+            end
+    end.
+
+%% ejabberd catches, and logs, what a handler raises, and goes on as if it had returned what it got; but not this.
+-spec run_handlers(binary(), mod_offline_post_event:event(), message()) -> term().
+run_handlers(Host, Event, Message) ->
+    try ejabberd_hooks:run_fold(offline_post_event, Host, Event, [Message])
+    catch exit:normal -> ended
+    end.
+
+-spec submit(binary(), mod_offline_post_event:event() | drop, submission()) -> posted | vetoed | limited | refused.
+submit(Host, drop, _) ->
+    count(Host, ?VETOED),
+    vetoed;
+submit(Host, Event, {Message, To, Trigger, Topic, #{sync_commit := Wait}}) ->
+    case mod_offline_post_commit:submit(Host, mod_offline_post_event:to_native(Event, Topic), Wait) of
+        ok ->
+            posted;
+        limited ->
+            limited;
+        refused ->
+            mod_offline_post_once:forget(Message, To, Trigger),
+            refused
+    end.
+
+%%% Withdrawal
+
+%% Each message to a local user, before any of its sessions gets it: an answered call need not be told of any more.
+-spec seen(message()) -> ok.
+seen(#message{body = [], sub_els = [_ | _], to = #jid{luser = User, lserver = Host}} = Message) ->
+    mod_offline_post:guarded(hook, Host, fun() ->
+        case mod_offline_post_kind:call_withdrawal(Message) of
+            {ok, SessionId} -> withdraw(Host, {User, Host}, mod_offline_post_event:call_topic(SessionId), cancel);
+            none -> ok
+        end
+    end);
+seen(_) ->
+    ok.
+
+%% On every node: any of them may have accepted what is withdrawn. The others are told, not waited for.
+-spec withdraw(binary(), {User :: binary(), Server :: binary()}, all | binary(), cancel | purge) -> ok.
+withdraw(Host, User, What, How) ->
+    withdraw_here(Host, User, What, How),
+    _ = nodes() =/= [] andalso
+        [erpc:cast(Node, ?MODULE, withdraw_here, [Host, User, What, How]) ||
+            Node <- ejabberd_cluster:get_nodes(), Node =/= node()],
+    ok.
+
+-spec withdraw_here(binary(), {User :: binary(), Server :: binary()}, all | binary(), cancel | purge) -> ok.
+withdraw_here(Host, User, What, How) ->
+    mod_offline_post:guarded(hook, Host, fun() ->
+        mod_offline_post_policy:get(Host) =/= undefined
+            andalso mod_offline_post_nif:withdraw(mod_offline_post_endpoint:key(Host), User, What, How)
+    end).
+
+%%% Counters
+
+%% Before the first message. Keeps what was counted.
+-spec prepare(binary()) -> ok.
+prepare(Host) ->
+    case persistent_term:get({?MODULE, Host}, undefined) of
+        undefined -> persistent_term:put({?MODULE, Host}, counters:new(2, [write_concurrency]));
+        _ -> ok
+    end.
+
+-spec count(binary(), pos_integer()) -> ok.
+count(Host, Which) ->
+    counters:add(persistent_term:get({?MODULE, Host}), Which, 1).
+
+-spec counts(binary()) -> #{duplicates | vetoed => non_neg_integer()}.
+counts(Host) ->
+    case persistent_term:get({?MODULE, Host}, undefined) of
+        undefined -> #{duplicates => 0, vetoed => 0};
+        Counters -> #{duplicates => counters:get(Counters, ?DUPLICATES), vetoed => counters:get(Counters, ?VETOED)}
+    end.

@@ -1,0 +1,222 @@
+%% One event per message and recipient. A message is known by a stamp that it gets when it comes to a recipient's
+%% session manager, and that stays with it in queues, resends and copies of this node; a client's own resend by its
+%% origin-id. What was posted is remembered in two generations: when the current one is old or full, the other is
+%% emptied and becomes current.
+-module(mod_offline_post_once).
+
+-behaviour(gen_server).
+
+-export([start/0, stop/0, hooks/1, stamp/1, carry/2, first/3, forget/3]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
+
+-include("xmpp.hrl").
+
+%% A generation's entries, each of about 100 bytes.
+-define(LIMIT, 200000).
+
+%% How long a generation lasts at least (ms); an entry lives for one to two of them. A message in the queue of a session
+%% that waits to be resumed is asked for anew each time the session hangs or ends, so that its entry need not outlive
+%% more than one wait.
+-define(SHORTEST, 600000).
+-define(SLACK, 120000).
+
+-define(TABLES, {mod_offline_post_once_a, mod_offline_post_once_b}).
+
+%% In persistent_term: {atomics, this node's part of each stamp}. Which table is current, how many entries it got.
+-define(CURRENT, 1).
+-define(COUNT, 2).
+
+%% again: it has come to a session manager before.
+-type stamp() :: {Node :: non_neg_integer(), Number :: integer()}
+               | {Node :: non_neg_integer(), Number :: integer(), again}.
+-type key() :: {Node :: non_neg_integer(), Number :: integer(), Recipient :: non_neg_integer()}
+             | {OriginId :: binary(), SenderAndRecipient :: non_neg_integer()}.
+
+%% Also with new options, which may ask for longer generations.
+-spec start() -> ok | {error, term()}.
+start() ->
+    Ms = max(?SHORTEST, longest_wait() + ?SLACK),
+    case gen_mod:start_child(?MODULE, <<>>, #{generation => Ms}, ?MODULE) of
+        {ok, _} -> ok;
+        {error, {already_started, Pid}} -> gen_server:cast(Pid, {generation, Ms});
+        {error, Reason} -> {error, Reason}
+    end.
+
+-spec stop() -> ok.
+stop() ->
+    _ = gen_mod:stop_child(?MODULE),
+    ok.
+
+-spec hooks(binary()) -> [{atom(), module(), atom(), integer()}].
+hooks(_Host) ->
+    [{sm_receive_packet, ?MODULE, stamp, 40}].
+
+%% The hook: for each stanza to a local user.
+-spec stamp(stanza()) -> stanza().
+stamp(#message{meta = #{offline_post := {Node, Number}} = Meta} = Message) ->
+    Message#message{meta = Meta#{offline_post := {Node, Number, again}}};
+stamp(#message{meta = #{offline_post := _}} = Message) ->
+    Message;
+stamp(#message{meta = Meta, type = Type} = Message) when Type =/= error ->
+    Stamped = Message#message{meta = Meta#{offline_post => new_stamp()}},
+    mod_offline_post_notify:seen(Stamped),
+    Stamped;
+stamp(Stanza) ->
+    Stanza.
+
+%% What was wrapped in a message is the same message. Where it was stamped in the room, all its copies are known as one.
+-spec carry(Wrapper :: message(), Wrapped :: message()) -> message().
+carry(_, #message{meta = #{offline_post := _}} = Message) ->
+    Message;
+carry(#message{meta = #{offline_post := Stamp}}, #message{meta = Meta} = Message) ->
+    Message#message{meta = Meta#{offline_post => Stamp}};
+carry(_, Message) ->
+    Message.
+
+%% Whether this is the first time that somebody asks for this message and recipient.
+-spec first(message(), jid:jid(), Trigger :: offline | pending | groupchat) -> boolean().
+first(Message, To, Trigger) ->
+    case keys(Message, To, Trigger) of
+        [] ->
+            true;
+        Keys ->
+            try
+                new(Keys)
+            catch
+                %% Without its tables, for a moment: rather twice than never.
+                error:badarg -> true
+            end
+    end.
+
+%% It was not posted after all, so that another way may still bring it.
+-spec forget(message(), jid:jid(), Trigger :: offline | pending | groupchat) -> ok.
+forget(Message, To, Trigger) ->
+    try
+        {A, B} = ?TABLES,
+        [ets:delete(Table, Key) || Key <- keys(Message, To, Trigger), Table <- [A, B]],
+        ok
+    catch
+        error:badarg -> ok
+    end.
+
+%%% Entries
+
+-spec keys(message(), jid:jid(), offline | pending | groupchat) -> [key()].
+keys(#message{sub_els = []} = Message, To, Trigger) ->
+    stamped(Message, To, Trigger);
+keys(#message{from = From, type = Type} = Message, To, Trigger) ->
+    Stamped = stamped(Message, To, Trigger),
+    case mod_offline_post_event:origin_id(Message) of
+        <<>> -> Stamped;
+        Id -> [origin(Id, sender(Type, From), To) | Stamped]
+    end.
+
+%% A user without a session gets a message on one way only, and what is stored is known when it is fetched: only one
+%% that comes out of a session's queue may come twice, and that has been here before.
+-spec stamped(message(), jid:jid(), offline | pending | groupchat) -> [key()].
+stamped(#message{meta = #{offline_post := {_, _}}}, _To, offline) -> [];
+stamped(#message{meta = #{offline_post := {Node, Number}}}, To, _) -> [{Node, Number, digest(bare(To))}];
+stamped(#message{meta = #{offline_post := {Node, Number, again}}}, To, _) -> [{Node, Number, digest(bare(To))}];
+stamped(_Message, _To, _Trigger) -> [].
+
+%% A client does not use an origin-id twice; but whoever sends makes it, so that it may be long.
+-spec origin(binary(), {binary(), binary()} | jid:ljid(), jid:jid()) -> key().
+origin(Id, Sender, To) when byte_size(Id) =< 64 -> {Id, digest({Sender, bare(To)})};
+origin(Id, Sender, To) -> {erlang:md5(Id), digest({Sender, bare(To)})}.
+
+%% In a room the nicks are the senders.
+-spec sender(message_type(), jid:jid()) -> {binary(), binary()} | jid:ljid().
+sender(groupchat, From) -> jid:tolower(From);
+sender(_Type, From) -> bare(From).
+
+-spec bare(jid:jid()) -> {User :: binary(), Server :: binary()}.
+bare(#jid{luser = User, lserver = Server}) ->
+    {User, Server}.
+
+-spec digest(term()) -> non_neg_integer().
+digest(Term) ->
+    erlang:phash2(Term, 1 bsl 32).
+
+-spec new([key(), ...]) -> boolean().
+new(Keys) ->
+    {Counters, _} = persistent_term:get(?MODULE),
+    {Current, Other} = tables(atomics:get(Counters, ?CURRENT)),
+    %% Each is entered, also when another one is known: so they are when they come again.
+    Known = [not ets:insert_new(Current, {Key}) orelse ets:member(Other, Key) || Key <- Keys],
+    Count = atomics:add_get(Counters, ?COUNT, length(Keys)),
+    _ = Count >= ?LIMIT andalso Count - length(Keys) < ?LIMIT andalso gen_server:cast(?MODULE, full),
+    not lists:member(true, Known).
+
+-spec tables(0 | 1) -> {atom(), atom()}.
+tables(0) -> ?TABLES;
+tables(1) -> {A, B} = ?TABLES, {B, A}.
+
+-spec new_stamp() -> stamp().
+new_stamp() ->
+    {_, Node} = persistent_term:get(?MODULE),
+    {Node, erlang:unique_integer()}.
+
+%%% The owner of the tables
+
+-type state() :: {Timer :: reference(), GenerationMs :: pos_integer()}.
+
+-spec init([binary() | #{generation := pos_integer()}]) -> {ok, state()}.
+init([_Host, #{generation := Ms}]) ->
+    {A, B} = ?TABLES,
+    _ = [ets:new(Table, [named_table, public, {write_concurrency, true}]) || Table <- [A, B]],
+    case persistent_term:get(?MODULE, undefined) of
+        undefined ->
+            %% A node that was started anew counts from the same numbers.
+            Node = erlang:phash2({node(), erlang:system_time(), make_ref()}),
+            persistent_term:put(?MODULE, {atomics:new(2, []), Node});
+        {_, _} ->
+            ok
+    end,
+    {ok, {set_timer(Ms), Ms}}.
+
+-spec handle_call(term(), gen_server:from(), state()) -> {reply, {error, unknown}, state()}.
+handle_call(_Request, _From, State) ->
+    {reply, {error, unknown}, State}.
+
+-spec handle_cast(term(), state()) -> {noreply, state()}.
+handle_cast({generation, Ms}, {_Timer, Ms} = State) ->
+    {noreply, State};
+handle_cast({generation, Ms}, {Timer, _}) ->
+    _ = erlang:cancel_timer(Timer),
+    {noreply, {set_timer(Ms), Ms}};
+handle_cast(full, {Timer, Ms}) ->
+    _ = erlang:cancel_timer(Timer),
+    turn(),
+    {noreply, {set_timer(Ms), Ms}}.
+
+-spec handle_info(term(), state()) -> {noreply, state()}.
+handle_info({timeout, Timer, turn}, {Timer, Ms}) ->
+    turn(),
+    {noreply, {set_timer(Ms), Ms}};
+handle_info(_, State) ->
+    {noreply, State}.
+
+-spec turn() -> ok.
+turn() ->
+    {Counters, _} = persistent_term:get(?MODULE),
+    Current = atomics:get(Counters, ?CURRENT),
+    {_, Oldest} = tables(Current),
+    ets:delete_all_objects(Oldest),
+    atomics:put(Counters, ?COUNT, 0),
+    atomics:put(Counters, ?CURRENT, 1 - Current).
+
+-spec set_timer(pos_integer()) -> reference().
+set_timer(Ms) ->
+    erlang:start_timer(Ms, self(), turn).
+
+%% How long a session may wait to be resumed, or to be found hanging, on any virtual host (ms).
+-spec longest_wait() -> non_neg_integer().
+longest_wait() ->
+    lists:max([0 | [waits(Host) || Host <- ejabberd_option:hosts(), gen_mod:is_loaded(Host, mod_stream_mgmt)]]).
+
+-spec waits(binary()) -> non_neg_integer().
+waits(Host) ->
+    lists:sum([case gen_mod:get_module_opt(Host, mod_stream_mgmt, Option) of
+                   Ms when is_integer(Ms) -> Ms;
+                   _None -> 0 % infinity, or undefined: as resume_timeout
+               end || Option <- [resume_timeout, max_resume_timeout, ack_timeout]]).

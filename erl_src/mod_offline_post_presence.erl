@@ -1,0 +1,132 @@
+%% What mod_available_post and mod_unavailable_post share: each is a module of its own with its own URL, and its posts
+%% go the same way as mod_offline_post's, through an endpoint of its own.
+-module(mod_offline_post_presence).
+
+-export([start/3, reload/3, config_reloaded/1, stop/2, stats/2, posts/3, remove_user/3]).
+%% On other nodes.
+-export([purge_here/3]).
+-export([opt_type/1, options/1, doc/2]).
+
+-include_lib("kernel/include/logger.hrl").
+-include("xmpp.hrl").
+
+%% Of mod_offline_post's: how a POST is sent and kept. The others are about messages.
+-define(OPTIONS, [post_url, auth_token, timeout, connect_timeout, shutdown_timeout, max_connections, queue_limit,
+                  queue_bytes, tls_verify, ca_file, spool, spool_dir, spool_min_free, retry_schedule, max_age, order,
+                  dead_letter_retention, dead_letter_limit]).
+
+%% After gen_mod has started, stopped and reloaded modules, at 60.
+-define(CONFIG_RELOADED, 90).
+
+%% Returns ok whatever happens: a module that fails to start takes the whole server down.
+-spec start(module(), binary(), gen_mod:opts()) -> ok.
+start(Module, Host, Opts) ->
+    ejabberd_hooks:add(config_reloaded, Module, config_reloaded, ?CONFIG_RELOADED),
+    mod_offline_post:guarded(start, Host, fun() -> activate(Module, Host, Opts, mod_offline_post:prepare()) end).
+
+-spec reload(module(), binary(), gen_mod:opts()) -> ok.
+reload(Module, Host, Opts) ->
+    mod_offline_post:guarded(reload, Host, fun() ->
+        state(Module, Host) =:= stopped orelse activate(Module, Host, Opts, ok)
+    end).
+
+%% Also after a reload without a change: an endpoint that is paused goes on, one that could not start starts.
+-spec config_reloaded(module()) -> ok.
+config_reloaded(Module) ->
+    [mod_offline_post:guarded(reload, Host, fun() -> refresh(Module, Host, state(Module, Host)) end) ||
+        Host <- ejabberd_option:hosts(), gen_mod:is_loaded(Host, Module)],
+    ok.
+
+-spec refresh(module(), binary(), atom()) -> ok.
+refresh(Module, Host, stopped) ->
+    activate(Module, Host, gen_mod:get_module_opts(Host, Module), mod_offline_post:prepare());
+refresh(Module, Host, paused) ->
+    activate(Module, Host, gen_mod:get_module_opts(Host, Module), ok);
+refresh(_Module, _Host, _Running) ->
+    ok.
+
+-spec stop(module(), binary()) -> ok.
+stop(Module, Host) ->
+    [ejabberd_hooks:delete(Hook, Host, Module, Function, Priority) || {Hook, Function, Priority} <- Module:hooks()],
+    mod_offline_post:guarded(stop, Host, fun() ->
+        Timeout = mod_offline_post_opt:shutdown_timeout(gen_mod:get_module_opts(Host, Module)),
+        state(Module, Host) =:= stopped orelse mod_offline_post_endpoint:remove(Host, Module, Timeout)
+    end),
+    _ = gen_mod:is_loaded_elsewhere(Host, Module) orelse
+        ejabberd_hooks:delete(config_reloaded, Module, config_reloaded, ?CONFIG_RELOADED),
+    mod_offline_post:guarded(stop, Host, fun() -> mod_offline_post:release(Host, Module) end).
+
+-spec activate(module(), binary(), gen_mod:opts(), ok | {error, binary()}) -> ok.
+activate(Module, Host, Opts, ok) ->
+    ok = mod_offline_post_owner:start(),
+    case mod_offline_post_endpoint:configure(Host, Module, Opts) of
+        ok ->
+            [ejabberd_hooks:add(Hook, Host, Module, Function, Priority) ||
+                {Hook, Function, Priority} <- Module:hooks()],
+            ok;
+        {error, Why} ->
+            activate(Module, Host, Opts, {error, Why})
+    end;
+activate(Module, Host, _Opts, {error, Why}) ->
+    Consequence = case state(Module, Host) of
+                      stopped -> "no notifications";
+                      _ -> "the old settings stay"
+                  end,
+    ?LOG_ERROR("~ts: ~ts for ~ts: ~ts", [Module, Consequence, Host, Why]).
+
+%% stopped: also when nobody can be asked.
+-spec state(module(), binary()) -> atom().
+state(Module, Host) ->
+    case stats(Module, Host) of
+        #{state := State} -> State;
+        undefined -> stopped
+    end.
+
+%% The counters, from one snapshot: accepted = delivered + pending + dead + cancelled + purged.
+-spec stats(module(), binary()) -> #{atom() => integer() | atom()} | undefined.
+stats(Module, Host) ->
+    try mod_offline_post_nif:stats(mod_offline_post_endpoint:key(Host, Module))
+    catch error:Reason when Reason =:= not_loaded; Reason =:= undef -> undefined
+    end.
+
+%% Hands over that this user's session is there, or gone. Never waits; a refusal is counted on the native side.
+-spec posts(module(), Kind :: binary(), jid:jid()) -> ok.
+posts(Module, Kind, #jid{luser = User, lserver = Host, lresource = Resource}) ->
+    mod_offline_post:guarded(hook, Host, fun() ->
+        mod_offline_post_nif:submit(mod_offline_post_endpoint:key(Host, Module),
+                                    {Kind, {User, Host, Resource}, {<<>>, <<>>, <<>>}, <<>>, <<>>, <<>>, []})
+    end).
+
+%% A removed account's posts are purged on every node. The others are told, not waited for.
+-spec remove_user(module(), User :: binary(), Host :: binary()) -> ok.
+remove_user(Module, User, Host) ->
+    purge_here(Module, User, Host),
+    mod_offline_post:guarded(hook, Host, fun() ->
+        [erpc:cast(Node, ?MODULE, purge_here, [Module, User, Host]) ||
+            Node <- ejabberd_cluster:get_nodes(), Node =/= node()]
+    end).
+
+-spec purge_here(module(), User :: binary(), Host :: binary()) -> ok.
+purge_here(Module, User, Host) ->
+    mod_offline_post:guarded(hook, Host, fun() ->
+        mod_offline_post_nif:withdraw(mod_offline_post_endpoint:key(Host, Module), {User, Host}, all, purge)
+    end).
+
+%%% Options
+
+-spec opt_type(atom()) -> econf:validator().
+opt_type(Option) ->
+    mod_offline_post:mod_opt_type(Option).
+
+-spec options(binary()) -> [{atom(), term()} | atom()].
+options(Host) ->
+    [Option || Option <- mod_offline_post:mod_options(Host), lists:member(name(Option), ?OPTIONS)].
+
+-spec name({atom(), term()} | atom()) -> atom().
+name({Name, _Default}) -> Name;
+name(Name) -> Name.
+
+-spec doc([binary()], Example :: [string()]) -> mod_offline_post_doc:doc().
+doc(Desc, Example) ->
+    #{opts := Opts} = Doc = mod_offline_post_doc:mod_doc(),
+    Doc#{desc => Desc, example => Example, opts => [Opt || {Name, _} = Opt <- Opts, lists:member(Name, ?OPTIONS)]}.

@@ -1,0 +1,237 @@
+%% The way from a message to an event, with a native side that only writes down what it is given.
+-module(mod_offline_post_notify_tests).
+
+-include_lib("eunit/include/eunit.hrl").
+-include("xmpp.hrl").
+
+-define(HOST, <<"a.example">>).
+-define(OFFLINE, #{trigger => offline, stored => none}).
+-define(PENDING, #{trigger => pending, stored => none, resource => <<"phone">>}).
+
+notify_test_() ->
+    {setup, fun setup/0, fun offline_post_vm:stop/1,
+     fun(Vm) -> [{Name, {timeout, 60, fun() -> reset(Vm), Test(Vm) end}} ||
+                    {Name, Test} <- [{"no policy", fun stopped/1}, {"kinds", fun kinds/1}, {"once", fun once/1},
+                                     {"a client's own resend", fun resend/1}, {"nothing new", fun no_news/1},
+                                     {"refused", fun refused/1}, {"limited", fun limited/1}, {"privacy", fun privacy/1},
+                                     {"veto", fun veto/1}, {"bad handlers", fun bad_handlers/1}, {"badge", fun badge/1},
+                                     {"calls", fun calls/1}, {"groups", fun groups/1}]]
+     end}.
+
+stopped(Vm) ->
+    ok = offline_post_vm:call(Vm, mod_offline_post_policy, erase, [?HOST]),
+    ?assertEqual(ignored, notify(Vm, message(), ?OFFLINE)),
+    ok = call(Vm, seen, [calling(<<"retract">>, <<"s1">>)]),
+    ?assertEqual([], given(Vm)).
+
+kinds(Vm) ->
+    Reaction = #xmlel{name = <<"reactions">>, attrs = [{<<"xmlns">>, <<"urn:xmpp:reactions:0">>}]},
+    ?assertEqual(ignored, notify(Vm, (message())#message{sub_els = [Reaction]}, ?OFFLINE)),
+    policy(Vm, #{notify => [reaction]}),
+    ?assertEqual(posted, notify(Vm, (message())#message{sub_els = [Reaction]}, ?OFFLINE)),
+    ?assertEqual(ignored, notify(Vm, message(), ?OFFLINE)),
+    ?assertMatch([{submit, {<<"reaction">>, _, _, _, _, _, _}}], given(Vm)).
+
+%% The stamp tells messages from each other, whatever their ids are, and stays with a message.
+once(Vm) ->
+    Message = stamped(Vm, message()),
+    Again = stamped(Vm, Message),
+    ?assertEqual([posted, duplicate, duplicate, duplicate],
+                 [notify(Vm, M, Context) || {M, Context} <- [{Message, ?PENDING}, {Message, ?PENDING}, {Again, ?OFFLINE}, {Again, ?PENDING}]]),
+    ?assertEqual(posted, notify(Vm, stamped(Vm, message()), ?PENDING)),
+    ?assertEqual(posted, notify(Vm, Message, maps:put(to, jid(<<"carl">>, ?HOST), ?PENDING))),
+    %% Two that end one after another.
+    Lost = stamped(Vm, stamped(Vm, message())),
+    ?assertEqual([posted, duplicate], [notify(Vm, Lost, ?OFFLINE) || _ <- [1, 2]]),
+    ?assertEqual(#{duplicates => 4, vetoed => 0}, call(Vm, counts, [?HOST])),
+    ?assertEqual(4, length(given(Vm))).
+
+resend(Vm) ->
+    Origin = fun(Id) -> #xmlel{name = <<"origin-id">>, attrs = [{<<"xmlns">>, ?NS_SID_0}, {<<"id">>, Id}]} end,
+    From = fun(User, Resource, Id) ->
+                   stamped(Vm, (message())#message{from = jid:make(User, <<"b.example">>, Resource), sub_els = [Origin(Id)]})
+           end,
+    Long = binary:copy(<<"x">>, 5000),
+    ?assertEqual([posted, duplicate, posted, posted, posted, duplicate, duplicate],
+                 [notify(Vm, M, Context) ||
+                     {M, Context} <- [{From(<<"bob">>, <<"phone">>, <<"1">>), ?OFFLINE}, {From(<<"bob">>, <<"laptop">>, <<"1">>), ?OFFLINE},
+                                      {From(<<"bob">>, <<"phone">>, <<"2">>), ?OFFLINE}, {From(<<"carl">>, <<"phone">>, <<"1">>), ?OFFLINE},
+                                      {From(<<"bob">>, <<"phone">>, Long), ?OFFLINE}, {From(<<"bob">>, <<"phone">>, Long), ?PENDING},
+                                      {From(<<"carl">>, <<"x">>, <<"1">>), ?PENDING}]]),
+    ?assertEqual(posted, notify(Vm, From(<<"bob">>, <<"phone">>, <<"1">>), maps:put(to, jid(<<"carl">>, ?HOST), ?OFFLINE))).
+
+no_news(Vm) ->
+    [?assertEqual({Meta, ignored}, {Meta, notify(Vm, (message())#message{meta = Meta}, ?OFFLINE)}) ||
+        Meta <- [#{from_offline => true}, #{carbon_copy => true, x => 1}, #{mam_ignore => true}]],
+    ?assertEqual(posted, notify(Vm, (message())#message{meta = #{sm_copy => true, stanza_id => 1}}, ?OFFLINE)).
+
+%% So that the next way, or the client's next attempt, can bring it.
+refused(Vm) ->
+    answer(Vm, {error, full}),
+    Message = stamped(Vm, message()),
+    ?assertEqual([refused, refused], [notify(Vm, Message, ?PENDING) || _ <- [1, 2]]),
+    answer(Vm, {ok, <<"id">>}),
+    ?assertEqual([posted, duplicate], [notify(Vm, Message, ?PENDING) || _ <- [1, 2]]).
+
+limited(Vm) ->
+    answer(Vm, {error, limited}),
+    Message = stamped(Vm, message()),
+    ?assertEqual([limited, duplicate], [notify(Vm, Message, ?PENDING) || _ <- [1, 2]]).
+
+%% What is excluded does not reach the native side in any form.
+privacy(Vm) ->
+    policy(Vm, #{include_body => false, include_sender => false, collapse => conversation}),
+    ?assertEqual(posted, notify(Vm, message(), ?OFFLINE)),
+    [{submit, Event}] = given(Vm),
+    ?assertMatch({<<"text">>, {<<"anna">>, ?HOST, <<>>}, {<<>>, <<>>, <<>>}, <<"m1">>, <<>>, _, _}, Event),
+    [?assertEqual({Secret, nomatch}, {Secret, binary:match(term_to_binary(Event), Secret)}) ||
+        Secret <- [<<"Hello">>, <<"bob">>, <<"b.example">>]].
+
+veto(Vm) ->
+    handler(Vm, "fun(#{body := B, kind := text} = Event, Message) when element(2, Message) =:= <<\"m1\">> -> Event#{body := <<B/binary, \" :)\">>, badge => 4} end"),
+    ?assertEqual(posted, notify(Vm, message(), ?OFFLINE)),
+    ?assertMatch([{submit, {_, _, _, _, <<"Hello :)">>, _, [_, _, {<<"badge">>, <<"4">>}]}}], given(Vm)),
+    handler(Vm, "fun(_, _) -> drop end"),
+    ?assertEqual(vetoed, notify(Vm, message(), ?OFFLINE)),
+    handler(Vm, "fun(_, _) -> {stop, drop} end"),
+    ?assertEqual(vetoed, notify(Vm, message(), ?OFFLINE)),
+    ?assertEqual(1, length(given(Vm))),
+    ?assertMatch(#{vetoed := 2}, call(Vm, counts, [?HOST])).
+
+%% The event is posted as it was; what the handler returned in its place is counted.
+bad_handlers(Vm) ->
+    [begin
+         #{hook_crashes := Before} = offline_post_vm:call(Vm, mod_offline_post_incidents, counts, []),
+         handler(Vm, Handler),
+         ?assertEqual({Handler, posted}, {Handler, notify(Vm, message(), ?OFFLINE)}),
+         #{hook_crashes := After} = offline_post_vm:call(Vm, mod_offline_post_incidents, counts, []),
+         ?assertEqual({Handler, Counted}, {Handler, After - Before})
+     end || {Handler, Counted} <- [{"fun(_, _) -> error(defect) end", 0}, {"fun(_, _) -> throw(x) end", 0},
+                                   {"fun(_, _) -> exit(normal) end", 1}, {"fun(_, _) -> ok end", 1}, {"fun(_, _) -> stop end", 0},
+                                   {"fun(E, _) -> E#{body => \"list\"} end", 1}, {"fun(_, _) -> #{} end", 1}]],
+    [?assertMatch({submit, {_, _, _, _, <<"Hello">>, _, _}}, Given) || Given <- given(Vm)].
+
+badge(Vm) ->
+    policy(Vm, #{badge => events}),
+    ?assertEqual(posted, notify(Vm, message(), ?OFFLINE)),
+    policy(Vm, #{badge => stored}),
+    set(Vm, stored, 12),
+    ?assertEqual(posted, notify(Vm, message(), ?OFFLINE)),
+    set(Vm, stored, unknown),
+    ?assertEqual(posted, notify(Vm, message(), ?OFFLINE)),
+    ?assertEqual([<<"7">>, <<"12">>, undefined],
+                 [proplists:get_value(<<"badge">>, Attributes) || {submit, {_, _, _, _, _, _, Attributes}} <- given(Vm)]).
+
+%% Whoever ends a call, its event is withdrawn by the call's own topic.
+calls(Vm) ->
+    ?assertEqual(posted, notify(Vm, calling(<<"propose">>, <<"s1">>), ?OFFLINE)),
+    [{submit, {<<"call">>, _, _, _, <<>>, Topic, _}}] = given(Vm),
+    ok = set(Vm, given, []),
+    [begin
+         Stanza = (calling(How, <<"s1">>))#message{from = From},
+         #message{} = stamped(Vm, Stanza),
+         ?assertEqual([{withdraw, {<<"anna">>, ?HOST}, Topic, cancel}], given(Vm)),
+         ok = set(Vm, given, [])
+     end || {How, From} <- [{<<"retract">>, jid(<<"bob">>, <<"b.example">>)}, {<<"accept">>, jid(<<"anna">>, ?HOST)},
+                            {<<"reject">>, jid(<<"anna">>, ?HOST)}, {<<"finish">>, jid(<<"bob">>, <<"b.example">>)}]],
+    [#message{} = stamped(Vm, calling(How, <<"s1">>)) || How <- [<<"propose">>, <<"proceed">>, <<"ringing">>]],
+    #message{} = stamped(Vm, (calling(<<"retract">>, <<"s1">>))#message{type = error}),
+    ?assertEqual([], given(Vm)),
+    %% Behind the call in a session's queue.
+    ?assertEqual(ignored, notify(Vm, calling(<<"retract">>, <<"s1">>), ?PENDING)),
+    ?assertEqual([{withdraw, {<<"anna">>, ?HOST}, Topic, cancel}], given(Vm)).
+
+groups(Vm) ->
+    Room = jid(<<"room">>, <<"m.example">>),
+    Inner = (stamped(Vm, message()))#message{type = groupchat, from = jid:replace_resource(Room, <<"Bob">>)},
+    Wrapper = (message())#message{type = normal, body = [], sub_els = [#ps_event{}], from = Room},
+    [begin
+         ok = set(Vm, unwrapped, Unwrapped),
+         ?assertEqual({Unwrapped, Expected}, {Unwrapped, notify(Vm, Message, ?PENDING)})
+     end || {Message, Unwrapped, Expected} <-
+                [{Wrapper, {ok, Inner, #{room => Room, nick => <<"Bob">>}}, posted}, {Wrapper, {ok, Inner, #{room => Room}}, duplicate},
+                 {Wrapper, ignore, ignored}, {Wrapper, none, ignored}, {Inner, ignore, ignored}, {message(), ignore, posted}]],
+    ?assertMatch([{submit, {_, {<<"anna">>, _, _}, {<<"room">>, <<"m.example">>, <<"Bob">>}, _, <<"Hello">>, _, [_, _, _, {<<"room">>, _} | _]}}, _],
+                 given(Vm)).
+
+%%%
+
+notify(Vm, Message, Context) ->
+    call(Vm, message, [?HOST, Message, Context]).
+
+call(Vm, Function, Args) ->
+    offline_post_vm:call(Vm, mod_offline_post_notify, Function, Args).
+
+stamped(Vm, Message) ->
+    offline_post_vm:call(Vm, mod_offline_post_once, stamp, [Message]).
+
+%% What the native side was told, in this order.
+given(Vm) ->
+    lists:reverse(offline_post_vm:call(Vm, persistent_term, get, [{fake, given}])).
+
+answer(Vm, Answer) -> set(Vm, answer, Answer).
+
+set(Vm, What, Value) ->
+    offline_post_vm:call(Vm, persistent_term, put, [{fake, What}, Value]).
+
+policy(Vm, Options) ->
+    Defaults = maps:from_list([Option || {_, _} = Option <- mod_offline_post:mod_options(?HOST)]),
+    ok = offline_post_vm:call(Vm, mod_offline_post_policy, set, [?HOST, maps:merge(Defaults, Options)]).
+
+%% Of offline_post_event; in place of the one before.
+handler(Vm, Fun) ->
+    ok = offline_post_vm:fake(Vm, a_handler, lists:append(["-module(a_handler).\n-export([event/2]).\n"
+                                                           "event(E, P) -> (", Fun, ")(E, P).\n"])),
+    ok = offline_post_vm:call(Vm, ejabberd_hooks, add, [offline_post_event, ?HOST, a_handler, event, 50]).
+
+reset(Vm) ->
+    ok = offline_post_vm:call(Vm, ejabberd_hooks, delete, [offline_post_event, ?HOST, a_handler, event, 50]),
+    _ = offline_post_vm:call(Vm, persistent_term, erase, [{mod_offline_post_notify, ?HOST}]),
+    ok = call(Vm, prepare, [?HOST]),
+    ok = set(Vm, given, []),
+    answer(Vm, {ok, <<"id">>}),
+    policy(Vm, #{}).
+
+setup() ->
+    {ok, _} = application:ensure_all_started(xmpp),
+    Vm = offline_post_vm:start(),
+    {ok, _} = offline_post_vm:call(Vm, application, ensure_all_started, [xmpp]),
+    ok = offline_post_vm:call(Vm, logger, set_handler_config, [default, level, none]),
+    [ok = offline_post_vm:fake(Vm, Module, Source) ||
+        {Module, Source} <- [{mod_offline_post_nif, fake_nif()}, {mod_offline_post_badge, fake_badge()}, {mod_offline_post_groups, fake_groups()}]],
+    {ok, _} = offline_post_vm:call(Vm, gen_server, start, [{local, ejabberd_hooks}, ejabberd_hooks, [], []]),
+    {ok, _} = offline_post_vm:call(Vm, gen_server, start, [{local, mod_offline_post_once}, mod_offline_post_once,
+                                                           [<<>>, #{generation => 600000}], []]),
+    Vm.
+
+fake_nif() ->
+    "-module(mod_offline_post_nif).\n"
+    "-export([submit/2, withdraw/4]).\n"
+    "submit({<<\"a.example\">>, <<\"mod_offline_post\">>}, Event) ->\n"
+    "    case persistent_term:get({fake, answer}) of\n"
+    "        {ok, Id} -> add({submit, Event}), {ok, Id};\n"
+    "        Refusal -> Refusal\n"
+    "    end.\n"
+    "withdraw({<<\"a.example\">>, <<\"mod_offline_post\">>}, User, What, How) -> add({withdraw, User, What, How}), ok.\n"
+    "add(What) -> persistent_term:put({fake, given}, [What | persistent_term:get({fake, given})]).\n".
+
+fake_badge() ->
+    "-module(mod_offline_post_badge).\n"
+    "-export([next/2, stored/3]).\n"
+    "next(<<\"anna\">>, <<\"a.example\">>) -> 7.\n"
+    "stored(<<\"anna\">>, <<\"a.example\">>, Use) -> Use(persistent_term:get({fake, stored})), ok.\n".
+
+fake_groups() ->
+    "-module(mod_offline_post_groups).\n"
+    "-export([unwrap/2]).\n"
+    "unwrap(_, _) -> persistent_term:get({fake, unwrapped}, none).\n".
+
+message() ->
+    #message{type = chat, id = <<"m1">>, from = jid:make(<<"bob">>, <<"b.example">>, <<"phone">>), to = jid(<<"anna">>, ?HOST),
+             body = [#text{data = <<"Hello">>}]}.
+
+calling(What, Session) ->
+    (message())#message{body = [], sub_els = [#xmlel{name = What, attrs = [{<<"xmlns">>, <<"urn:xmpp:jingle-message:0">>}, {<<"id">>, Session}]}]}.
+
+jid(User, Server) ->
+    jid:make(User, Server).

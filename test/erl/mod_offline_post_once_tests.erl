@@ -1,0 +1,96 @@
+%% How long it is remembered that a message was posted, and what that costs.
+-module(mod_offline_post_once_tests).
+
+-include_lib("eunit/include/eunit.hrl").
+-include("xmpp.hrl").
+
+once_test_() ->
+    {foreach, fun setup/0, fun offline_post_vm:stop/1,
+     [fun(Vm) -> {Name, {timeout, 60, fun() -> Test(Vm) end}} end ||
+         {Name, Test} <- [{"two generations", fun generations/1}, {"asked for again", fun again/1}, {"a full one", fun full/1},
+                          {"new options", fun options/1}, {"without tables", fun no_tables/1}, {"stamps", fun stamps/1}]]}.
+
+%% Known through one turn, forgotten after two.
+generations(Vm) ->
+    Message = stamped(Vm),
+    ?assert(first(Vm, Message)),
+    turn(Vm),
+    ?assertNot(first(Vm, Message)),
+    turn(Vm),
+    turn(Vm),
+    ?assert(first(Vm, Message)).
+
+%% Whoever asks keeps it alive, as a session that is resumed and lost again and again does.
+again(Vm) ->
+    Message = stamped(Vm),
+    ?assert(first(Vm, Message)),
+    [begin turn(Vm), ?assertNot(first(Vm, Message)) end || _ <- lists:seq(1, 5)].
+
+%% However many there are, no more than two tables of them.
+full(Vm) ->
+    First = stamped(Vm),
+    ?assert(first(Vm, First)),
+    offline_post_vm:call(Vm, lists, foreach, [fun(I) -> mod_offline_post_once:first(origin(I), anna(), offline) end, lists:seq(1, 450000)]),
+    Sizes = [offline_post_vm:call(Vm, ets, info, [Table, size]) || Table <- [mod_offline_post_once_a, mod_offline_post_once_b]],
+    [?assertMatch(Size when Size =< 250000, Size) || Size <- Sizes],
+    ?assert(first(Vm, First)),
+    ?assertNot(offline_post_vm:call(Vm, mod_offline_post_once, first, [origin(450000), anna(), offline])).
+
+%% A longer generation is not cut short by the timer of a shorter one.
+options(Vm) ->
+    Message = stamped(Vm),
+    ?assert(first(Vm, Message)),
+    [ok = offline_post_vm:call(Vm, gen_server, cast, [mod_offline_post_once, {generation, Ms}]) || Ms <- [1, 3600000, 3600000]],
+    {Timer, 3600000} = offline_post_vm:call(Vm, sys, get_state, [mod_offline_post_once]),
+    ?assertMatch(Left when Left > 3500000, offline_post_vm:call(Vm, erlang, read_timer, [Timer])).
+
+%% Rather twice than never.
+no_tables(Vm) ->
+    Message = stamped(Vm),
+    ?assert(first(Vm, Message)),
+    ok = offline_post_vm:call(Vm, gen_server, stop, [mod_offline_post_once]),
+    ?assert(first(Vm, Message)),
+    ok = offline_post_vm:call(Vm, mod_offline_post_once, forget, [Message, anna(), pending]),
+    ?assertMatch(#message{meta = #{offline_post := _}}, stamped(Vm)).
+
+stamps(Vm) ->
+    Stamp = fun(Stanza) -> offline_post_vm:call(Vm, mod_offline_post_once, stamp, [Stanza]) end,
+    #message{meta = #{offline_post := {Node, Number}, x := y}} = Once = Stamp((message())#message{meta = #{x => y}}),
+    ?assertMatch(#message{meta = #{offline_post := {Node, Number, again}, x := y}}, Stamp(Once)),
+    ?assertEqual(Stamp(Once), Stamp(Stamp(Once))),
+    [?assertEqual(Stanza, Stamp(Stanza)) || Stanza <- [#iq{}, #presence{}, (message())#message{type = error}]],
+    Carry = fun(From, To) -> offline_post_vm:call(Vm, mod_offline_post_once, carry, [From, To]) end,
+    ?assertMatch(#message{meta = #{offline_post := {Node, Number}}}, Carry(Once, message())),
+    ?assertEqual(message(), Carry(message(), message())),
+    Other = Stamp(message()),
+    ?assertEqual(Other, Carry(Once, Other)).
+
+%%%
+
+turn(Vm) ->
+    {Timer, _} = offline_post_vm:call(Vm, sys, get_state, [mod_offline_post_once]),
+    _ = offline_post_vm:call(Vm, erlang, send, [mod_offline_post_once, {timeout, Timer, turn}]),
+    %% Answered behind it.
+    _ = offline_post_vm:call(Vm, sys, get_state, [mod_offline_post_once]).
+
+first(Vm, Message) ->
+    offline_post_vm:call(Vm, mod_offline_post_once, first, [Message, anna(), pending]).
+
+stamped(Vm) ->
+    offline_post_vm:call(Vm, mod_offline_post_once, stamp, [message()]).
+
+setup() ->
+    Vm = offline_post_vm:start(),
+    {ok, _} = offline_post_vm:call(Vm, gen_server, start, [{local, mod_offline_post_once}, mod_offline_post_once,
+                                                           [<<>>, #{generation => 3600000}], []]),
+    Vm.
+
+origin(I) ->
+    (message())#message{sub_els = [#xmlel{name = <<"origin-id">>, attrs = [{<<"xmlns">>, ?NS_SID_0}, {<<"id">>, integer_to_binary(I)}]}]}.
+
+message() ->
+    #message{type = chat, from = #jid{luser = <<"bob">>, lserver = <<"b.example">>, lresource = <<"phone">>}, to = anna(),
+             body = [#text{data = <<"Hello">>}]}.
+
+anna() ->
+    #jid{luser = <<"anna">>, lserver = <<"a.example">>}.

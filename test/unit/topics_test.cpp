@@ -1,0 +1,90 @@
+#include "engine/topics.hpp"
+
+#include "support/values.hpp"
+
+namespace offline_post {
+
+namespace {
+
+Delivery Of(std::uint64_t topic, Sequence sequence, std::uint32_t stands_for = 1) {
+  Delivery delivery = test::MakeDelivery(sequence, "juliet");
+  auto event = test::MakeEvent("juliet");
+  event->topic = topic;
+  delivery.event = std::move(event);
+  delivery.stands_for = stands_for;
+  return delivery;
+}
+
+}  // namespace
+
+TEST_CASE("a topic counts what waits, and not what is in flight, was sent or withdrawn") {
+  Topics topics;
+  CHECK(topics.Accept(7, 1, 0, 0).stands_for == 1);
+  const Topics::Place second = topics.Accept(7, 2, 0, 0);
+  CHECK(second.stands_for == 2);
+  CHECK(second.supersedes);
+  topics.Sent(Of(7, 2), 1'000);
+  const Topics::Place third = topics.Accept(7, 3, 0, 0);
+  CHECK(third.stands_for == 1);
+  CHECK_FALSE(third.supersedes);
+  const Topics::Place fourth = topics.Accept(7, 4, 3, 0);  // the third is withdrawn
+  CHECK(fourth.stands_for == 1);
+  CHECK_FALSE(fourth.supersedes);
+  topics.Ended(Of(7, 4), true);
+  CHECK(topics.Accept(7, 5, 0, 0).stands_for == 1);
+}
+
+TEST_CASE("a topic of which nothing is left is forgotten") {
+  Topics topics;
+  topics.Accept(7, 1, 0, 0);
+  topics.Sent(Of(7, 1), 1'000);
+  topics.Landed(Of(7, 1));
+  topics.Ended(Of(7, 1), true);
+  CHECK(topics.size() == 1);
+  CHECK(topics.EarliestMs(Of(7, 2), 60'000) == 61'000);
+  CHECK(topics.EarliestMs(Of(7, 1), 60'000) == 0);  // its own retry
+  topics.Ended(Of(7, 1), false);
+  CHECK(topics.size() == 0);
+}
+
+TEST_CASE("of an earlier run's deliveries none is counted twice") {
+  Topics topics;
+  topics.SetIncomplete(true);
+  const Topics::Place place = topics.Accept(7, 10, 0, 4);
+  CHECK(place.supersedes);
+  CHECK(place.stands_for == 1);
+  topics.CountWaiting(Of(7, 4, 3));  // the fifth speaks for it
+  topics.CountWaiting(Of(7, 5, 4));
+  CHECK(topics.StandsFor(Of(7, 10)) == 5);
+  CHECK(topics.StandsFor(Of(7, 5, 4)) == 4);
+  CHECK_FALSE(topics.Accept(7, 11, 10, 0).supersedes);
+}
+
+TEST_CASE("topics are bounded: first those go of which nothing is pending") {
+  Topics topics;
+  const Sequence half = Topics::kMax / 2;
+  Sequence sequence = 0;
+  while (sequence < half) {
+    ++sequence;
+    topics.Accept(sequence, sequence, 0, 0);
+    topics.Sent(Of(sequence, sequence), 1'000);
+    topics.Landed(Of(sequence, sequence));
+    topics.Ended(Of(sequence, sequence), true);
+  }
+  for (const Sequence end = Topics::kMax + 1; sequence < end;) {
+    ++sequence;
+    topics.Accept(sequence, sequence, 0, 0);
+  }
+  CHECK(topics.size() == half + 1);
+  CHECK_FALSE(topics.incomplete());
+  CHECK(topics.Accept(half + 1, ++sequence, 0, 0).supersedes);
+  for (const Sequence end = sequence + half; sequence < end;) {
+    ++sequence;
+    topics.Accept(sequence, sequence, 0, 0);
+  }
+  CHECK(topics.size() <= half + 2);
+  CHECK(topics.incomplete());
+  CHECK(topics.Accept(half + 2, ++sequence, 0, 0).supersedes);  // it may wait
+}
+
+}  // namespace offline_post
