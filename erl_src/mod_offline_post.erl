@@ -73,7 +73,8 @@ check_neighbours(Host) ->
 -spec stop(binary()) -> ok.
 stop(Host) ->
     set_hooks(Host, []),
-    guarded(stop, Host, fun() -> mod_offline_post_badge:flush() end),
+    %% The members' events may wait for a badge next.
+    guarded(stop, Host, fun() -> mod_offline_post_members:flush(), mod_offline_post_badge:flush() end),
     guarded(stop, Host, fun() -> state(Host) =:= stopped orelse mod_offline_post_endpoint:remove(Host) end),
     guarded(stop, Host, fun() ->
         mod_offline_post_policy:erase(Host),
@@ -191,8 +192,9 @@ activate(Host, Source, ok) ->
     case mod_offline_post_endpoint:configure(Host, Source) of
         ok ->
             ok = mod_offline_post_members:start(),
-            ok = mod_offline_post_policy:set(Host, Source),
+            %% The hooks may be there already, with the policy of before.
             ok = mod_offline_post_badge:prepare(mod_offline_post_opt:badge(Source)),
+            ok = mod_offline_post_policy:set(Host, Source),
             set_hooks(Host, [Hook || Trigger <- ?TRIGGERS, Hook <- Trigger:hooks(Host)]),
             check_neighbours(Host);
         {error, Why} ->
@@ -276,9 +278,19 @@ prepare() ->
 -spec prepare_helpers(ok | {error, binary()}) -> ok | {error, binary()}.
 prepare_helpers(ok) ->
     [load_anew(Module) || Module <- ?HELPERS, is_outdated(Module)],
-    loaded(?HELPERS);
+    case [Module || Module <- ?HELPERS, is_outdated(Module)] of
+        [] -> loaded(?HELPERS);
+        [Module | _] -> {error, still_outdated(Module)}
+    end;
 prepare_helpers(Error) ->
     Error.
+
+%% A process of before still runs in the version that would have to go.
+-spec still_outdated(module()) -> binary().
+still_outdated(Module) ->
+    unicode:characters_to_binary(
+      io_lib:format("the module ~ts is in use in an old version: run ejabberdctl reload_config again in a while, or "
+                    "restart the node", [Module])).
 
 -spec loaded([module()]) -> ok | {error, binary()}.
 loaded([]) ->

@@ -5,12 +5,14 @@
 
 -behaviour(gen_server).
 
--export([prepare/1, flush/0, stop/0, next/2, reset/2, stored/3]).
+-export([prepare/1, flush/0, stop/0, next/2, reset/2, stored/3, behind/2]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 %% Mnesia writes records of this form.
 -record(offline_post_badge, {user :: {User :: binary(), Host :: binary()} | '_',
                              count = 0 :: non_neg_integer() | '_'}).
+
+-include_lib("kernel/include/logger.hrl").
 
 -define(TABLE, offline_post_badge).
 
@@ -25,19 +27,29 @@
 
 -type use() :: fun((Count :: non_neg_integer() | unknown) -> term()).
 
-%% What the kind of badge needs, before the first event.
+%% What the kind of badge needs, before the first event. Without it events go without a badge.
 -spec prepare(none | events | stored) -> ok.
 prepare(none) ->
     ok;
 prepare(events) ->
-    {atomic, _} = ejabberd_mnesia:create(?MODULE, ?TABLE, [{disc_copies, [node()]},
-                                                           {attributes, record_info(fields, offline_post_badge)}]),
-    ok;
+    try ejabberd_mnesia:create(?MODULE, ?TABLE, [{disc_copies, [node()]},
+                                                 {attributes, record_info(fields, offline_post_badge)}]) of
+        {atomic, _} -> ok;
+        Failure -> unprepared(Failure)
+    catch
+        error:Reason -> unprepared(Reason);
+        exit:Reason -> unprepared(Reason)
+    end;
 prepare(stored) ->
     case gen_mod:start_child(?MODULE, <<>>, #{}, ?MODULE) of
         {ok, _} -> ok;
-        {error, {already_started, _}} -> ok
+        {error, {already_started, _}} -> ok;
+        {error, Reason} -> unprepared(Reason)
     end.
+
+-spec unprepared(term()) -> ok.
+unprepared(Reason) ->
+    ?LOG_ERROR("mod_offline_post: no badges can be counted, events go without (~0tp)", [Reason]).
 
 %% Waits, for a while, until what is to be counted has been handed on.
 -spec flush() -> ok.
@@ -84,6 +96,23 @@ stored(User, Host, Use) ->
             use(Host, Use, unknown)
     end.
 
+%% Has Do run behind what waits to be counted now; not at all if nothing does, or far too much.
+-spec behind(Host :: binary(), fun(() -> term())) -> ok.
+behind(Host, Do) ->
+    Counter = persistent_term:get(?MODULE, undefined),
+    case whereis(?MODULE) of
+        Pid when is_pid(Pid), Counter =/= undefined ->
+            case atomics:get(Counter, ?WAITING) of
+                Waiting when Waiting > 0, Waiting < 2 * ?LONGEST_QUEUE ->
+                    atomics:add(Counter, ?WAITING, 1),
+                    gen_server:cast(Pid, {behind, Host, Do});
+                _ ->
+                    ok
+            end;
+        _ ->
+            ok
+    end.
+
 %%% The process that counts
 
 -spec init(term()) -> {ok, atomics:atomics_ref()}.
@@ -102,11 +131,16 @@ handle_call(_Request, _From, Counter) ->
 
 -spec handle_cast(term(), atomics:atomics_ref()) -> {noreply, atomics:atomics_ref()}.
 handle_cast({stored, User, Host, Use, Since}, Counter) ->
-    atomics:sub(Counter, ?WAITING, 1),
     use(Host, Use, case erlang:monotonic_time(millisecond) - Since < ?LONGEST_WAIT of
                        true -> count(User, Host);
                        false -> unknown
                    end),
+    %% Only now: what is being counted waits, too.
+    atomics:sub(Counter, ?WAITING, 1),
+    {noreply, Counter};
+handle_cast({behind, Host, Do}, Counter) ->
+    mod_offline_post:guarded(hook, Host, Do),
+    atomics:sub(Counter, ?WAITING, 1),
     {noreply, Counter};
 handle_cast(_, Counter) ->
     {noreply, Counter}.
@@ -121,6 +155,9 @@ terminate(Reason, Counter) ->
     receive
         {'$gen_cast', {stored, _User, Host, Use, _Since}} ->
             use(Host, Use, unknown),
+            terminate(Reason, Counter);
+        {'$gen_cast', {behind, Host, Do}} ->
+            mod_offline_post:guarded(hook, Host, Do),
             terminate(Reason, Counter)
     after 0 ->
         ok

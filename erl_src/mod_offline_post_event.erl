@@ -181,8 +181,10 @@ primary(Lang) ->
 %% of the event, from which the sender may be excluded: then it is not readable in the topic either.
 -spec topic(message(), {kind(), context(), mod_offline_post_policy:policy()}) -> binary().
 topic(Message, {call, _Context, _Policy}) ->
-    {ok, SessionId} = mod_offline_post_kind:call(Message),
-    call_topic(SessionId);
+    case mod_offline_post_kind:call(Message) of
+        {ok, SessionId} -> call_topic(SessionId);
+        none -> <<>>
+    end;
 topic(_Message, {_Kind, _Context, #{collapse := none}}) ->
     <<>>;
 topic(_Message, {_Kind, _Context, #{collapse := recipient}}) ->

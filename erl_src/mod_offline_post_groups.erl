@@ -164,7 +164,7 @@ unwrap(#message{type = groupchat, from = From} = Message, Policy) ->
 unwrap(#message{type = normal, body = [], sub_els = [_ | _], from = #jid{lresource = <<>>} = Room} = Message, Policy) ->
     case wrapped(xmpp:get_subtag(Message, #ps_event{})) of
         {ok, #message{type = groupchat, from = #jid{} = From} = Inner} ->
-            case {bare(From) =:= bare(Room), Policy} of
+            case {bare(From) =:= bare(Room) andalso not is_account(Room), Policy} of
                 {true, #{groupchat := none}} -> ignore;
                 {true, _} -> wanted(Inner#message{to = Message#message.to}, From, Policy);
                 {false, _} -> ignore
@@ -174,6 +174,12 @@ unwrap(#message{type = normal, body = [], sub_els = [_ | _], from = #jid{lresour
     end;
 unwrap(#message{}, _Policy) ->
     none.
+
+%% A user of this server publishes (PEP) under the bare JID, too. ejabberd refuses a room's service that is named as a
+%% virtual host.
+-spec is_account(jid:jid()) -> boolean().
+is_account(#jid{lserver = Server}) ->
+    lists:member(Server, ejabberd_option:hosts()).
 
 -spec wanted(message(), jid:jid(), mod_offline_post_policy:policy()) -> {ok, message(), group()} | ignore.
 wanted(#message{to = To} = Message, #jid{resource = Nick} = From, Policy) ->

@@ -183,8 +183,8 @@ find_session([#xmlel{name = Name, attrs = Attrs} | Els], Names) ->
     case lists:keyfind(<<"xmlns">>, 1, Attrs) of
         {_, ?NS_JINGLE_MESSAGE} ->
             case {lists:member(Name, Names), lists:keyfind(<<"id">>, 1, Attrs)} of
-                {true, {_, Id}} -> {ok, Id};
-                {true, false} -> {ok, <<>>};
+                {true, {_, <<_, _/binary>> = Id}} -> {ok, Id};
+                %% Without an id it is no session that anything else could speak of.
                 _ -> find_session(Els, Names)
             end;
         _ ->

@@ -5,13 +5,17 @@
 
 -behaviour(gen_server).
 
--export([start/0, stop/0, tell/4]).
+-export([start/0, flush/0, stop/0, tell/4]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
 -include("xmpp.hrl").
+-include_lib("kernel/include/logger.hrl").
 
 %% Members who may wait, of all rooms together; about 60 bytes each, and some 10 us of work for each.
 -define(LIMIT, 500000).
+
+%% Of one room, so that a busy one does not leave the others without.
+-define(ROOM_LIMIT, 100000).
 
 %% What a message counts in that, beside its members: one may be as large as a stanza.
 -define(MESSAGE, 500).
@@ -19,6 +23,15 @@
 %% Without work for so long (ms), it gives its memory back.
 -define(IDLE, 1000).
 
+-define(FLUSH_MS, 1000).
+
+%% In the counters.
+-define(WEIGHT, 1).
+-define(MESSAGES, 2).
+
+%% Of one worker: how much waits in all, and in a table for each room of which something waits.
+-type waiting() :: {atomics:atomics_ref(), ets:table()}.
+-type room() :: {User :: binary(), Server :: binary()}.
 -type job() :: {message(), mod_offline_post_event:context(), mod_offline_post_groups:absent()}.
 
 -spec start() -> ok | {error, term()}.
@@ -29,51 +42,100 @@ start() ->
         {error, Reason} -> {error, Reason}
     end.
 
+%% Waits, for a while, until what waits now has been looked at.
+-spec flush() -> ok.
+flush() ->
+    try gen_server:call(?MODULE, flush, ?FLUSH_MS)
+    catch exit:_ -> ok
+    end.
+
+%% What has not been looked at by then is counted as what was too much.
 -spec stop() -> ok.
 stop() ->
     _ = gen_mod:stop_child(?MODULE),
+    case persistent_term:get(?MODULE, undefined) of
+        {Counters, _} -> dropped(atomics:exchange(Counters, ?MESSAGES, 0));
+        undefined -> ok
+    end.
+
+-spec dropped(integer()) -> ok.
+dropped(Messages) when Messages > 0 ->
+    _ = [mod_offline_post_incidents:count(member_overflows) || _ <- lists:seq(1, Messages)],
+    ?LOG_WARNING("mod_offline_post: ~B room messages were not looked at for absent members, because the module stops",
+                 [Messages]);
+dropped(_) ->
     ok.
 
 %% Any process. Message: from the room and the nick. Of: its group, and where it is stored. Count: of Absent.
 -spec tell(message(), #{stored := archive | none, room := jid:jid(), nick := binary(), sender => jid:jid()},
            mod_offline_post_groups:absent(), Count :: pos_integer()) -> ok.
-tell(Message, Of, Absent, Count) ->
+tell(Message, #{room := #jid{luser = User, lserver = Server}} = Of, Absent, Count) ->
     Weight = ?MESSAGE + Count,
+    Room = {User, Server},
     Waiting = persistent_term:get(?MODULE),
-    case atomics:add_get(Waiting, 1, Weight) of
-        Sum when Sum > ?LIMIT, Sum > Weight ->
-            atomics:sub(Waiting, 1, Weight),
-            overflow(Message, Count);
-        _ ->
-            gen_server:cast(?MODULE, {tell, Waiting, Weight, {Message, Of#{trigger => groupchat}, Absent}})
+    case enter(Waiting, Room, Weight) of
+        ok ->
+            gen_server:cast(?MODULE, {tell, Waiting, Room, Weight, {Message, Of#{trigger => groupchat}, Absent}});
+        {full, Limit} ->
+            overflow(Message, Count, Limit)
     end.
 
--spec overflow(message(), pos_integer()) -> ok.
-overflow(#message{from = Room}, Count) ->
+-spec overflow(message(), pos_integer(), pos_integer()) -> ok.
+overflow(#message{from = Room}, Count, Limit) ->
     mod_offline_post_incidents:report(
       member_overflows,
       fun(New) ->
               {warning, "mod_offline_post: ~B room messages were not looked at for absent members, because ~B members "
                "are waiting already (the last one in ~ts, for ~B members)",
-               [New, ?LIMIT, jid:encode(jid:remove_resource(Room)), Count]}
+               [New, Limit, jid:encode(jid:remove_resource(Room)), Count]}
       end).
+
+%%% How much waits. A message that nothing else of its room, or of any room, waits for is never too large.
+
+-spec enter(waiting(), room(), pos_integer()) -> ok | {full, Limit :: pos_integer()}.
+enter({Counters, _} = Waiting, Room, Weight) ->
+    OfRoom = of_room(Waiting, Room, Weight),
+    Sum = atomics:add_get(Counters, ?WEIGHT, Weight),
+    atomics:add(Counters, ?MESSAGES, 1),
+    if
+        OfRoom > ?ROOM_LIMIT, OfRoom > Weight -> leave(Waiting, Room, Weight), {full, ?ROOM_LIMIT};
+        Sum > ?LIMIT, Sum > Weight -> leave(Waiting, Room, Weight), {full, ?LIMIT};
+        true -> ok
+    end.
+
+-spec leave(waiting(), room(), pos_integer()) -> ok.
+leave({Counters, Rooms} = Waiting, Room, Weight) ->
+    atomics:sub(Counters, ?MESSAGES, 1),
+    atomics:sub(Counters, ?WEIGHT, Weight),
+    %% Only if it is still nought then.
+    _ = of_room(Waiting, Room, -Weight) =:= 0 andalso ets:delete_object(Rooms, {Room, 0}),
+    ok.
+
+%% The table ends with its worker, and then what is told is told to nobody.
+-spec of_room(waiting(), room(), integer()) -> integer().
+of_room({_, Rooms}, Room, Weight) ->
+    try ets:update_counter(Rooms, Room, Weight, {Room, 0})
+    catch error:badarg -> max(Weight, 1)
+    end.
 
 %%% The worker
 
 -spec init(term()) -> {ok, idle}.
 init(_) ->
     %% A new one for each worker: what waited for an earlier one is gone with its mailbox.
-    persistent_term:put(?MODULE, atomics:new(1, [{signed, true}])),
+    persistent_term:put(?MODULE, {atomics:new(2, [{signed, true}]), ets:new(?MODULE, [public])}),
     {ok, idle}.
 
--spec handle_call(term(), gen_server:from(), idle) -> {reply, {error, unknown}, idle}.
+-spec handle_call(term(), gen_server:from(), idle) -> {reply, ok | {error, unknown}, idle, timeout()}.
+handle_call(flush, _From, State) ->
+    {reply, ok, State, ?IDLE};
 handle_call(_Request, _From, State) ->
-    {reply, {error, unknown}, State}.
+    {reply, {error, unknown}, State, ?IDLE}.
 
--spec handle_cast({tell, atomics:atomics_ref(), pos_integer(), job()} | term(), idle) -> {noreply, idle, timeout()}.
-handle_cast({tell, Waiting, Weight, Job}, State) ->
+-spec handle_cast({tell, waiting(), room(), pos_integer(), job()} | term(), idle) -> {noreply, idle, timeout()}.
+handle_cast({tell, Waiting, Room, Weight, Job}, State) ->
     work(Job),
-    atomics:sub(Waiting, 1, Weight),
+    leave(Waiting, Room, Weight),
     {noreply, State, ?IDLE};
 handle_cast(_, State) ->
     {noreply, State, ?IDLE}.
@@ -98,7 +160,9 @@ work(Host, Users, Message, Context) ->
                               To = #jid{user = User, server = Host, luser = User, lserver = Host},
                               mod_offline_post:guarded(hook, Host, fun() -> member(To, Mentions, Message, Context) end)
                           end, Users);
-        _ ->
+        undefined ->
+            mod_offline_post_incidents:count(member_overflows);
+        #{} ->
             ok
     end.
 

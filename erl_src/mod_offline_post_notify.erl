@@ -72,13 +72,29 @@ once(Host, #message{to = Addressee} = Message, {Kind, #{trigger := Trigger} = Co
     To = maps:get(to, Context, Addressee),
     case mod_offline_post_once:first(Message, To, Trigger) of
         true ->
-            Topic = mod_offline_post_event:topic(Message, Of),
-            Submission = {Message, To, Trigger, Topic, Policy},
-            Submit = fun(Event) -> submit(Host, vetoed(Host, Event, Message), Submission) end,
-            badge(Host, mod_offline_post_event:from_message(Message, Kind, Context, Policy), Policy, Submit);
+            or_forget({Message, To, Trigger}, fun() ->
+                Topic = mod_offline_post_event:topic(Message, Of),
+                Submission = {Message, To, Trigger, Topic, Policy},
+                %% It may run in another process.
+                Submit = fun(Event) ->
+                                 or_forget({Message, To, Trigger},
+                                           fun() -> submit(Host, vetoed(Host, Event, Message), Submission) end)
+                         end,
+                badge(Host, mod_offline_post_event:from_message(Message, Kind, Context, Policy), Policy, Submit)
+            end);
         false ->
             count(Host, ?DUPLICATES),
             duplicate
+    end.
+
+%% What a defect, or a node that shuts down, has cut short was not posted: another way may still bring it.
+-spec or_forget({message(), jid:jid(), offline | pending | groupchat}, fun(() -> result())) -> result().
+or_forget({Message, To, Trigger}, Do) ->
+    try Do()
+    catch
+        Class:Reason:Stack ->
+            mod_offline_post_once:forget(Message, To, Trigger),
+            erlang:raise(Class, Reason, Stack)
     end.
 
 -spec badge(binary(), mod_offline_post_event:event(), mod_offline_post_policy:policy(),
@@ -86,13 +102,25 @@ once(Host, #message{to = Addressee} = Message, {Kind, #{trigger := Trigger} = Co
 badge(_Host, Event, #{badge := none}, Submit) ->
     Submit(Event);
 badge(Host, #{to := {User, _, _}} = Event, #{badge := events}, Submit) ->
-    Submit(Event#{badge => mod_offline_post_badge:next(User, Host)});
+    Submit(case next_badge(User, Host) of
+               unknown -> Event;
+               Count -> Event#{badge => Count}
+           end);
 badge(Host, #{to := {User, _, _}} = Event, #{badge := stored}, Submit) ->
     %% Counting takes a database; what cannot be counted goes without a badge.
     mod_offline_post_badge:stored(User, Host, fun(Count) when is_integer(Count) -> Submit(Event#{badge => Count});
-                                                 (_) -> Submit(Event)
+                                                 (unknown) -> Submit(Event)
                                               end),
     posted.
+
+%% Mnesia may be without the table: at boot, or while its master node is away. The event matters more than its number.
+-spec next_badge(binary(), binary()) -> pos_integer() | unknown.
+next_badge(User, Host) ->
+    try mod_offline_post_badge:next(User, Host)
+    catch
+        error:_ -> unknown;
+        exit:_ -> unknown
+    end.
 
 %% What the handlers of offline_post_event make of it.
 -spec vetoed(binary(), mod_offline_post_event:event(), message()) -> mod_offline_post_event:event() | drop.
@@ -123,7 +151,10 @@ run_handlers(Host, Event, Message) ->
 submit(Host, drop, _) ->
     count(Host, ?VETOED),
     vetoed;
-submit(Host, Event, {Message, To, Trigger, Topic, #{sync_commit := Wait}}) ->
+submit(Host, Event, {Message, To, Trigger, Topic, #{sync_commit := Sync}}) ->
+    %% In the sender's session alone: one that hangs, or ends, has nobody to acknowledge to, and would wait once for
+    %% each message in its queue.
+    Wait = Sync andalso Trigger =:= offline,
     case mod_offline_post_commit:submit(Host, mod_offline_post_event:to_native(Event, Topic), Wait) of
         ok ->
             posted;
@@ -140,13 +171,21 @@ submit(Host, Event, {Message, To, Trigger, Topic, #{sync_commit := Wait}}) ->
 -spec seen(message()) -> ok.
 seen(#message{body = [], sub_els = [_ | _], to = #jid{luser = User, lserver = Host}} = Message) ->
     mod_offline_post:guarded(hook, Host, fun() ->
-        case mod_offline_post_kind:call_withdrawal(Message) of
+        case is_told_of_calls(Host) andalso mod_offline_post_kind:call_withdrawal(Message) of
             {ok, SessionId} -> withdraw(Host, {User, Host}, mod_offline_post_event:call_topic(SessionId), cancel);
-            none -> ok
+            _ -> ok
         end
     end);
 seen(_) ->
     ok.
+
+%% Elsewhere nobody needs to look into what follows a call.
+-spec is_told_of_calls(binary()) -> boolean().
+is_told_of_calls(Host) ->
+    case mod_offline_post_policy:get(Host) of
+        #{notify := Kinds} -> lists:member(call, Kinds);
+        undefined -> false
+    end.
 
 %% On every node: any of them may have accepted what is withdrawn. The others are told, not waited for.
 -spec withdraw(binary(), {User :: binary(), Server :: binary()}, all | binary(), cancel | purge) -> ok.
@@ -159,9 +198,18 @@ withdraw(Host, User, What, How) ->
 
 -spec withdraw_here(binary(), {User :: binary(), Server :: binary()}, all | binary(), cancel | purge) -> ok.
 withdraw_here(Host, User, What, How) ->
+    Withdraw = fun() -> mod_offline_post_nif:withdraw(mod_offline_post_endpoint:key(Host), User, What, How) end,
     mod_offline_post:guarded(hook, Host, fun() ->
-        mod_offline_post_policy:get(Host) =/= undefined
-            andalso mod_offline_post_nif:withdraw(mod_offline_post_endpoint:key(Host), User, What, How)
+        case mod_offline_post_policy:get(Host) of
+            undefined ->
+                ok;
+            #{badge := stored} ->
+                _ = Withdraw(),
+                %% Events that still wait for their badge come to the native side only after this.
+                mod_offline_post_badge:behind(Host, Withdraw);
+            #{} ->
+                Withdraw()
+        end
     end).
 
 %%% Counters

@@ -209,14 +209,17 @@ turn() ->
 set_timer(Ms) ->
     erlang:start_timer(Ms, self(), turn).
 
-%% How long a session may wait to be resumed, or to be found hanging, on any virtual host (ms).
+%% How long a session may wait to be resumed, or to be found hanging, on any virtual host (ms). By what is configured:
+%% at boot mod_stream_mgmt may start after us.
 -spec longest_wait() -> non_neg_integer().
 longest_wait() ->
-    lists:max([0 | [waits(Host) || Host <- ejabberd_option:hosts(), gen_mod:is_loaded(Host, mod_stream_mgmt)]]).
+    lists:max([0 | [waits(Opts) || Host <- ejabberd_option:hosts(),
+                                   {mod_stream_mgmt, Opts, _Order} <- ejabberd_option:modules(Host)]]).
 
--spec waits(binary()) -> non_neg_integer().
-waits(Host) ->
-    lists:sum([case gen_mod:get_module_opt(Host, mod_stream_mgmt, Option) of
+%% ejabberd has filled in the defaults.
+-spec waits(gen_mod:opts()) -> non_neg_integer().
+waits(Opts) ->
+    lists:sum([case maps:get(Option, Opts, 0) of
                    Ms when is_integer(Ms) -> Ms;
                    _None -> 0 % infinity, or undefined: as resume_timeout
                end || Option <- [resume_timeout, max_resume_timeout, ack_timeout]]).

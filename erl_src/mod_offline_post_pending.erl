@@ -125,11 +125,26 @@ takes(_Message, _Device) -> false.
 
 %% As mod_carboncopy has it.
 -spec is_copied(message()) -> boolean().
-is_copied(#message{type = Type, to = #jid{lresource = Resource}} = Message) ->
-    (Type =:= chat orelse Type =:= normal)
+is_copied(#message{to = #jid{lresource = Resource}} = Message) ->
+    (is_chat(Message) orelse is_invitation(Message))
         andalso not xmpp:has_subtag(Message, #carbons_private{})
         andalso not xmpp:has_subtag(Message, #hint{type = 'no-copy'})
         andalso (Resource =:= <<>> orelse not xmpp:has_subtag(Message, #muc_user{})).
+
+-spec is_chat(message()) -> boolean().
+is_chat(#message{type = chat}) -> true;
+is_chat(#message{type = normal, body = [_ | _]}) -> true;
+is_chat(#message{type = normal, sub_els = Els} = Message) ->
+    lists:any(fun(El) -> xmpp:get_ns(El) =:= ?NS_CHATSTATES end, Els)
+        orelse xmpp:has_subtag(Message, #receipt_response{});
+is_chat(#message{}) -> false.
+
+-spec is_invitation(message()) -> boolean().
+is_invitation(Message) ->
+    case xmpp:get_subtag(Message, #muc_user{}) of
+        #muc_user{invites = [_ | _]} -> true;
+        _ -> xmpp:has_subtag(Message, #x_conference{jid = #jid{}})
+    end.
 
 %%% What becomes of it if the client does not come back in time
 

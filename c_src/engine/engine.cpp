@@ -142,7 +142,7 @@ void Engine::Accept(EndpointId id, std::shared_ptr<const Event> event, CommitCal
   endpoint.claimable = true;
   appended_ = true;
   // In this order: never is the earlier one gone from a disk that does not have the later one.
-  if (later) Supersede(endpoint, *later, before);
+  if (later) Supersede(endpoint, *later, before, place.earlier);
 }
 
 void Engine::Turn() {

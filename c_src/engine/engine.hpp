@@ -14,6 +14,7 @@
 #include <memory>
 #include <optional>
 #include <random>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
@@ -197,7 +198,7 @@ class Engine final : public OutboxListener, public TransportListener {
   void End(EndpointRecord& endpoint, const Delivery& delivery, Verdict verdict);
   void EndFailed(EndpointRecord& endpoint, const Delivery& delivery, Verdict verdict);
   void Mark(EndpointRecord& endpoint, const StoredWithdrawal& mark);
-  void Supersede(EndpointRecord& endpoint, const Event& event, Sequence until);
+  void Supersede(EndpointRecord& endpoint, const Event& event, Sequence until, Sequence earlier);
   void ClearMarks(EndpointRecord& endpoint);
   bool HasPending(const EndpointRecord& endpoint) const;
   Topics::Place Enter(EndpointRecord& endpoint, const Event& event, Sequence sequence) const;
@@ -209,6 +210,7 @@ class Engine final : public OutboxListener, public TransportListener {
   void SetPause(EndpointRecord& endpoint, enum Pause pause);
   void PauseGone(EndpointRecord& endpoint);
   void AddDeadJob(EndpointId id, DeadAct act, DeadFilter filter, DeadJob job);
+  std::set<EndpointId> PurgedEndpoints() const;
   void VisitDead();
   void PurgeDead(EndpointRecord& endpoint);
   void ReportToBreakers(InFlight& flight, const Outcome& outcome);

@@ -46,10 +46,20 @@ void Engine::AddDeadJob(EndpointId id, DeadAct act, DeadFilter filter, DeadJob j
   dead_jobs_.emplace(job.visit.tag, std::move(job));
 }
 
+// Each removed account makes a job: of those only one at a time visits an endpoint's letters.
+std::set<EndpointId> Engine::PurgedEndpoints() const {
+  std::set<EndpointId> purged;
+  for (const auto& [tag, job] : dead_jobs_)
+    if (job.visiting && job.visit.act == DeadAct::kPurge) purged.insert(job.visit.endpoint);
+  return purged;
+}
+
 void Engine::VisitDead() {
   const Millis now = clock_.MonotonicMs();
+  std::set<EndpointId> purged = PurgedEndpoints();
   for (auto& [tag, job] : dead_jobs_) {
     if (job.visiting || now < job.next_ms) continue;
+    if (job.visit.act == DeadAct::kPurge && !purged.insert(job.visit.endpoint).second) continue;
     job.visiting = true;
     if (job.visit.act == DeadAct::kReplay) {
       job.visit.first_sequence = next_sequence_;

@@ -63,8 +63,10 @@ std::optional<Millis> Engine::ProbeMs(const EndpointRecord& endpoint) {
 std::optional<Millis> Engine::NextTurnMs() const {
   std::optional<Millis> next;
   const auto consider = [&next](Millis at) { next = next ? std::min(*next, at) : at; };
+  const std::set<EndpointId> purged = PurgedEndpoints();
   for (const auto& [tag, job] : dead_jobs_) {
-    if (!job.visiting) consider(job.next_ms);
+    const bool waits = job.visit.act == DeadAct::kPurge && purged.contains(job.visit.endpoint);
+    if (!job.visiting && !waits) consider(job.next_ms);
   }
   for (const auto& [id, endpoint] : endpoints_) {
     if (endpoint.dead > 0 && !endpoint.purging) consider(endpoint.purge_ms);

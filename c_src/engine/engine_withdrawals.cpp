@@ -10,9 +10,11 @@ namespace offline_post {
 
 namespace {
 
-// Marks of what was superseded and of what was withdrawn do not replace each other: an event that
-// comes after a withdrawal speaks for nothing before it.
-std::uint64_t SupersededKey(std::uint64_t topic) { return Fingerprint("superseded", topic); }
+std::uint64_t RecipientMark(const Event& event) {
+  return MarkKey(Marked::kRecipient, RecipientKey(event));
+}
+std::uint64_t TopicMark(std::uint64_t topic) { return MarkKey(Marked::kTopic, topic); }
+std::uint64_t SupersededMark(std::uint64_t topic) { return MarkKey(Marked::kSuperseded, topic); }
 
 }  // namespace
 
@@ -21,10 +23,10 @@ std::optional<Engine::Verdict> Engine::VerdictOn(const EndpointRecord& endpoint,
   const Withdrawals& marks = endpoint.withdrawals;
   if (marks.empty()) return std::nullopt;
   const Event& event = *delivery.event;
-  if (const auto how = marks.Find(RecipientKey(event), delivery.sequence)) return Verdict{*how};
+  if (const auto how = marks.Find(RecipientMark(event), delivery.sequence)) return Verdict{*how};
   if (event.topic == 0) return std::nullopt;
-  if (const auto how = marks.Find(event.topic, delivery.sequence)) return Verdict{*how};
-  if (const auto how = marks.Find(SupersededKey(event.topic), delivery.sequence)) {
+  if (const auto how = marks.Find(TopicMark(event.topic), delivery.sequence)) return Verdict{*how};
+  if (const auto how = marks.Find(SupersededMark(event.topic), delivery.sequence)) {
     return Verdict{*how, true};
   }
   return std::nullopt;
@@ -101,14 +103,15 @@ void Engine::Withdraw(EndpointId id, const Withdrawal& withdrawal) {
   };
   // Where each recipient has one lane, what is meant is in it or in none.
   const Endpoint& config = *endpoint.config;
-  const bool one_lane =
-      config.ordered && config.collapse_interval_ms == 0 && !config.rates.collapse;
+  const bool one_lane = config.ordered && config.collapse_interval_ms == 0 &&
+                        !(config.rates.collapse && config.rates.any());
   for (const Delivery& delivery : one_lane ? endpoint.window.Extract(withdrawal.recipient, is_meant)
                                            : endpoint.window.ExtractAll(is_meant)) {
     End(endpoint, delivery, {withdrawal.how});
   }
   if (!HasPending(endpoint)) return;
-  Mark(endpoint, {key, next_sequence_ - 1, withdrawal.how});
+  Mark(endpoint, {MarkKey(all ? Marked::kRecipient : Marked::kTopic, key), next_sequence_ - 1,
+                  withdrawal.how});
   std::optional<std::uint64_t> lane;
   if (all) lane = withdrawal.recipient;
   if (const auto waiting = endpoint.topics.WaitingOf(withdrawal.topic)) lane = waiting->lane;
@@ -120,21 +123,27 @@ void Engine::Withdraw(EndpointId id, const Withdrawal& withdrawal) {
 Topics::Place Engine::Enter(EndpointRecord& endpoint, const Event& event, Sequence sequence) const {
   const Withdrawals& marks = endpoint.withdrawals;
   if (marks.empty()) return endpoint.topics.Accept(event.topic, sequence, 0, 0);
-  const Sequence withdrawn = std::max(marks.Until(RecipientKey(event)), marks.Until(event.topic));
+  const Sequence withdrawn =
+      std::max(marks.Until(RecipientMark(event)), marks.Until(TopicMark(event.topic)));
   return endpoint.topics.Accept(event.topic, sequence, withdrawn,
-                                marks.Until(SupersededKey(event.topic)));
+                                marks.Until(SupersededMark(event.topic)));
 }
 
-void Engine::Supersede(EndpointRecord& endpoint, const Event& event, Sequence until) {
+void Engine::Supersede(EndpointRecord& endpoint, const Event& event, Sequence until,
+                       Sequence earlier) {
   const auto is_earlier = [&event](const Delivery& delivery) {
     return delivery.event->topic == event.topic;
   };
   // It is in the lane that the topic has now, unless a reload has changed that.
   const std::uint64_t lane = LaneOf(*endpoint.config, event, until);
   const std::vector<Delivery> waiting = endpoint.window.Extract(lane, is_earlier);
-  for (const Delivery& delivery : waiting) End(endpoint, delivery, {Final::kCancelled, true});
-  if (!waiting.empty() && !endpoint.topics.incomplete()) return;
-  Mark(endpoint, {SupersededKey(event.topic), until, Final::kCancelled});
+  bool found = false;  // the one that counts: after a reload it may be in another lane
+  for (const Delivery& delivery : waiting) {
+    found = found || delivery.sequence == earlier;
+    End(endpoint, delivery, {Final::kCancelled, true});
+  }
+  if (found && !endpoint.topics.incomplete()) return;
+  Mark(endpoint, {SupersededMark(event.topic), until, Final::kCancelled});
   // One that waits for no more than its time would be there until then, and so would all that
   // follow it: the later one can wait by itself. A retry's wait is the later one's too.
   const auto waits = endpoint.topics.WaitingOf(event.topic);

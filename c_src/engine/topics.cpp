@@ -13,6 +13,7 @@ Topics::Place Topics::Accept(std::uint64_t topic, Sequence sequence, Sequence wi
   Place place;
   place.supersedes = waits || (incomplete_ && !known.complete);
   place.stands_for = waits ? known.count + 1 : 1;
+  place.earlier = waits ? known.newest : 0;
   known.counted_until = waits ? known.newest : std::max(counted, withdrawn);
   known.newest = sequence;
   known.count = place.stands_for;
@@ -77,6 +78,7 @@ void Topics::Sent(const Delivery& delivery, Millis now_ms) {
   topic.in_flight = delivery.sequence;
   topic.last_sent = delivery.sequence;
   topic.sent_ms = now_ms;
+  if (topics_.size() > kMax) Forget();
 }
 
 void Topics::Landed(const Delivery& delivery) {
@@ -106,7 +108,9 @@ void Topics::Ended(const Delivery& delivery, bool keeps_interval) {
   if (found == topics_.end()) return;
   Topic& topic = found->second;
   if (topic.newest == delivery.sequence) topic.newest = 0;
-  if (topic.newest == 0 && topic.in_flight == 0 && !keeps_interval) topics_.erase(found);
+  if (topic.newest == 0 && topic.in_flight == 0 && (!keeps_interval || topic.last_sent == 0)) {
+    topics_.erase(found);
+  }
 }
 
 }  // namespace offline_post

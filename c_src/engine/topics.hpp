@@ -23,6 +23,7 @@ class Topics {
   struct Place {
     std::uint32_t stands_for = 1;
     bool supersedes = false;  // an earlier one that waits, or may wait
+    Sequence earlier = 0;     // that one, if it is known; what came before it is superseded already
   };
 
   // `withdrawn`: up to this sequence the topic's deliveries are withdrawn, and not counted on.

@@ -16,6 +16,14 @@
 
 namespace offline_post {
 
+// What a mark is about. The kinds have keys of their own: whoever chooses a topic cannot mark a
+// recipient, and what was superseded does not replace what was withdrawn (an event that comes after
+// a withdrawal speaks for nothing before it).
+enum class Marked : std::uint64_t { kRecipient = 0, kTopic = 1, kSuperseded = 2 };
+inline std::uint64_t MarkKey(Marked what, std::uint64_t key) {
+  return (static_cast<std::uint64_t>(what) << 62U) | (key >> 2U);
+}
+
 class Withdrawals {
  public:
   // Marks that are kept; then the older half is forgotten, and what it was about is sent.

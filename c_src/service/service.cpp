@@ -277,14 +277,19 @@ bool Service::CommandFor(EndpointKeyView key, std::function<void(EndpointId)> co
   return true;
 }
 
-// Beyond a rate, an event that may collapse gets a topic for that.
+// Beyond a rate, where events are to collapse, one gets the topic for that. But a call that waits
+// is worth nothing, and must be withdrawn by its own topic. What a room says comes to each of its
+// members: it is not held against the room.
 bool Service::IsWithinRate(const Registration& registration, Event& event) const {
   // Who sent it may be kept from us.
+  const bool room =
+      std::any_of(event.attributes.begin(), event.attributes.end(),
+                  [](const Attribute& attribute) { return attribute.name == "room"; });
   const std::uint64_t sender =
-      event.from.server.empty() ? 0 : RecipientKey(event.from.user, event.from.server);
+      room || event.from.server.empty() ? 0 : RecipientKey(event.from.user, event.from.server);
   if (registration.limiter->Admit(sender, RecipientKey(event), clock_.MonotonicMs())) return true;
-  if (!registration.limiter->limits().collapse) return false;
-  if (event.topic == 0) event.topic = RateTopic(event);
+  if (!registration.limiter->limits().collapse || event.kind == "call") return false;
+  event.topic = RateTopic(event);
   return true;
 }
 

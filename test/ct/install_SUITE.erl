@@ -7,7 +7,7 @@
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
 -export([cmake_install/1, module_install_and_upgrade/1, failed_build/1, no_library/1, changed_library/1, other_abi/1,
-         missing_helper/1, outdated_helper/1, outdated_stubs/1]).
+         missing_helper/1, outdated_helper/1, helper_in_use/1, outdated_stubs/1]).
 
 -define(HOST, "localhost").
 
@@ -15,7 +15,7 @@ suite() -> [{timetrap, {minutes, 6}}].
 
 all() ->
     [cmake_install, module_install_and_upgrade, failed_build, no_library, changed_library, other_abi,
-     missing_helper, outdated_helper, outdated_stubs].
+     missing_helper, outdated_helper, helper_in_use, outdated_stubs].
 
 init_per_suite(Config) ->
     [{backend, offline_post_backend:start()} | Config].
@@ -146,6 +146,23 @@ outdated_helper(Config) ->
          {ok, {Module, Md5}} = beam_lib:md5(Beam),
          ?assertEqual(Md5, offline_post_node:call(Node, Module, module_info, [md5]))
      end || Module <- Modules],
+    delivers(Config).
+
+%% A process runs in the version before the one that is loaded, so that a third one cannot be loaded.
+helper_in_use(Config) ->
+    Node = ?config(node, Config),
+    Module = mod_offline_post_await,
+    {Module, Third, _} = offline_post_node:call(Node, code, get_object_code, [Module]),
+    User = offline_post_node:call(Node, erlang, spawn, [Module, run, [tag, fun inet:gethostname/0, 600000]]),
+    compile_to(Node, Module, []),
+    true = offline_post_node:call(Node, code, soft_purge, [Module]),
+    {module, Module} = offline_post_node:call(Node, code, load_file, [Module]),
+    replace(filename:join([installed(Node), "ebin", atom_to_list(Module) ++ ".beam"]), Third),
+    restart_module(Node),
+    offline_post_node:await_log(Node, "the module mod_offline_post_await is in use in an old version"),
+    ?assertMatch(#{state := stopped}, offline_post_node:stats(Node, ?HOST)),
+    true = offline_post_node:call(Node, erlang, exit, [User, kill]),
+    0 = ctl(Node, ["reload_config"]),
     delivers(Config).
 
 outdated_stubs(Config) ->

@@ -10,7 +10,7 @@ badge_test_() ->
                                   Vm = setup(),
                                   try Test(Vm) after offline_post_vm:stop(Vm) end
                           end}} ||
-        {Name, Test} <- [{"without the process", fun without/1}, {"counts in order", fun order/1},
+        {Name, Test} <- [{"without the process", fun without/1}, {"counts in order", fun order/1}, {"behind", fun behind/1},
                          {"what cannot be counted", fun uncounted/1}, {"too many", fun too_many/1},
                          {"stops", fun stops/1}, {"a use that crashes", fun crash/1},
                          {"events are counted without a table yet", fun no_table/1}]].
@@ -21,6 +21,18 @@ without(Vm) ->
 order(Vm) ->
     prepare(Vm),
     ?assertEqual(lists:seq(1, 50), used(Vm, 50)).
+
+%% In order with the counts, if there are any.
+behind(Vm) ->
+    prepare(Vm),
+    ok = offline_post_vm:call(Vm, fake_use, clear, []),
+    ok = offline_post_vm:call(Vm, fake_use, behind, []),
+    ?assertEqual([1], used(Vm, 1)),
+    set(Vm, count, waits),
+    ask(Vm, 2),
+    ok = offline_post_vm:call(Vm, fake_use, behind, []),
+    set(Vm, count, next),
+    ?assertEqual([2, 3, behind], await(Vm, 3)).
 
 uncounted(Vm) ->
     prepare(Vm),
@@ -60,6 +72,9 @@ crash(Vm) ->
     ?assertEqual([2], used(Vm, 1)).
 
 no_table(Vm) ->
+    %% Without Mnesia.
+    ok = offline_post_vm:call(Vm, logger, set_handler_config, [default, level, none]),
+    ?assertEqual(ok, offline_post_vm:call(Vm, mod_offline_post_badge, prepare, [events])),
     ?assertEqual(ok, offline_post_vm:call(Vm, mod_offline_post_badge, reset, [<<"anna">>, ?HOST])).
 
 used(Vm, N) ->
@@ -100,7 +115,7 @@ setup() ->
                 fails -> error(no_database);
                 waits -> receive after 10 -> count_offline_messages(User, Host) end
             end."),
-    offline_post_vm:fake(Vm, fake_use, "-module(fake_use). -export([start/0, ask/1, clear/0, got/0, crash/0]).
+    offline_post_vm:fake(Vm, fake_use, "-module(fake_use). -export([start/0, ask/1, behind/0, clear/0, got/0, crash/0]).
         start() ->
             Self = self(),
             spawn(fun() ->
@@ -112,6 +127,10 @@ setup() ->
                 ets:insert(fake_use, {erlang:unique_integer([positive, monotonic]), Count})
              end) || _ <- lists:seq(1, N)],
             ok.
+        behind() ->
+            mod_offline_post_badge:behind(<<\"a.example\">>, fun() ->
+                ets:insert(fake_use, {erlang:unique_integer([positive, monotonic]), behind})
+            end).
         clear() -> [ets:delete(fake_use, Key) || {Key, _} <- ets:tab2list(fake_use), is_integer(Key)], ok.
         got() -> lists:reverse([Count || {Key, Count} <- ets:tab2list(fake_use), is_integer(Key), Key > 0]).
         crash() -> mod_offline_post_badge:stored(<<\"anna\">>, <<\"a.example\">>, fun(_) -> error(crash) end)."),

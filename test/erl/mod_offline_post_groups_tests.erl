@@ -144,8 +144,15 @@ setup() ->
 
 unwrap_test_() ->
     {ok, _} = application:ensure_all_started(xmpp),
-    [{Name, ?_assertEqual(Expected, outcome(mod_offline_post_groups:unwrap(Message, Policy)))} ||
-     {Name, Message, Policy, Expected} <- unwrap_table()].
+    {setup, fun options/0, fun ets:delete/1,
+     [{Name, ?_assertEqual(Expected, outcome(mod_offline_post_groups:unwrap(Message, Policy)))} ||
+      {Name, Message, Policy, Expected} <- unwrap_table()]}.
+
+%% As far as ejabberd_option:hosts() needs them.
+options() ->
+    Options = ets:new(ejabberd_options, [named_table, public]),
+    true = ets:insert(Options, {{hosts, global}, [?A, ?B]}),
+    Options.
 
 outcome({ok, #message{} = Inner, Of}) -> {maps:get(nick, Of), jid:encode(maps:get(room, Of)),
                                           jid:encode(maps:get(to, Of)), mod_offline_post_event:text(Inner)};
@@ -160,6 +167,7 @@ unwrap_table() ->
     [{"mucsub", wrapped(inner()), Mucsub, Told},
      {"members", wrapped(inner()), Members, Told},
      {"none", wrapped(inner()), None, ignore},
+     {"from a user's own node", posing(), Mucsub, ignore},
      {"a subject", wrapped(inner(), ?NS_MUCSUB_NODES_SUBJECT), Mucsub, Told},
      {"a presence of the room", wrapped(inner(), ?NS_MUCSUB_NODES_PRESENCE), Mucsub, ignore},
      {"mentioned", wrapped((inner())#message{body = [#text{data = <<"Anna?">>}]}), Mentions,
@@ -192,12 +200,19 @@ unwrap_sender_test() ->
     Claim = #muc_user{items = [#muc_item{jid = jid:make(<<"forged">>, ?A)}]},
     Zoe = jid:make(<<"zoe">>, ?A),
     Unknown = (inner())#message{sub_els = [Claim], meta = #{muc_sender_real_jid => Zoe}},
+    Options = options(),
     {ok, _, Of} = mod_offline_post_groups:unwrap(wrapped(Unknown), Policy),
     ?assertNot(is_map_key(sender, Of)),
     Shown = (inner())#message{meta = #{offline_post_sender => Zoe}},
-    ?assertMatch({ok, _, #{sender := Zoe}}, mod_offline_post_groups:unwrap(wrapped(Shown), Policy)).
+    ?assertMatch({ok, _, #{sender := Zoe}}, mod_offline_post_groups:unwrap(wrapped(Shown), Policy)),
+    ets:delete(Options).
 
 %%%
+
+%% What somebody with an account here could publish.
+posing() ->
+    Wrapper = wrapped((inner())#message{from = jid:make(<<"zoe">>, ?A, <<"nick">>)}),
+    Wrapper#message{from = jid:make(<<"zoe">>, ?A)}.
 
 direct() ->
     (inner())#message{to = jid:make(<<"anna">>, ?A, <<"phone">>)}.

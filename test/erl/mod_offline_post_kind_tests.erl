@@ -136,7 +136,10 @@ session_test_() ->
          {Name, Content, Call, Withdrawal} <-
              [{"propose", ?PROPOSE ?STORE, {ok, <<"s1">>}, none},
               {"text", "<body>x</body>", none, none},
-              {"without an id", "<propose xmlns='urn:xmpp:jingle-message:0'/>", {ok, <<>>}, none},
+              {"without an id", "<propose xmlns='urn:xmpp:jingle-message:0'/>", none, none},
+              {"with an empty id", "<propose xmlns='urn:xmpp:jingle-message:0' id=''/>", none, none},
+              {"taken back without an id", "<retract xmlns='urn:xmpp:jingle-message:0'/>", none, none},
+              {"taken back with an empty id", "<retract xmlns='urn:xmpp:jingle-message:0' id=''/>", none, none},
               {"proceed", "<proceed xmlns='urn:xmpp:jingle-message:0' id='s1'/>", none, none},
               {"ringing", "<ringing xmlns='urn:xmpp:jingle-message:0' id='s1'/>", none, none},
               {"a retraction of a message", "<retract xmlns='urn:xmpp:message-retract:1' id='s1'/>", none, none}

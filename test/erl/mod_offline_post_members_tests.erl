@@ -11,7 +11,7 @@ members_test_() ->
      [fun(Vm) -> {atom_to_list(Name), {timeout, 60, fun() -> Test(Vm) end}} end ||
          {Name, Test} <- [{whom, fun whom/1}, {mentions, fun mentions/1}, {reloaded, fun reloaded/1},
                           {crash, fun crash/1},
-                          {overflow, fun overflow/1}, {alone, fun alone/1}, {stopped, fun stopped/1}]]}.
+                          {overflow, fun overflow/1}, {one_room, fun one_room/1}, {dropped, fun dropped/1}, {alone, fun alone/1}, {stopped, fun stopped/1}]]}.
 
 %% As for a message to the user: not while a device takes it, nobody who does not exist, nothing from who is blocked.
 whom(Vm) ->
@@ -47,13 +47,39 @@ overflow(Vm) ->
     start(Vm, #{}),
     ok = offline_post_vm:call(Vm, sys, suspend, [mod_offline_post_members]),
     Users = [away | lists:duplicate(99999, here)],
-    [ok = tell(Vm, message(integer_to_binary(N)), Users) || N <- lists:seq(1, 6)],
+    [ok = tell(Vm, message(integer_to_binary(N)), Users, integer_to_binary(N)) || N <- lists:seq(1, 6)],
     ?assertMatch(#{member_overflows := 2}, offline_post_vm:call(Vm, mod_offline_post_incidents, counts, [])),
     ok = offline_post_vm:call(Vm, sys, resume, [mod_offline_post_members]),
     ?assertEqual([{away, integer_to_binary(N)} || N <- lists:seq(1, 4)], posted(Vm)),
     settled(Vm),
     ok = tell(Vm, message(<<"7">>), Users),
     ?assertEqual([{away, <<"7">>}], lists:nthtail(4, posted(Vm))).
+
+%% One room does not use what is there for all.
+one_room(Vm) ->
+    start(Vm, #{}),
+    ok = offline_post_vm:call(Vm, sys, suspend, [mod_offline_post_members]),
+    Users = [away | lists:duplicate(39999, here)],
+    [ok = tell(Vm, message(integer_to_binary(N)), Users) || N <- lists:seq(1, 4)],
+    ok = tell(Vm, message(<<"5">>), Users, <<"quiet">>),
+    ?assertMatch(#{member_overflows := 2}, offline_post_vm:call(Vm, mod_offline_post_incidents, counts, [])),
+    ok = offline_post_vm:call(Vm, sys, resume, [mod_offline_post_members]),
+    ?assertEqual([{away, integer_to_binary(N)} || N <- [1, 2, 5]], posted(Vm)),
+    ok = tell(Vm, message(<<"6">>), Users),
+    ?assertEqual([{away, <<"6">>}], lists:nthtail(3, posted(Vm))),
+    {Counters, Rooms} = offline_post_vm:call(Vm, persistent_term, get, [mod_offline_post_members]),
+    ?assertEqual([0, 0], [offline_post_vm:call(Vm, atomics, get, [Counters, Which]) || Which <- [1, 2]]),
+    ?assertEqual([], offline_post_vm:call(Vm, ets, tab2list, [Rooms])).
+
+%% What the worker does not come to any more is counted.
+dropped(Vm) ->
+    start(Vm, #{}),
+    ok = offline_post_vm:call(Vm, sys, suspend, [mod_offline_post_members]),
+    [ok = tell(Vm, message(integer_to_binary(N)), [away]) || N <- lists:seq(1, 3)],
+    ?assertEqual(ok, offline_post_vm:call(Vm, mod_offline_post_members, flush, [])),
+    ?assertEqual(ok, offline_post_vm:call(Vm, mod_offline_post_members, stop, [])),
+    ?assertEqual([], posts(Vm)),
+    ?assertMatch(#{member_overflows := 3}, offline_post_vm:call(Vm, mod_offline_post_incidents, counts, [])).
 
 %% A room with more members than may wait is served when nothing else waits.
 alone(Vm) ->
@@ -71,7 +97,10 @@ stopped(Vm) ->
 %%%
 
 tell(Vm, Message, Users) ->
-    Of = #{room => jid:remove_resource(room()), nick => <<"nick">>, stored => archive},
+    tell(Vm, Message, Users, <<"room">>).
+
+tell(Vm, Message, Users, Room) ->
+    Of = #{room => jid:make(Room, <<"conference.a.example">>), nick => <<"nick">>, stored => archive},
     offline_post_vm:call(Vm, mod_offline_post_members, tell,
                          [Message, Of, #{?A => [atom_to_binary(User) || User <- Users]}, length(Users)]).
 
@@ -113,7 +142,12 @@ setup() ->
     ok = offline_post_vm:call(Vm, persistent_term, put, [{fake, posts}, []]),
     [ok = offline_post_vm:fake(Vm, Module, "-module(" ++ atom_to_list(Module) ++ ").\n" ++ Source) ||
         {Module, Source} <-
-            [{mod_offline_post_policy, "-export([get/1]).\nget(_) -> persistent_term:get({fake, policy}).\n"},
+            [{gen_mod,
+              "-export([stop_child/1]).\n"
+              "stop_child(Name) ->\n"
+              "    exit(whereis(Name), kill), Ref = monitor(process, Name),\n"
+              "    receive {'DOWN', Ref, process, _, _} -> ok end.\n"},
+             {mod_offline_post_policy, "-export([get/1]).\nget(_) -> persistent_term:get({fake, policy}).\n"},
              {mod_offline_post_notify,
               "-export([message/3]).\n"
               "message(Host, Message, Context) ->\n"

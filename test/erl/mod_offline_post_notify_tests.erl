@@ -15,7 +15,8 @@ notify_test_() ->
                                      {"a client's own resend", fun resend/1}, {"nothing new", fun no_news/1},
                                      {"refused", fun refused/1}, {"limited", fun limited/1}, {"privacy", fun privacy/1},
                                      {"veto", fun veto/1}, {"bad handlers", fun bad_handlers/1}, {"badge", fun badge/1},
-                                     {"calls", fun calls/1}, {"groups", fun groups/1}]]
+                                     {"calls", fun calls/1}, {"no calls", fun no_calls/1},
+                                     {"a defect", fun defect/1}, {"commits", fun commits/1}, {"withdrawn behind", fun behind/1}, {"groups", fun groups/1}]]
      end}.
 
 stopped(Vm) ->
@@ -73,6 +74,37 @@ refused(Vm) ->
     answer(Vm, {ok, <<"id">>}),
     ?assertEqual([posted, duplicate], [notify(Vm, Message, ?PENDING) || _ <- [1, 2]]).
 
+%% A defect does not make it known either.
+defect(Vm) ->
+    set(Vm, answer, fun() -> error(defect) end),
+    Message = stamped(Vm, message()),
+    ?assertError(_, notify(Vm, Message, ?PENDING)),
+    answer(Vm, {ok, <<"id">>}),
+    ?assertEqual([posted, duplicate], [notify(Vm, Message, ?PENDING) || _ <- [1, 2]]).
+
+%% Only the sender's session waits for the disk: not the one that has the message in its queue.
+commits(Vm) ->
+    policy(Vm, #{sync_commit => true}),
+    ?assertEqual([refused, posted],
+                 [offline_post_vm:call(Vm, a_stream, message, [?HOST, stamped(Vm, message()), Context]) ||
+                     Context <- [?OFFLINE, ?PENDING]]),
+    ?assertMatch([{submit_sync, _}, {submit, _}], given(Vm)).
+
+%% Once before and once behind the events that wait for their badge.
+behind(Vm) ->
+    policy(Vm, #{badge => stored}),
+    ok = call(Vm, withdraw_here, [?HOST, {<<"anna">>, ?HOST}, all, purge]),
+    ?assertEqual([{withdraw, {<<"anna">>, ?HOST}, all, purge}, {withdraw, {<<"anna">>, ?HOST}, all, purge}], given(Vm)).
+
+%% Calls that nobody is told of are not looked into; and one without an id has no topic that another could share.
+no_calls(Vm) ->
+    policy(Vm, #{notify => [text]}),
+    #message{} = stamped(Vm, calling(<<"retract">>, <<"s1">>)),
+    policy(Vm, #{}),
+    #message{} = stamped(Vm, calling(<<"retract">>, <<>>)),
+    ?assertEqual(posted, notify(Vm, calling(<<"propose">>, <<>>), ?OFFLINE)),
+    ?assertMatch([{submit, {<<"call">>, _, _, _, _, <<>>, _}}], given(Vm)).
+
 limited(Vm) ->
     answer(Vm, {error, limited}),
     Message = stamped(Vm, message()),
@@ -114,12 +146,17 @@ bad_handlers(Vm) ->
 badge(Vm) ->
     policy(Vm, #{badge => events}),
     ?assertEqual(posted, notify(Vm, message(), ?OFFLINE)),
+    [begin
+         set(Vm, next, Fail),
+         ?assertEqual(posted, notify(Vm, message(), ?OFFLINE))
+     end || Fail <- [fun() -> exit({aborted, {no_exists, offline_post_badge}}) end, fun() -> error(badarg) end]],
+    set(Vm, next, 7),
     policy(Vm, #{badge => stored}),
     set(Vm, stored, 12),
     ?assertEqual(posted, notify(Vm, message(), ?OFFLINE)),
     set(Vm, stored, unknown),
     ?assertEqual(posted, notify(Vm, message(), ?OFFLINE)),
-    ?assertEqual([<<"7">>, <<"12">>, undefined],
+    ?assertEqual([<<"7">>, undefined, undefined, <<"12">>, undefined],
                  [proplists:get_value(<<"badge">>, Attributes) || {submit, {_, _, _, _, _, _, Attributes}} <- given(Vm)]).
 
 %% Whoever ends a call, its event is withdrawn by the call's own topic.
@@ -198,7 +235,8 @@ setup() ->
     {ok, _} = offline_post_vm:call(Vm, application, ensure_all_started, [xmpp]),
     ok = offline_post_vm:call(Vm, logger, set_handler_config, [default, level, none]),
     [ok = offline_post_vm:fake(Vm, Module, Source) ||
-        {Module, Source} <- [{mod_offline_post_nif, fake_nif()}, {mod_offline_post_badge, fake_badge()}, {mod_offline_post_groups, fake_groups()}]],
+        {Module, Source} <- [{mod_offline_post_nif, fake_nif()}, {mod_offline_post_badge, fake_badge()}, {mod_offline_post_groups, fake_groups()},
+                             {a_stream, a_stream()}]],
     {ok, _} = offline_post_vm:call(Vm, gen_server, start, [{local, ejabberd_hooks}, ejabberd_hooks, [], []]),
     {ok, _} = offline_post_vm:call(Vm, gen_server, start, [{local, mod_offline_post_once}, mod_offline_post_once,
                                                            [<<>>, #{generation => 600000}], []]),
@@ -206,7 +244,8 @@ setup() ->
 
 fake_nif() ->
     "-module(mod_offline_post_nif).\n"
-    "-export([submit/2, withdraw/4]).\n"
+    "-export([submit/2, submit_sync/2, withdraw/4]).\n"
+    "submit_sync({<<\"a.example\">>, <<\"mod_offline_post\">>}, Event) -> add({submit_sync, Event}), {error, full}.\n"
     "submit({<<\"a.example\">>, <<\"mod_offline_post\">>}, Event) ->\n"
     "    case persistent_term:get({fake, answer}) of\n"
     "        {ok, Id} -> add({submit, Event}), {ok, Id};\n"
@@ -215,10 +254,22 @@ fake_nif() ->
     "withdraw({<<\"a.example\">>, <<\"mod_offline_post\">>}, User, What, How) -> add({withdraw, User, What, How}), ok.\n"
     "add(What) -> persistent_term:put({fake, given}, [What | persistent_term:get({fake, given})]).\n".
 
+%% In a process that looks like a client's session.
+a_stream() ->
+    "-module(a_stream).\n"
+    "-export([message/3]).\n"
+    "message(Host, Message, Context) ->\n"
+    "    Before = put('$initial_call', {xmpp_stream_in, init, 1}),\n"
+    "    try mod_offline_post_notify:message(Host, Message, Context)\n"
+    "    after put('$initial_call', Before)\n"
+    "    end.\n".
+
 fake_badge() ->
     "-module(mod_offline_post_badge).\n"
-    "-export([next/2, stored/3]).\n"
-    "next(<<\"anna\">>, <<\"a.example\">>) -> 7.\n"
+    "-export([next/2, stored/3, behind/2]).\n"
+    "next(<<\"anna\">>, <<\"a.example\">>) ->\n"
+    "    case persistent_term:get({fake, next}, 7) of Badge when is_integer(Badge) -> Badge; Fail -> Fail() end.\n"
+    "behind(<<\"a.example\">>, Do) -> Do(), ok.\n"
     "stored(<<\"anna\">>, <<\"a.example\">>, Use) -> Use(persistent_term:get({fake, stored})), ok.\n".
 
 fake_groups() ->

@@ -8,7 +8,7 @@ once_test_() ->
     {foreach, fun setup/0, fun offline_post_vm:stop/1,
      [fun(Vm) -> {Name, {timeout, 60, fun() -> Test(Vm) end}} end ||
          {Name, Test} <- [{"two generations", fun generations/1}, {"asked for again", fun again/1}, {"a full one", fun full/1},
-                          {"new options", fun options/1}, {"without tables", fun no_tables/1}, {"stamps", fun stamps/1}]]}.
+                          {"new options", fun options/1}, {"waits", fun waits/1}, {"without tables", fun no_tables/1}, {"stamps", fun stamps/1}]]}.
 
 %% Known through one turn, forgotten after two.
 generations(Vm) ->
@@ -43,6 +43,20 @@ options(Vm) ->
     [ok = offline_post_vm:call(Vm, gen_server, cast, [mod_offline_post_once, {generation, Ms}]) || Ms <- [1, 3600000, 3600000]],
     {Timer, 3600000} = offline_post_vm:call(Vm, sys, get_state, [mod_offline_post_once]),
     ?assertMatch(Left when Left > 3500000, offline_post_vm:call(Vm, erlang, read_timer, [Timer])).
+
+%% As long as the longest wait that is configured, whether or not mod_stream_mgmt has started yet.
+waits(Vm) ->
+    ok = offline_post_vm:fake(Vm, ejabberd_option, "-module(ejabberd_option). -export([hosts/0, modules/1]).
+        hosts() -> [a, b, c].
+        modules(a) -> [{mod_roster, #{}, 1}];
+        modules(b) -> [{mod_stream_mgmt, #{resume_timeout => 3600000, max_resume_timeout => undefined,
+                                           ack_timeout => infinity}, 1}];
+        modules(c) -> [{mod_roster, #{}, 1}, {mod_stream_mgmt, #{resume_timeout => 300000, ack_timeout => 60000}, 2}]."),
+    ok = offline_post_vm:fake(Vm, gen_mod, "-module(gen_mod). -export([start_child/4]).
+        start_child(_, _, _, Name) -> {error, {already_started, whereis(Name)}}."),
+    ok = offline_post_vm:call(Vm, gen_server, cast, [mod_offline_post_once, {generation, 1000000}]),
+    ok = offline_post_vm:call(Vm, mod_offline_post_once, start, []),
+    ?assertMatch({_, 3720000}, offline_post_vm:call(Vm, sys, get_state, [mod_offline_post_once])).
 
 %% Rather twice than never.
 no_tables(Vm) ->

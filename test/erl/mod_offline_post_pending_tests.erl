@@ -51,7 +51,15 @@ table() ->
      {"another hangs", Other([{priority, 0}, {offline_post_hanging, true}]), Bare, none},
      {"addressed to this one", Other([{priority, 0}]), Full, none},
      {"addressed to this one, and copied", Other([{priority, 0}, {carboncopy, <<"urn:xmpp:carbons:2">>}]), Full, no},
-     {"private", Other([{priority, 0}, {carboncopy, <<"urn:xmpp:carbons:2">>}]),
+     {"of a room, wrapped", Other([{priority, 0}, {carboncopy, <<"urn:xmpp:carbons:2">>}]),
+      Full#message{type = normal, body = [], sub_els = [#ps_event{}]}, none}
+     | [{"not a chat, but copied", Other([{priority, 0}, {carboncopy, <<"urn:xmpp:carbons:2">>}]),
+         Full#message{type = normal, body = Body, sub_els = Els}, no} ||
+           {Body, Els} <- [{[#text{data = <<"Hello">>}], []}, {[], [#chatstate{type = active}]},
+                           {[], [#receipt_response{id = <<"1">>}]},
+                           {[], [#x_conference{jid = jid(<<"room">>, ?HOST)}]}]]]
+    ++
+    [{"private", Other([{priority, 0}, {carboncopy, <<"urn:xmpp:carbons:2">>}]),
       Full#message{sub_els = [#carbons_private{}]}, none},
      {"of a room's occupant", Other([{priority, 0}, {carboncopy, <<"urn:xmpp:carbons:2">>}]),
       Full#message{sub_els = [#muc_user{}]}, none},

@@ -105,8 +105,15 @@ void Book::EnterTopic(Entry& entry) {
 void Book::CheckUnanswered(Entry& entry, Final how) {
   if (entry.answered) Fail(Say(entry) + " was delivered, and ends as withdrawn");
   entry.by_topic = false;
-  if (how == Final::kPurged ? entry.may_purge : entry.may_cancel) return;
   const std::uint64_t key = entry.event->topic;
+  if (how == Final::kPurged ? entry.may_purge : entry.may_cancel) {
+    // Perhaps by its topic after all, and then it is counted on.
+    if (key == 0 || entry.withdrawn) return;
+    const auto topic = topics_.find({entry.endpoint, key});
+    if (topic != topics_.end() && topic->second.newest != 0)
+      entries_[topic->second.newest - 1].weighed = false;
+    return;
+  }
   if (how == Final::kPurged || key == 0) Fail(Say(entry) + " was cancelled by nobody");
   const TopicSeen& topic = topics_[{entry.endpoint, key}];
   if (topic.latest <= entry.sequence) Fail(Say(entry) + " was cancelled, and is its topic's last");
@@ -120,9 +127,12 @@ void Book::CheckUnanswered(Entry& entry, Final how) {
 void Book::CheckMayLeave(Entry& entry, const Site& site) {
   if (entry.withdrawn) Fail(Say(entry) + " was sent after it was withdrawn");
   if (entry.superseded) Fail(Say(entry) + " was sent, though a later one speaks for it");
-  if (entry.overtaken) Fail(Say(entry) + " was sent again, though a later one waits");
   if (entry.event->topic == 0) return;
   TopicSeen& topic = topics_[{entry.endpoint, entry.event->topic}];
+  // The later one may have ended before this one's failure was known.
+  if (entry.overtaken && topic.newest != 0 && entries_[topic.newest - 1].place == Place::kPending) {
+    Fail(Say(entry) + " was sent again, though a later one waits");
+  }
   const auto number = static_cast<std::size_t>(&entry - entries_.data()) + 1;
   const Millis interval = IntervalOf(*site.config, *entry.event);
   if (entry.recipient == entry.event->topic && topic.sent != 0 && topic.sent != number &&
@@ -159,7 +169,8 @@ void Book::ReopenTopics(const Disk& disk) {
     const auto& marks = store.endpoint.withdrawals;
     const bool marked = std::any_of(marks.begin(), marks.end(), [&entry](const auto& mark) {
       return mark.until >= entry.sequence &&
-             (mark.key == entry.event->topic || mark.key == RecipientKey(*entry.event));
+             (mark.key == MarkKey(Marked::kTopic, entry.event->topic) ||
+              mark.key == MarkKey(Marked::kRecipient, RecipientKey(*entry.event)));
     });
     entry.withdrawn = (entry.withdrawn && entry.withdrawn_for_sure) || marked;
     entry.superseded = entry.superseded && entry.superseded_for_sure;

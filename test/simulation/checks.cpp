@@ -147,6 +147,12 @@ bool World::Drained() {
     for (const Entry& entry : book_.entries()) {
       if (entry.place == Place::kPending) left += " " + entry.event->id;
     }
+    for (const auto& [id, site] : book_.sites())
+      left += " endpoint " + std::to_string(id) + " has " +
+              std::to_string(site.ledger->Snapshot().pending);
+    left += ", " + std::to_string(unanswered_) + " unanswered, " +
+            std::to_string(transport_->in_flight()) + " in flight";
+    if (!outbox_->idle()) left += ", the outbox works";
     Fail("not drained in time:" + left);
   }
   if (!outbox_->idle() || transport_->in_flight() > 0 || unanswered_ > 0) return false;

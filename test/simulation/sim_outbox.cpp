@@ -84,6 +84,7 @@ void SimOutbox::ClearWithdrawals(EndpointId endpoint) {
 
 void SimOutbox::Hasten(EndpointId endpoint, std::uint64_t recipient) {
   fuse_.Burn();
+  indexes_.at(endpoint).claims_in_vain = 0;  // a reason to look
   if (switches_.ignore_hasten) return;
   Command(false, [this, endpoint, recipient] { DoHasten(endpoint, recipient); });
 }

@@ -287,6 +287,22 @@ TEST_CASE("what an earlier run has superseded is not sent, and counted once") {
   CHECK(topic != 0);
 }
 
+TEST_CASE("one that waits where an earlier configuration has put it is superseded, too") {
+  ConfiguredEngine f(1);
+  const auto slower = std::make_shared<Endpoint>(*f.endpoint);
+  slower->collapse_interval_ms = 5'000;
+  f.Accept("nurse", "0");
+  f.Accept(About("from:romeo", "1"));
+  f.Configure(1, slower, f.ledger);
+  f.Accept(About("from:romeo", "2"));
+  f.Configure();
+  f.Accept(About("from:romeo", "3"));
+  f.Answer(200);
+  ExpectDelivered(f, "3", 3);
+  CHECK(f.transport.sent.empty());
+  CHECK(f.stats().cancelled == 2);
+}
+
 TEST_CASE("beyond a rate events collapse into one per share of a minute") {
   BareEngine f;
   f.endpoint->rates = {0, 6, true};

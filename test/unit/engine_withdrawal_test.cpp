@@ -230,7 +230,8 @@ TEST_CASE("a withdrawal outlives the run") {
       stored.pending_bytes += EventBytes(*delivery.event);
       f.outbox.inner.Append(std::move(delivery));
     }
-    stored.withdrawals = {{RecipientKey("juliet", "example.org"), 2, how}};
+    stored.withdrawals = {
+        {MarkKey(Marked::kRecipient, RecipientKey("juliet", "example.org")), 2, how}};
     f.ledger->Restore(stored);
     f.engine.Restore(stored, f.ledger);
     f.Configure();

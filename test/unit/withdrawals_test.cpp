@@ -4,6 +4,13 @@
 
 namespace offline_post {
 
+TEST_CASE("marks of different kinds do not meet") {
+  const std::uint64_t key = 0xfedcba9876543210U;
+  CHECK(MarkKey(Marked::kRecipient, key) != MarkKey(Marked::kTopic, key));
+  CHECK(MarkKey(Marked::kTopic, key) != MarkKey(Marked::kSuperseded, key));
+  CHECK(MarkKey(Marked::kTopic, key) != MarkKey(Marked::kTopic, key + 4));
+}
+
 TEST_CASE("a mark is about what is not later, and a later one replaces it") {
   Withdrawals marks;
   CHECK(marks.empty());
