@@ -1,5 +1,6 @@
-%% An HTTP POST for each message to a user who is offline. This module decides which messages those are and
-%% hands them to the native side (mod_offline_post_nif), which queues and delivers; a session never waits.
+%% An HTTP POST for each message to a user who cannot be reached. This module has the life of it all on a node and a
+%% virtual host, and the options; triggers find the messages, and the native side (mod_offline_post_nif) queues and
+%% delivers: a session never waits.
 -module(mod_offline_post).
 
 -behaviour(gen_mod).

@@ -12,24 +12,49 @@
 
 %% Config: hosts => [{Host, #{modules => YAML, offline_post => YAML of our options}}], top => YAML at the top level,
 %% loglevel; api => true for mod_http_api, open to everybody on this machine; install => false for an empty modules directory; user => whom to run as;
-%% env => [{Name, Value}] of its process.
+%% env => [{Name, Value}] of its process; joins => a node whose cluster it joins, with that node's epmd and cookie.
 start(Config) ->
     Dir = string:trim(os:cmd("mktemp -d")),
-    Epmd = free_port(),
+    Other = maps:get(joins, Config, undefined),
+    Epmd = case Other of
+               undefined -> free_port();
+               #{epmd := Shared} -> Shared
+           end,
     C2s = free_port(),
     Name = "op" ++ os:getpid() ++ integer_to_list(erlang:unique_integer([positive])) ++ "@127.0.0.1",
     Node = #{dir => Dir, name => list_to_atom(Name), c2s => C2s, api => free_port(), epmd => Epmd,
-             user => maps:get(user, Config, undefined), env => maps:get(env, Config, [])},
-    _ = os:cmd("epmd -daemon -relaxed_command_check -address 127.0.0.1 -port " ++ integer_to_list(Epmd)),
+             user => maps:get(user, Config, undefined), env => maps:get(env, Config, []), is_guest => Other =/= undefined},
+    _ = Other =:= undefined andalso os:cmd("epmd -daemon -relaxed_command_check -address 127.0.0.1 -port " ++ integer_to_list(Epmd)),
     try
         maps:get(install, Config, true) andalso install(filename:join([Dir, "modules", "mod_offline_post"])),
         configure(Node, Config),
-        boot(Node)
+        share_cookie(Other, Node),
+        Started = boot(Node),
+        join(Other, Started),
+        Started
     catch
         Class:Reason:Stack ->
             cleanup(Node),
             erlang:raise(Class, Reason, Stack)
     end.
+
+share_cookie(undefined, _Node) ->
+    ok;
+share_cookie(#{dir := From}, #{dir := To}) ->
+    Path = fun(Dir) -> filename:join([Dir, "home", ".erlang.cookie"]) end,
+    ok = filelib:ensure_dir(Path(To)),
+    {ok, _} = file:copy(Path(From), Path(To)),
+    ok = file:change_mode(Path(To), 8#400).
+
+%% ejabberd starts anew in this.
+join(undefined, _Node) ->
+    ok;
+join(#{name := Other} = To, #{name := Name} = Node) ->
+    ok = call(Node, ejabberd_cluster, join, [Other]),
+    offline_post_wait:until(fun() ->
+        is_up(Node) andalso lists:sort(call(Node, ejabberd_cluster, get_nodes, [])) =:= lists:sort([Name, Other])
+            andalso lists:member(Name, call(To, ejabberd_cluster, get_nodes, []))
+    end, ?BOOT_MS).
 
 %% Starts ejabberd (again) in its directory and waits until it serves.
 boot(#{dir := Dir, epmd := Epmd} = Node) ->
@@ -134,13 +159,13 @@ stop_controller(Controller) ->
     catch exit:_ -> ok
     end.
 
-cleanup(#{dir := Dir, epmd := Epmd} = Node) ->
+cleanup(#{dir := Dir, epmd := Epmd, is_guest := IsGuest} = Node) ->
     case current(Node) of
         {up, Running} -> kill(Running);
         {down, _} -> ok
     end,
     _ = persistent_term:erase({?MODULE, Dir}),
-    _ = os:cmd("epmd -port " ++ integer_to_list(Epmd) ++ " -kill"),
+    _ = IsGuest orelse os:cmd("epmd -port " ++ integer_to_list(Epmd) ++ " -kill"),
     ok = file:del_dir_r(Dir).
 
 call(Node, Module, Function, Args) ->

@@ -1,0 +1,139 @@
+%% Two nodes of one cluster: what is withdrawn on one is withdrawn on the other, which may have accepted it.
+-module(cluster_SUITE).
+
+-include_lib("common_test/include/ct.hrl").
+-include_lib("stdlib/include/assert.hrl").
+
+-export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
+-export([online_elsewhere/1, online_here/1, call_over_elsewhere/1, removed_elsewhere/1]).
+
+-define(HOST, "localhost").
+
+suite() -> [{timetrap, {minutes, 2}}].
+
+all() ->
+    [online_elsewhere, online_here, call_over_elsewhere, removed_elsewhere].
+
+init_per_suite(Config) ->
+    Backend = offline_post_backend:start(),
+    Options = #{hosts => [{?HOST, #{modules => "mod_offline: {}\nmod_ping: {}\nmod_stream_mgmt: {}\n",
+                                    offline_post => ["post_url: \"", offline_post_backend:url(Backend), "\"\n",
+                                                     "cancel_when_online: true\n"]}}]},
+    First = offline_post_node:start(Options),
+    try offline_post_node:start(Options#{joins => First}) of
+        Second -> [{nodes, [First, Second]}, {backend, Backend}, {clients, offline_post_client:start()} | Config]
+    catch
+        Class:Reason:Stack ->
+            offline_post_node:cleanup(First),
+            erlang:raise(Class, Reason, Stack)
+    end.
+
+end_per_suite(Config) ->
+    offline_post_client:stop(?config(clients, Config)),
+    [First, Second] = ?config(nodes, Config),
+    offline_post_node:cleanup(Second),
+    offline_post_node:cleanup(First),
+    offline_post_backend:stop(?config(backend, Config)).
+
+%% A user of each case's own, known to both nodes. Nothing is sent before release/1.
+init_per_testcase(Case, Config) ->
+    Nodes = [First, _] = ?config(nodes, Config),
+    offline_post_client:take(?config(clients, Config)),
+    offline_post_backend:listen(?config(backend, Config)),
+    User = lists:flatten(string:replace(atom_to_list(Case), "_", ".", all)),
+    offline_post_node:register(First, User, ?HOST, [User, "-password"]),
+    [ok = offline_post_node:call(Node, mod_offline_post, pause, [<<?HOST>>]) || Node <- Nodes],
+    [{user, User}, {before, [stats(Node) || Node <- Nodes]} | Config].
+
+end_per_testcase(_Case, Config) ->
+    [begin
+         Stats = stats(Node),
+         ?assertEqual([], offline_post_law:violations(Stats)),
+         ?assertMatch(#{hook_crashes := 0}, Stats)
+     end || Node <- ?config(nodes, Config)],
+    ok.
+
+%% Each node has accepted one; the user comes online at the second.
+online_elsewhere(Config) ->
+    [First, Second] = Nodes = ?config(nodes, Config),
+    [say(Node, Config, "waits") || Node <- Nodes],
+    await(First, #{pending => 1}),
+    await(Second, #{pending => 1}),
+    come_online(Second, Config),
+    await(First, #{pending => 0}),
+    await(Second, #{pending => 0}),
+    ?assertEqual([1, 1], grown(cancelled, Config)),
+    nothing_arrives(Config).
+
+online_here(Config) ->
+    [First, _] = ?config(nodes, Config),
+    say(First, Config, "waits"),
+    await(First, #{pending => 1}),
+    come_online(First, Config),
+    await(First, #{pending => 0}),
+    ?assertEqual([1, 0], grown(cancelled, Config)),
+    nothing_arrives(Config).
+
+call_over_elsewhere(Config) ->
+    [First, Second] = ?config(nodes, Config),
+    jingle(First, Config, "propose", "<description xmlns='urn:xmpp:jingle:apps:rtp:1' media='audio'/>"),
+    await(First, #{pending => 1}),
+    jingle(Second, Config, "retract", ""),
+    await(First, #{pending => 0}),
+    ?assertEqual([1, 0], grown(cancelled, Config)),
+    nothing_arrives(Config).
+
+removed_elsewhere(Config) ->
+    [First, Second] = ?config(nodes, Config),
+    say(First, Config, "waits"),
+    await(First, #{pending => 1}),
+    ok = offline_post_node:call(Second, ejabberd_auth, remove_user, [list_to_binary(?config(user, Config)), <<?HOST>>]),
+    await(First, #{pending => 0}),
+    ?assertEqual([1, 0], grown(purged, Config)),
+    nothing_arrives(Config).
+
+%%%
+
+stats(Node) ->
+    offline_post_node:stats(Node, ?HOST).
+
+grown(Counter, Config) ->
+    [maps:get(Counter, stats(Node)) - maps:get(Counter, Before) ||
+        {Node, Before} <- lists:zip(?config(nodes, Config), ?config(before, Config))].
+
+say(Node, Config, Text) ->
+    say_to(Node, ?config(user, Config), Text).
+
+say_to(Node, User, Text) ->
+    offline_post_node:route(Node, "bob@elsewhere.example/phone", [User, "@", ?HOST], Text).
+
+jingle(Node, Config, What, Content) ->
+    Xml = ["<message xmlns='jabber:client' type='chat' from='bob@elsewhere.example/phone' to='", ?config(user, Config), "@",
+           ?HOST, "'><", What, " xmlns='urn:xmpp:jingle-message:0' id='", ?config(user, Config), "'>", Content, "</", What,
+           "></message>"],
+    Element = offline_post_node:call(Node, fxml_stream, parse_element, [iolist_to_binary(Xml)]),
+    offline_post_node:call(Node, ejabberd_router, route, [offline_post_node:call(Node, xmpp, decode, [Element])]).
+
+come_online(Node, Config) ->
+    Clients = ?config(clients, Config),
+    User = ?config(user, Config),
+    offline_post_client:login(Clients, User, [User, "@", ?HOST], Node),
+    offline_post_client:send(Clients, User, "<presence/>"),
+    offline_post_client:request(Clients, User, "get", "<ping xmlns='urn:xmpp:ping'/>"),
+    offline_post_client:offline(Clients, User).
+
+%% What comes after the case's own messages, on each node, is all that arrives.
+nothing_arrives(Config) ->
+    Nodes = [First, _] = ?config(nodes, Config),
+    Marker = ["marker.", ?config(user, Config)],
+    offline_post_node:register(First, Marker, ?HOST, "x"),
+    [say_to(Node, Marker, "the end") || Node <- Nodes],
+    [ok = offline_post_node:call(Node, mod_offline_post, resume, [<<?HOST>>]) || Node <- Nodes],
+    Backend = ?config(backend, Config),
+    ?assertEqual([<<"the end">>, <<"the end">>], [offline_post_case:text(Post) || Post <- offline_post_backend:await(Backend, 2)]),
+    [await(Node, #{pending => 0}) || Node <- Nodes],
+    ?assertEqual([], offline_post_backend:posts(Backend)).
+
+await(Node, Expected) ->
+    offline_post_wait:until(fun() -> maps:with(maps:keys(Expected), stats(Node)) =:= Expected end, 20000,
+                            fun() -> {Expected, stats(Node)} end).
