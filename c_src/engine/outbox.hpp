@@ -39,8 +39,8 @@ using CommitCallback = std::function<void(bool durable)>;
 // Why an endpoint is paused. The values are stored.
 enum class Pause { kNone = 0, kGone = 1, kOperator = 2 };
 
-// What was withdrawn by the sequence `until`: every delivery of this recipient (RecipientKey) or
-// topic that had not left yet ends as `how` says.
+// What was withdrawn by the sequence `until`: every delivery of what the key names (the engine's
+// MarkKey) that had not left yet ends as `how` says.
 struct StoredWithdrawal {
   std::uint64_t key = 0;
   Sequence until = 0;
