@@ -11,7 +11,7 @@
 -include("xmpp.hrl").
 -include_lib("kernel/include/logger.hrl").
 
-%% Members who may wait, of all rooms together; about 60 bytes each, and some 10 us of work for each.
+%% Members who may wait, of all rooms together; about 60 bytes each, and a look-up of sessions.
 -define(LIMIT, 500000).
 
 %% Of one room, so that a busy one does not leave the others without.
