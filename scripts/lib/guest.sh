@@ -7,6 +7,8 @@
 #   guest_sources GUEST        its checkout is from now on what the tar file on standard input holds, and what was
 #                              built there before
 #   guest_run GUEST COMMAND    in its checkout
+#   guest_test GUEST COMMAND   the same without a network but its own loopback: tests on other releases, side by side,
+#                              may choose the same ports
 #
 # The mirror and apt's settings are this machine's own; DEBIAN_MIRROR names another mirror.
 
@@ -20,7 +22,7 @@ guest_suite() {
 
 guest_ready() {
     [ "$(id -u)" -eq 0 ] || fail "needs root, for debootstrap and chroot: sudo $0"
-    [ -n "$(command -v debootstrap)" ] || "$root/scripts/setup" debootstrap
+    { [ -n "$(command -v debootstrap)" ] && [ -n "$(command -v ip)" ]; } || "$root/scripts/setup" debootstrap iproute2
     # shellcheck disable=SC2016 # for apt-get
     guest_mirror=${DEBIAN_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' \
         'Created-By: Packages' 'Label: Debian' 'Component: main' | head -n 1)}
@@ -70,13 +72,23 @@ guest_sources() {
 }
 
 guest_run() {
-    # shellcheck disable=SC2016 # for the inner shell
-    guest_isolated sh -euc '
+    guest_entered "$@"
+}
+
+guest_test() {
+    guest_entered "$@" --net
+}
+
+# guest_entered GUEST COMMAND [OPTION]: an option of unshare's.
+guest_entered() {
+    # shellcheck disable=SC2016,SC2086 # for the inner shell; no word, or one
+    guest_isolated ${3-} sh -euc '
+        [ -z "$3" ] || ip link set lo up
         mount -t proc proc "$1/proc"
         mount -t sysfs -o ro sysfs "$1/sys"
         mount -t devpts devpts "$1/dev/pts"
         mount -t tmpfs tmpfs "$1/dev/shm"
         exec chroot "$1" /usr/bin/env -i HOME=/root TERM=dumb LANG=C.UTF-8 \
             PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
-            sh -c "cd /root/checkout && exec $2"' guest "$1" "$2"
+            sh -c "cd /root/checkout && exec $2"' guest "$1" "$2" "${3-}"
 }

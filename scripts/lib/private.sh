@@ -66,12 +66,17 @@ real_disk() {
     esac
 }
 
-# free_ports N: N port numbers that nobody listens at.
+# free_ports N: N port numbers that nobody listens at, below those that the system gives to whoever connects.
 free_ports() {
     /usr/bin/python3 -c '
-import socket, sys
-sockets = [socket.socket() for _ in range(int(sys.argv[1]))]
-for s in sockets:
-    s.bind(("127.0.0.1", 0))
-print(*(s.getsockname()[1] for s in sockets))' "$1"
+import random, socket, sys
+found = []
+while len(found) < int(sys.argv[1]):
+    s = socket.socket()
+    try:
+        s.bind(("127.0.0.1", random.randrange(10000, 32000)))
+        found.append(s)
+    except OSError:
+        s.close()
+print(*(s.getsockname()[1] for s in found))' "$1"
 }

@@ -32,10 +32,8 @@ init_per_suite(Config) ->
                              unknown_authority -> offline_post_backend:start(#{tls => Tls});
                              wrong_name -> offline_post_backend:start(#{tls => Misnamed});
                              _ -> offline_post_backend:start()
-                         end} || Case <- all()]),
-    %% What is there to be refused by nobody: a port that was free a moment ago.
-    Down = offline_post_backend:port(maps:get(down, Backends)),
-    offline_post_backend:stop(maps:get(down, Backends)),
+                         end} || Case <- all(), Case =/= down]),
+    Down = offline_post_node:free_port(),
     Url = fun(down) -> io_lib:format("http://localhost:~B/offline", [Down]);
              (unresolvable) -> "http://no-such-host.invalid/offline";
              (Case) -> offline_post_backend:url(maps:get(Case, Backends))
@@ -71,7 +69,7 @@ end_per_suite(Config) ->
     offline_post_client:stop(?config(clients, Config)),
     Log = offline_post_node:log(Node),
     0 = offline_post_node:stop(Node),
-    [offline_post_backend:stop(Backend) || {Case, Backend} <- maps:to_list(?config(backends, Config)), Case =/= down],
+    [offline_post_backend:stop(Backend) || Backend <- maps:values(?config(backends, Config))],
     %% Neither the token nor a text is in the log, whatever happened.
     ?assertEqual(nomatch, binary:match(Log, [<<?TOKEN>>, <<?TEXT>>])).
 
@@ -81,9 +79,14 @@ init_per_testcase(Case, Config) ->
     offline_post_client:take(Clients),
     Host = host(Case),
     offline_post_node:register(Node, "anna", Host, "x"),
-    Backend = maps:get(Case, ?config(backends, Config)),
-    Case =:= down orelse offline_post_backend:listen(Backend),
-    [{host, Host}, {backend, Backend} | Config].
+    case Case of
+        down ->
+            [{host, Host} | Config];
+        _ ->
+            Backend = maps:get(Case, ?config(backends, Config)),
+            offline_post_backend:listen(Backend),
+            [{host, Host}, {backend, Backend} | Config]
+    end.
 
 end_per_testcase(_Case, Config) ->
     offline_post_client:is_quick(?config(clients, Config), "sender"),

@@ -5,7 +5,7 @@
 -export([start/1, boot/1, boot_fails/1, current/1, stop/1, cleanup/1, finish/2, await_exit/2, kill/1]).
 -export([call/4, call/5, reload/2, try_reload/2, configure/2, stats/2, route/4, message/4, os_pid/1, is_alive/1]).
 -export([ctl/2, http/3, log/1, await_log/2, count_log/2, threads/1, descriptors/1, register/4, dir/1, spool/1, c2s/1,
-         root/0, library/0, modules/0, unprivileged/0]).
+         free_port/0, root/0, library/0, modules/0, unprivileged/0]).
 
 -define(BOOT_MS, 60000).
 -define(CALL_MS, 30000).
@@ -321,8 +321,13 @@ cookie(Path) ->
         {error, _} -> ""
     end.
 
+%% Nobody listens at it. Below those that the system gives to whoever connects: until ejabberd listens there, none of them takes it.
 free_port() ->
-    {ok, Socket} = gen_tcp:listen(0, [{ip, {127, 0, 0, 1}}, {reuseaddr, true}]),
-    {ok, Port} = inet:port(Socket),
-    ok = gen_tcp:close(Socket),
-    Port.
+    Port = 10000 + rand:uniform(22000),
+    case gen_tcp:listen(Port, [{ip, {127, 0, 0, 1}}, {reuseaddr, true}]) of
+        {ok, Socket} ->
+            ok = gen_tcp:close(Socket),
+            Port;
+        {error, eaddrinuse} ->
+            free_port()
+    end.
