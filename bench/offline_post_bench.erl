@@ -8,6 +8,13 @@
 -define(ROUNDS, 7).
 -define(CONNECTIONS, 32).
 
+%% Events in a request; waiting in the spool before the first leaves.
+-define(BATCH, 100).
+-define(STORED, 200000).
+%% Requests on one HTTP/2 connection at a time, as many as nginx takes.
+-define(STREAMS, 100).
+-define(STREAMED, 20000).
+
 %% Calls per round in a loop, calls per round 2 ms apart, messages per round and vhost through the router.
 -define(LOOP, 20000).
 -define(PACED, 400).
@@ -36,7 +43,7 @@
 %% durable: the node with a spool. spool_bench, slow_sync: bench's program and library. scratch: an empty directory.
 %% outage: the figures of the long outage, which were measured before.
 -type options() :: #{url := string(), floor := string(), wrk_script := string(), token := binary(), ebins := [string()],
-                     dead_url := binary(), durable := node(), spool_bench := string(), slow_sync := string(),
+                     dead_url := binary(), tls_url := string(), ca_file := string(), format_bench := string(), durable := node(), spool_bench := string(), slow_sync := string(),
                      scratch := string(), outage := figures(), json := string(), about := string(),
                      run_ms => pos_integer()}.
 -type figures() :: #{atom() => number()}.
@@ -69,16 +76,21 @@ round(Options, N, Title) ->
                fun() -> router(N) end,
                fun() -> offline_post_bench_hooks:healthy(?LIVE, ?PLAIN) end,
                fun() -> offline_post_bench_hooks:room(?MEMBERS) end],
-    Disks = [fun() -> disk(Options, [], fast_sync_per_s) end,
-             fun() -> disk(Options, [{"LD_PRELOAD", maps:get(slow_sync, Options)}], slow_sync_per_s) end,
+    Disks = [fun() -> disk(Options, [], [], fast_sync_per_s) end,
+             fun() -> disk(Options, [{"LD_PRELOAD", maps:get(slow_sync, Options)}], [], slow_sync_per_s) end,
+             fun() -> disk(Options, [], ["batch=" ++ integer_to_list(?BATCH)], batch100_events_per_s) end,
+             fun() -> drain_batches(Options) end,
              fun() -> commits(Options) end],
+    Streams = [fun() -> http2(Options) end, fun() -> h2load(Options) end],
     add_ratios(lists:foldl(fun(Step, Figures) -> maps:merge(Figures, Step()) end, #{},
-                           turn_about(N, Throughput) ++ turn_about(N, Disks) ++ Latency)).
+                           turn_about(N, Throughput) ++ turn_about(N, Disks) ++ turn_about(N, Streams) ++ [fun() -> formats(Options) end]
+                           ++ Latency)).
 
 add_ratios(#{deliver_per_s := Rate, deliver_cpu_us := Cpu, curl_floor_per_s := FloorRate, curl_floor_cpu_us := FloorCpu,
              httpc_per_s := HttpcRate, deliver_durable_per_s := DurableRate, deliver_durable_cpu_us := DurableCpu,
              hook_p50_us := Hook, hook_durable_p50_us := DurableHook, sync_commit_p50_us := Commit,
-             commit_floor_p50_us := CommitFloor, fast_sync_per_s := Fast, slow_sync_per_s := Slow} = Figures) ->
+             commit_floor_p50_us := CommitFloor, fast_sync_per_s := Fast, slow_sync_per_s := Slow, batch100_events_per_s := Batched,
+             http2_deliver_per_s := Streamed, h2load_per_s := StreamFloor} = Figures) ->
     Figures#{deliver_vs_curl_floor => Rate / FloorRate,
              deliver_vs_httpc => Rate / HttpcRate,
              deliver_cpu_vs_curl_floor => Cpu / FloorCpu,
@@ -86,7 +98,9 @@ add_ratios(#{deliver_per_s := Rate, deliver_cpu_us := Cpu, curl_floor_per_s := F
              deliver_durable_more_cpu_us => DurableCpu - Cpu,
              hook_durable_vs_memory => DurableHook / Hook,
              sync_commit_vs_floor => Commit / CommitFloor,
-             slow_sync_ratio => Slow / Fast}.
+             slow_sync_ratio => Slow / Fast,
+             batch100_vs_unbatched => Batched / Fast,
+             http2_vs_h2load => Streamed / StreamFloor}.
 
 turn_about(N, List) when N rem 2 =:= 0 -> List;
 turn_about(_, List) -> lists:reverse(List).
@@ -220,11 +234,41 @@ commit_floor(Options) ->
                                                        integer_to_list(?COMMIT_PAUSE_MS)] end),
     #{commit_floor_p50_us => P50, commit_floor_p99_us => P99}.
 
-%% Saturation without a BEAM: what a slow disk takes away.
-disk(#{url := Url, run_ms := RunMs} = Options, Env, Name) ->
-    [PerSecond, _, _] = spool_bench(Options, Env, fun(Dir) -> ["deliver", Url, Dir, integer_to_list(?CONNECTIONS),
-                                                               integer_to_list(?WARM_MS), integer_to_list(RunMs)] end),
+%% Saturation without a BEAM: what a slow disk takes away, what batches give.
+disk(#{url := Url} = Options, Env, Extra, Name) ->
+    [PerSecond, _, _] = spool_bench(Options, Env, fun(Dir) -> saturated(Options, Url, Dir, ?CONNECTIONS, Extra) end),
     #{Name => PerSecond}.
+
+saturated(#{run_ms := RunMs}, Url, Dir, Connections, Extra) ->
+    ["deliver", Url, Dir, integer_to_list(Connections), integer_to_list(?WARM_MS), integer_to_list(RunMs) | Extra].
+
+drain_batches(#{url := Url} = Options) ->
+    [PerSecond] = spool_bench(Options, [], fun(Dir) -> ["drain", Url, Dir, integer_to_list(?CONNECTIONS), integer_to_list(?STORED),
+                                                        "batch=" ++ integer_to_list(?BATCH)] end),
+    #{batch100_drain_per_s => PerSecond}.
+
+%% In memory, on one connection, beside what h2load does on one.
+http2(#{tls_url := Url, ca_file := CaFile} = Options) ->
+    [PerSecond, CpuUs, _] = spool_bench(Options, [], fun(_) -> saturated(Options, Url, "-", ?STREAMS, ["http2", "ca=" ++ CaFile]) end),
+    #{http2_deliver_per_s => PerSecond, http2_deliver_cpu_us => CpuUs}.
+
+h2load(#{tls_url := Url, token := Token, scratch := Scratch}) ->
+    Data = filename:join(Scratch, "body"),
+    ok = file:write_file(Data, body(Token)),
+    Headers = lists:append([["-H", Name ++ ": " ++ Value] || {Name, Value} <- headers()]),
+    Output = offline_post_bench_load:execute("h2load", ["-c", "1", "-m", integer_to_list(?STREAMS), "-n", integer_to_list(?STREAMED),
+                                                        "-d", Data | Headers] ++ [Url]),
+    Succeeded = io_lib:format(" ~B succeeded", [?STREAMED]),
+    {match, _} = re:run(Output, Succeeded),
+    {match, [PerSecond]} = re:run(Output, "([0-9.]+) req/s", [{capture, [1], list}]),
+    #{h2load_per_s => list_to_float(PerSecond)}.
+
+%% Formats and signatures alone: lines of a figure and its value.
+formats(#{format_bench := Program}) ->
+    maps:from_list([begin
+                        [Name, Value] = string:lexemes(Line, " "),
+                        {list_to_existing_atom(Name), list_to_float(Value)}
+                    end || Line <- string:lexemes(offline_post_bench_load:execute(Program, []), "\n")]).
 
 commits(#{url := Url} = Options) ->
     [Us] = spool_bench(Options, [], fun(Dir) -> ["commit", Url, Dir, integer_to_list(?COMMITTED_AT_ONCE)] end),
@@ -249,13 +293,16 @@ backlog_mb(#{ebins := Ebins, dead_url := Url}) ->
 -spec backlog(binary()) -> no_return().
 backlog(Url) ->
     Key = key(?DEAD),
-    ok = mod_offline_post_nif:configure(
+    {ok, _} = mod_offline_post_nif:configure(
            Key, #{post_url => Url, auth_token => <<>>, timeout => 10000, connect_timeout => 5000,
                   max_connections => ?CONNECTIONS, queue_limit => 1000000, queue_bytes => 1 bsl 30,
                   tls_verify => true, ca_file => <<>>, spool => false, spool_dir => <<>>, spool_min_free => 0,
                   retry_schedule => [1000], max_age => 86400000, order => recipient,
                   dead_letter_retention => 604800000, dead_letter_limit => 100000, collapse_interval => 0,
-                  rate_sender => 0, rate_recipient => 0, rate_beyond => drop, form => message}),
+                  rate_sender => 0, rate_recipient => 0, rate_beyond => drop, form => message, client_cert => <<>>,
+                  client_key => <<>>, proxy => <<>>, http_version => auto, format => form, content_type => <<>>,
+                  fields => none, room_fields => none, headers => [], auth => body, signing_secrets => [],
+                  compress => none, batch => none}),
     Submit = fun(I) -> {ok, _} = mod_offline_post_nif:submit(Key, offline_post_bench_load:event(?DEAD, I)) end,
     lists:foreach(Submit, lists:seq(1, 100)),
     timer:sleep(500),

@@ -40,7 +40,7 @@ new_message(Host, I) ->
 -spec event(binary(), non_neg_integer()) -> mod_offline_post_nif:event().
 event(Host, I) ->
     {<<"text">>, {user(I), Host, <<>>}, {<<"juliet">>, Host, <<"balcony">>}, <<"message-", (user(I))/binary>>, ?TEXT,
-     <<>>, [{<<"trigger">>, <<"offline">>}, {<<"stored">>, <<"offline">>}]}.
+     <<>>, []}.
 
 %% The form that arrives for it.
 -spec body(binary(), binary(), non_neg_integer()) -> string().

@@ -1,9 +1,12 @@
 // What the durable outbox costs, measured at the C++ interface, without a BEAM.
 //
-// spool_bench deliver URL DIRECTORY|- CONNECTIONS WARM_MS RUN_MS
+// spool_bench deliver URL DIRECTORY|- CONNECTIONS WARM_MS RUN_MS [OPTION...]
 //   From submission to delivery at saturation, the spool in DIRECTORY or in memory (-). Prints
 //   "PER_SECOND CPU_US STORAGE_CPU_US", per message: the process's CPU time, and of it the storage
-//   thread's.
+//   thread's. OPTION: batch=EVENTS (JSON), http2, ca=FILE.
+// spool_bench drain URL DIRECTORY CONNECTIONS COUNT [OPTION...]
+//   Prints "PER_SECOND": COUNT events that are committed before the first is sent, until the last
+//   is delivered.
 // spool_bench commit URL DIRECTORY COUNT
 //   Prints "US": the time from the first of COUNT submissions to the last commit, by COUNT.
 // spool_bench sync URL DIRECTORY COUNT PAUSE_MS
@@ -43,8 +46,27 @@ constexpr const char* kText =
     "Wherefore art thou Romeo? Deny thy father & refuse thy name, or, if thou wilt not, be but "
     "sworn my love.";
 
+using Args = std::vector<std::string>;
+
+// OPTIONs, from `from` on.
+void Apply(const Args& args, std::size_t from, EndpointConfig& config) {
+  for (std::size_t i = from; i < args.size(); ++i) {
+    const std::string& option = args[i];
+    if (option.starts_with("batch=")) {
+      config.batch.max_events = std::stoul(option.substr(6));
+      config.recipe.format = Format::kJson;
+    } else if (option == "http2") {
+      config.http_version = HttpVersion::k2;
+    } else if (option.starts_with("ca=")) {
+      config.tls.ca_file = option.substr(3);
+    } else {
+      throw std::runtime_error("no option: " + option);
+    }
+  }
+}
+
 void Configure(Service& service, const std::string& url, const std::string& directory,
-               int connections) {
+               int connections, const Args& args = {}, std::size_t options = 0) {
   EndpointConfig config;
   config.key = {std::string(kKey.vhost), std::string(kKey.module)};
   config.post_url = url;
@@ -52,6 +74,7 @@ void Configure(Service& service, const std::string& url, const std::string& dire
   config.max_connections = connections;
   config.limits = {10'000'000, std::uint64_t{1} << 40U};
   config.spool = {directory != "-", directory == "-" ? "" : directory, 0};
+  Apply(args, options, config);
   if (const Status status = service.Configure(config)) throw std::runtime_error(status->text);
   if (config.spool.enabled && service.spool_state() != SpoolState::kDurable) {
     throw std::runtime_error("the spool in " + directory + " is not durable");
@@ -95,9 +118,9 @@ double ThreadCpuUs(const std::string& name) {
   return 0;
 }
 
-int Deliver(const std::vector<std::string>& args) {
+int Deliver(const Args& args) {
   Service service(&PrintErrors);
-  Configure(service, args.at(0), args.at(1), std::stoi(args.at(2)));
+  Configure(service, args.at(0), args.at(1), std::stoi(args.at(2)), args, 5);
   std::atomic<bool> stop{false};
   std::thread feeder([&service, &stop] {
     for (std::uint64_t number = 0; !stop;) {
@@ -123,22 +146,43 @@ int Deliver(const std::vector<std::string>& args) {
   return 0;
 }
 
-int Commit(const std::vector<std::string>& args) {
-  Service service(&PrintErrors);
-  Configure(service, args.at(0), args.at(1), 1);
-  service.Pause(kKey);  // nothing but the commits
-  const std::uint64_t count = std::stoull(args.at(2));
+// Until all are committed.
+void SubmitAll(Service& service, std::uint64_t count) {
   std::promise<void> all;
   std::atomic<std::uint64_t> committed{0};
-  const auto start = SteadyClock::now();
   for (std::uint64_t i = 0; i < count; ++i) {
     Submit(service, i, [&committed, &all, count](bool) {
       if (++committed == count) all.set_value();
     });
   }
   all.get_future().wait();
+}
+
+int Commit(const Args& args) {
+  Service service(&PrintErrors);
+  Configure(service, args.at(0), args.at(1), 1);
+  service.Pause(kKey);  // nothing but the commits
+  const std::uint64_t count = std::stoull(args.at(2));
+  const auto start = SteadyClock::now();
+  SubmitAll(service, count);
   std::cout << std::fixed << Us(SteadyClock::now() - start).count() / static_cast<double>(count)
             << "\n";
+  return 0;
+}
+
+int Drain(const Args& args) {
+  Service service(&PrintErrors);
+  Configure(service, args.at(0), args.at(1), std::stoi(args.at(2)), args, 4);
+  service.Pause(kKey);
+  const std::uint64_t count = std::stoull(args.at(3));
+  SubmitAll(service, count);
+  const auto start = SteadyClock::now();
+  service.Resume(kKey);
+  while (service.GetStats(kKey)->delivered < count) {
+    std::this_thread::sleep_for(milliseconds(1));
+  }
+  std::cout << std::fixed
+            << static_cast<double>(count) * 1e6 / Us(SteadyClock::now() - start).count() << "\n";
   return 0;
 }
 
@@ -156,7 +200,7 @@ void Sample(std::uint64_t count, milliseconds pause,
   std::cout << std::fixed << times.at(count / 2) << " " << times.at(count * 99 / 100) << "\n";
 }
 
-int Sync(const std::vector<std::string>& args) {
+int Sync(const Args& args) {
   Service service(&PrintErrors);
   Configure(service, args.at(0), args.at(1), 32);
   Sample(std::stoull(args.at(2)), milliseconds(std::stol(args.at(3))),
@@ -174,7 +218,7 @@ void Execute(sqlite3* database, const char* query) {
   }
 }
 
-int Floor(const std::vector<std::string>& args) {
+int Floor(const Args& args) {
   sqlite3* database = nullptr;
   if (sqlite3_open((args.at(0) + "/floor.db").c_str(), &database) != SQLITE_OK) {
     throw std::runtime_error("cannot open floor.db in " + args.at(0));
@@ -201,11 +245,15 @@ int Floor(const std::vector<std::string>& args) {
 
 int main(int argc, char** argv) {
   const std::map<std::string, int (*)(const std::vector<std::string>&)> modes = {
-      {"deliver", &Deliver}, {"commit", &Commit}, {"sync", &Sync}, {"floor", &Floor}};
-  const std::vector<std::string> args(argv + 1, argv + argc);
+      {"deliver", &Deliver},
+      {"drain", &Drain},
+      {"commit", &Commit},
+      {"sync", &Sync},
+      {"floor", &Floor}};
+  const Args args(argv + 1, argv + argc);
   const auto mode = args.empty() ? modes.end() : modes.find(args.front());
   if (mode == modes.end()) {
-    std::cerr << "usage: spool_bench deliver|commit|sync|floor ARGUMENT...\n";
+    std::cerr << "usage: spool_bench deliver|drain|commit|sync|floor ARGUMENT...\n";
     return 2;
   }
   try {

@@ -17,7 +17,9 @@ erlang_eval(ERLANG_ROOT "code:root_dir()")
 find_path(ERL_NIF_INCLUDE_DIR erl_nif.h PATHS "${ERLANG_ROOT}/usr/include" REQUIRED NO_DEFAULT_PATH)
 
 add_library(offline_post_nif MODULE
+  c_src/nif/config.cpp
   c_src/nif/nif.cpp
+  c_src/nif/read.cpp
   c_src/nif/terms.cpp
 )
 target_include_directories(offline_post_nif SYSTEM PRIVATE ${ERL_NIF_INCLUDE_DIR})

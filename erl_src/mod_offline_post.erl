@@ -1,6 +1,6 @@
 %% An HTTP POST for each message to a user who cannot be reached. This module has the life of it all on a node and a
-%% virtual host, and the options; triggers find the messages, and the native side (mod_offline_post_nif) queues and
-%% delivers: a session never waits.
+%% virtual host; triggers find the messages, and the native side (mod_offline_post_nif) queues and delivers: a session
+%% never waits.
 -module(mod_offline_post).
 
 -behaviour(gen_mod).
@@ -17,23 +17,20 @@
 -define(TRIGGERS, [mod_offline_post_groups, mod_offline_post_offline, mod_offline_post_once, mod_offline_post_online,
                    mod_offline_post_pending]).
 
--define(KINDS, [text, encrypted, call, file, reaction, correction, retraction, marker, receipt, invitation, subject,
-                headline, other]).
-
 %% After gen_mod has started, stopped and reloaded modules, at 60.
 -define(CONFIG_RELOADED, 90).
 
 %% Those that share the native side.
 -define(MODULES, [mod_offline_post, mod_available_post, mod_unavailable_post]).
 
-%% What this module needs beside the native side. Options are checked in here: when ejabberd reads its configuration
-%% after an upgrade, a helper may still be the old one.
+%% What this module needs beside the native side.
 -define(HELPERS, [mod_offline_post_await, mod_offline_post_badge, mod_offline_post_commands, mod_offline_post_commit,
                   mod_offline_post_doc, mod_offline_post_endpoint, mod_offline_post_event,
                   mod_offline_post_incidents, mod_offline_post_kind, mod_offline_post_members,
                   mod_offline_post_mention, mod_offline_post_neighbours, mod_offline_post_notify,
-                  mod_offline_post_operator, mod_offline_post_opt, mod_offline_post_owner, mod_offline_post_policy,
-                  mod_offline_post_presence, mod_available_post, mod_unavailable_post
+                  mod_offline_post_operator, mod_offline_post_opt, mod_offline_post_options, mod_offline_post_owner,
+                  mod_offline_post_policy, mod_offline_post_presence, mod_offline_post_stanza,
+                  mod_offline_post_yaml, mod_available_post, mod_unavailable_post
                   | ?TRIGGERS]).
 
 %% Returns ok whatever happens: a module that fails to start takes the whole server down.
@@ -61,7 +58,11 @@ config_reloaded() ->
 -spec refresh(binary(), atom()) -> ok.
 refresh(Host, stopped) -> activate(Host, Host, prepare());
 refresh(Host, paused) -> activate(Host, Host, ok);
-refresh(_Host, _Running) -> mod_offline_post_once:start().
+refresh(Host, _Running) ->
+    case mod_offline_post_endpoint:reads_files(Host) of
+        true -> activate(Host, Host, ok); % they may have been renewed
+        false -> mod_offline_post_once:start()
+    end.
 
 %% What other modules, and their options, make of this one: warnings, said once.
 -spec check_neighbours(binary()) -> ok.
@@ -191,11 +192,11 @@ activate(Host, Source, ok) ->
     ok = mod_offline_post_once:start(),
     ok = mod_offline_post_notify:prepare(Host),
     case mod_offline_post_endpoint:configure(Host, Source) of
-        ok ->
+        {ok, Uses} ->
             ok = mod_offline_post_members:start(),
             %% The hooks may be there already, with the policy of before.
             ok = mod_offline_post_badge:prepare(mod_offline_post_opt:badge(Source)),
-            ok = mod_offline_post_policy:set(Host, Source),
+            ok = mod_offline_post_policy:set(Host, Source, Uses),
             set_hooks(Host, [Hook || Trigger <- ?TRIGGERS, Hook <- Trigger:hooks(Host)]),
             check_neighbours(Host);
         {error, Why} ->
@@ -328,165 +329,15 @@ load_anew(Module) ->
 %%% Options
 
 -spec mod_opt_type(atom()) -> econf:validator().
-mod_opt_type(post_url) ->
-    econf:and_then(econf:and_then(econf:non_empty(econf:binary()), fun check_url/1), econf:url([http, https]));
-mod_opt_type(auth_token) -> econf:and_then(econf:binary(), fun check_token/1);
-mod_opt_type(timeout) -> duration();
-mod_opt_type(connect_timeout) -> duration();
-mod_opt_type(shutdown_timeout) -> duration();
-mod_opt_type(max_connections) -> econf:int(1, 10000);
-mod_opt_type(queue_limit) -> econf:int(1, 1000000000);
-mod_opt_type(queue_bytes) -> econf:int(1, 1 bsl 50);
-mod_opt_type(tls_verify) -> econf:bool();
-mod_opt_type(ca_file) -> econf:and_then(econf:file(), fun check_ca_file/1);
-mod_opt_type(spool) -> econf:bool();
-mod_opt_type(spool_dir) -> econf:and_then(econf:non_empty(econf:binary()), fun check_spool_dir/1);
-mod_opt_type(spool_min_free) -> econf:int(0, 1 bsl 50);
-mod_opt_type(sync_commit) -> econf:bool();
-mod_opt_type(retry_schedule) -> econf:non_empty(econf:list(duration()));
-mod_opt_type(max_age) -> long_duration();
-mod_opt_type(order) -> econf:enum([recipient, none]);
-mod_opt_type(dead_letter_retention) -> long_duration();
-mod_opt_type(dead_letter_limit) -> econf:int(0, 1000000000);
-mod_opt_type(triggers) -> some_of([offline, pending]);
-mod_opt_type(notify) -> some_of(?KINDS);
-mod_opt_type(notify_hanging_device) -> econf:bool();
-mod_opt_type(groupchat) -> econf:enum([none, mucsub, members]);
-mod_opt_type(members_notify) -> econf:enum([all, mentions]);
-mod_opt_type(include_body) -> fun check_include_body/1;
-mod_opt_type(include_sender) -> econf:bool();
-mod_opt_type(cancel_when_online) -> econf:bool();
-mod_opt_type(collapse) -> econf:enum([none, recipient, conversation]);
-mod_opt_type(collapse_interval) -> either_none(duration());
-mod_opt_type(max_rate) -> either_none(econf:and_then(rates(), fun check_rates/1));
-mod_opt_type(badge) -> econf:enum([none, events, stored]).
+mod_opt_type(Option) ->
+    mod_offline_post_options:type(Option).
 
+%% ejabberd asks for these before it asks for a type. When it reads its configuration after an upgrade, it has loaded
+%% only this module anew.
 -spec mod_options(binary()) -> [{atom(), term()} | atom()].
 mod_options(_Host) ->
-    [post_url,
-     {auth_token, <<>>},
-     {timeout, timer:seconds(10)},
-     {connect_timeout, timer:seconds(5)},
-     {shutdown_timeout, timer:seconds(5)},
-     {max_connections, 64},
-     {queue_limit, 1000000},
-     {queue_bytes, undefined},
-     {tls_verify, true},
-     {ca_file, <<>>},
-     {spool, true},
-     {spool_dir, <<>>},
-     {spool_min_free, 256 bsl 20},
-     {sync_commit, false},
-     {retry_schedule, [timer:seconds(Wait) || Wait <- [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 600]]},
-     {max_age, timer:hours(24)},
-     {order, recipient},
-     {dead_letter_retention, timer:hours(7 * 24)},
-     {dead_letter_limit, 100000},
-     {triggers, [offline, pending]},
-     {notify, [text, encrypted, call, file]},
-     {notify_hanging_device, false},
-     {groupchat, mucsub},
-     {members_notify, all},
-     {include_body, true},
-     {include_sender, true},
-     {cancel_when_online, false},
-     {collapse, none},
-     {collapse_interval, none},
-     {max_rate, none},
-     {badge, none}].
-
-%% A bare number is in seconds, as everywhere in ejabberd; "500 ms" is possible too. At most a day.
--spec duration() -> econf:validator().
-duration() ->
-    duration(1).
-
-%% At most ten years.
--spec long_duration() -> econf:validator().
-long_duration() ->
-    duration(3650).
-
--spec duration(Days :: pos_integer()) -> econf:validator().
-duration(Days) ->
-    econf:and_then(econf:either(econf:timeout(second), econf:timeout(millisecond)),
-                   econf:int(1, Days * timer:hours(24))).
-
--spec some_of([atom(), ...]) -> econf:validator().
-some_of(Names) ->
-    econf:non_empty(econf:list(econf:enum(Names), [unique])).
-
-%% Not econf:either/2: of a mistake it would say only that `none` was expected.
--spec either_none(econf:validator()) -> econf:validator().
-either_none(Validator) ->
-    fun(None) when None =:= none; None =:= <<"none">> -> none;
-       (Value) -> Validator(Value)
-    end.
-
-%% One for all; or a map from kinds, and `default`, to one each.
--spec check_include_body(term()) -> mod_offline_post_policy:content() | #{atom() => mod_offline_post_policy:content()}.
-check_include_body([{_, _} | _] = PerKind) ->
-    Kinds = econf:enum([default | ?KINDS]),
-    (econf:map(Kinds, fun check_content/1, [unique, {return, map}]))(PerKind);
-check_include_body(All) ->
-    check_content(All).
-
-%% Without quotes it is an atom.
--spec check_content(term()) -> mod_offline_post_policy:content().
-check_content(Value) when is_atom(Value); is_binary(Value) ->
-    (econf:either(econf:bool(), econf:non_empty(econf:binary())))(Value);
-check_content(_) ->
-    invalid("expected true, false or a text, or a map from kinds of message to one of these").
-
--spec rates() -> econf:validator().
-rates() ->
-    PerMinute = econf:int(1, 1000000),
-    econf:options(#{per_sender => PerMinute, per_recipient => PerMinute, beyond => econf:enum([drop, collapse])},
-                  [unique, {return, map}]).
-
--spec check_rates(map()) -> map().
-check_rates(#{per_sender := _} = Rates) -> Rates;
-check_rates(#{per_recipient := _} = Rates) -> Rates;
-check_rates(_) -> invalid("expected per_sender or per_recipient, in messages per minute").
-
--spec check_url(binary()) -> binary().
-check_url(Url) ->
-    case re:run(Url, "^(https?://)?([\\x21-\\x7e]*)$", [{capture, [1, 2], binary}, dollar_endonly]) of
-        {match, [<<"http", _/binary>>, _]} -> Url;
-        {match, [<<>>, _]} -> invalid(["expected a URL that begins with http:// or https://, got ", Url]);
-        nomatch -> invalid("a URL has no spaces, control characters or letters beyond ASCII: percent-encode them")
-    end.
-
-%% The token itself appears in no message.
--spec check_token(binary()) -> binary().
-check_token(Token) ->
-    case re:run(Token, "[\\x00-\\x1f\\x7f]", [{capture, none}]) of
-        nomatch -> Token;
-        match -> invalid("control characters are not allowed in a token")
-    end.
-
--spec check_ca_file(binary()) -> binary().
-check_ca_file(Path) ->
-    case file:read_file(Path) of
-        {ok, Bytes} ->
-            case binary:match(Bytes, <<"-----BEGIN CERTIFICATE-----">>) of
-                nomatch -> invalid(["no PEM certificate in ", Path]);
-                _ -> Path
-            end;
-        {error, Why} ->
-            invalid([file:format_error(Why), ": ", Path])
-    end.
-
-%% Whether it is there and may be written to is found out when the spool is opened: then a mistake, or a disk that
-%% is mounted late, is one line in the log, while here it would keep ejabberd from starting.
--spec check_spool_dir(binary()) -> binary().
-check_spool_dir(Path) ->
-    case filename:pathtype(Path) of
-        absolute -> Path;
-        _ -> invalid(["expected an absolute path, got ", Path])
-    end.
-
--spec invalid(iodata()) -> no_return().
-invalid(Why) ->
-    econf:fail({invalid_syntax, Why}).
+    [load_anew(Module) || Module <- [mod_offline_post_options, mod_offline_post_yaml], is_outdated(Module)],
+    mod_offline_post_options:defaults().
 
 -spec mod_doc() -> mod_offline_post_doc:doc().
 mod_doc() ->

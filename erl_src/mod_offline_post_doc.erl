@@ -15,15 +15,16 @@ mod_doc() ->
              "for instance so that a backend can turn it into a push notification. The sender's session never waits "
              "for that: messages are queued, sent in the background and sent again when the backend has trouble. "
              "Each message is posted once for a recipient, whatever way it takes.">>,
-           <<"The body is 'application/x-www-form-urlencoded' and has the fields 'to', 'from', 'body' and "
+           <<"By default the body is 'application/x-www-form-urlencoded' and has the fields 'to', 'from', 'body' and "
              "'access_token', in this order. The header 'webhook-id' is the same in all attempts to send a message.">>],
       opts =>
           [{post_url,
             #{value => <<"URL">>,
-              desc => <<"Where to send the POST: an 'http' or 'https' URL. This option is required.">>}},
+              desc => <<"Where to send the POST: an 'http' or 'https' URL. Path and query may have templates, as in "
+                        "'fields'. This option is required.">>}},
            {auth_token,
             #{value => <<"Token">>,
-              desc => <<"What the field 'access_token' holds. Empty by default.">>}},
+              desc => <<"What the field 'access_token' holds, or what 'auth' says. Empty by default.">>}},
            {timeout,
             #{value => "timeout()",
               desc => <<"How long one attempt may take in all. The default is '10 seconds'.">>}},
@@ -46,6 +47,52 @@ mod_doc() ->
             #{value => "pos_integer()",
               desc => <<"How many bytes of messages may wait. The default is '8589934592' (8 GiB), and with 'spool: "
                         "false' '268435456' (256 MiB).">>}},
+           {format,
+            #{value => "form | json | stanza",
+              desc => <<"What the body of the POST is: 'form', the fields 'to', 'from', 'body' and 'access_token'; "
+                        "'json', an object with all that is known of the message; 'stanza', the message as XML. "
+                        "The default is 'form'.">>}},
+           {content_type,
+            #{value => <<"Type">>,
+              desc => <<"The header 'Content-Type'. By default the format's: 'application/x-www-form-urlencoded', "
+                        "'application/json' or 'application/xml', and 'application/x-ndjson' for batches of that "
+                        "format.">>}},
+           {fields,
+            #{value => "{Name: Template, ...}",
+              desc => <<"With 'format: form' or 'json', these fields instead of the format's own, in this order. A "
+                        "value is a text in which '{{name}}' stands for something of the message, such as "
+                        "'{{to.bare}}' or '{{body}}', and '{{a|b}}' for the first that is not empty; or a number, "
+                        "'true', 'false' or 'null'; or a list or a map of these. Put texts into double quotes. An "
+                        "unknown name is an error that lists all names.">>}},
+           {room_fields,
+            #{value => "{Name: Template, ...}",
+              desc => <<"The same for messages of rooms. By default 'fields'.">>}},
+           {headers,
+            #{value => "{Name: Template, ...}",
+              desc => <<"Headers of the POST, with templates as in 'fields'. One with the name of a header that the "
+                        "module sends replaces that. None by default.">>}},
+           {auth,
+            #{value => "body | bearer | basic | header",
+              desc => <<"Where 'auth_token' goes: into the body, as 'access_token', or into the header "
+                        "'Authorization', as 'Bearer' or 'Basic' credentials or as it is. With 'basic', a token of "
+                        "the form 'user:password' is encoded. The default is 'body'.">>}},
+           {signing_secrets,
+            #{value => "[Secret, ...]",
+              desc => <<"Secrets to sign the POST with, as Standard Webhooks has it: 'whsec_...' (HMAC-SHA256) or "
+                        "'whsk_...' (ed25519). With several, each signs: that is how one is replaced by another. "
+                        "None by default.">>}},
+           {batch,
+            #{value => "none | {max_events: Number, max_delay: timeout(), max_bytes: Number, format: array | ndjson}",
+              desc => <<"With 'format: json', several messages in one POST: at most 'max_events' (100), none of which "
+                        "waits for others longer than 'max_delay' (100 ms), in at most 'max_bytes' (1048576); as a "
+                        "JSON array or as lines of JSON. The default is 'none'.">>}},
+           {compress,
+            #{value => "none | gzip",
+              desc => <<"Whether bodies over 1024 bytes are compressed. The default is 'none'.">>}},
+           {http_version,
+            #{value => "auto | 1.1 | 2",
+              desc => <<"Which HTTP to speak. 'auto' is 2 where an 'https' backend offers it, else 1.1. "
+                        "The default is 'auto'.">>}},
            {tls_verify,
             #{value => "true | false",
               desc => <<"Whether the certificate of an 'https' backend must be valid for its name. "
@@ -54,6 +101,19 @@ mod_doc() ->
             #{value => <<"Path">>,
               desc => <<"A PEM file with the certificate authorities that may sign the backend's certificate. "
                         "By default the system's.">>}},
+           {client_cert,
+            #{value => <<"Path">>,
+              desc => <<"A PEM file with the certificate to show to a backend that asks for one, and those between "
+                        "it and its authority. Read again by 'ejabberdctl reload_config', as are 'ca_file' and "
+                        "'client_key'. None by default.">>}},
+           {client_key,
+            #{value => <<"Path">>,
+              desc => <<"A PEM file with the private key of 'client_cert', without a pass phrase. By default it is in "
+                        "the file of 'client_cert'.">>}},
+           {proxy,
+            #{value => <<"none | URL">>,
+              desc => <<"An HTTP proxy between here and the backend, as in 'http://user:password@proxy.example:3128'. "
+                        "The environment is not looked at. The default is 'none'.">>}},
            {spool,
             #{value => "true | false",
               desc => <<"Whether messages wait on disk, where they outlive ejabberd and the machine. One setting for "
@@ -147,7 +207,7 @@ mod_doc() ->
                         "The default is 'none'.">>}},
            {badge,
             #{value => "none | events | stored",
-              desc => <<"Which number goes with a message for the app's icon: 'events', how many messages were posted "
+              desc => <<"Which number '{{badge}}' is, for the app's icon: 'events', how many messages were posted "
                         "for the user since they were last online; 'stored', how many the offline store holds. "
                         "The default is 'none'.">>}}],
       example =>
@@ -155,6 +215,17 @@ mod_doc() ->
            "  mod_offline_post:",
            "    post_url: \"https://push.example.org/offline\"",
            "    auth_token: \"a secret that the backend knows\"",
+           "    auth: bearer",
+           "    format: json",
+           "    fields:",
+           "      user: \"{{to.user}}\"",
+           "      alert: {title: \"{{nick|from.user}}\", text: \"{{body}}\"}",
+           "      badge: \"{{badge}}\"",
+           "    headers:",
+           "      X-Request-Host: \"{{host}}\"",
+           "    signing_secrets: [\"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"]",
+           "    compress: gzip",
+           "    proxy: \"http://proxy.example.org:3128\"",
            "    timeout: 10 s",
            "    max_connections: 32",
            "    sync_commit: true",

@@ -2,7 +2,7 @@
 %% back.
 -module(mod_offline_post_endpoint).
 
--export([key/1, key/2, configure/2, configure/3, remove/1, remove/3]).
+-export([key/1, key/2, configure/2, configure/3, reads_files/1, remove/1, remove/3]).
 
 -include_lib("kernel/include/logger.hrl").
 
@@ -19,16 +19,24 @@ key(Host) ->
 key(Host, Module) ->
     {Host, atom_to_binary(Module, utf8)}.
 
-%% A new one, or new settings. Source: the options, or the host whose options they are.
--spec configure(binary(), source()) -> ok | {error, binary()}.
+%% A new one, or new settings. Source: the options, or the host whose options they are. Uses: what its requests use of
+%% an event.
+-spec configure(binary(), source()) -> {ok, Uses :: [binary()]} | {error, binary()}.
 configure(Host, Source) ->
     warn(Host, Source),
     mod_offline_post_nif:configure(key(Host), config(Source)).
 
 %% Of a sibling, which posts presence.
--spec configure(binary(), module(), gen_mod:opts()) -> ok | {error, binary()}.
+-spec configure(binary(), module(), gen_mod:opts()) -> {ok, Uses :: [binary()]} | {error, binary()}.
 configure(Host, Module, Opts) ->
     mod_offline_post_nif:configure(key(Host, Module), presence(Opts)).
+
+%% Whether settings stand in files, which the native side reads when it is configured, and only then.
+-spec reads_files(source()) -> boolean().
+reads_files(Source) ->
+    lists:any(fun(File) -> File =/= <<>> end,
+              [mod_offline_post_opt:ca_file(Source), mod_offline_post_opt:client_cert(Source),
+               mod_offline_post_opt:client_key(Source)]).
 
 %% Accepts nothing more and sends what can be sent, for at most shutdown_timeout; what is left waits.
 -spec remove(binary()) -> ok.
@@ -73,6 +81,7 @@ config(Source) ->
     Rates = rates(Source),
     (delivery(Source))#{
       form => message,
+      room_fields => mod_offline_post_opt:room_fields(Source),
       collapse_interval => interval(mod_offline_post_opt:collapse_interval(Source)),
       %% Without the sender in it, an event has none to be counted for.
       rate_sender => case mod_offline_post_opt:include_sender(Source) of
@@ -84,8 +93,8 @@ config(Source) ->
 
 -spec presence(gen_mod:opts()) -> mod_offline_post_nif:config().
 presence(Opts) ->
-    (delivery(Opts))#{form => presence, collapse_interval => 0, rate_sender => 0, rate_recipient => 0,
-                      rate_beyond => collapse}.
+    (delivery(Opts))#{form => presence, room_fields => none, collapse_interval => 0, rate_sender => 0,
+                      rate_recipient => 0, rate_beyond => collapse}.
 
 -spec rates(source()) -> #{per_sender | per_recipient => pos_integer(), beyond => drop | collapse}.
 rates(Source) ->
@@ -108,8 +117,20 @@ delivery(Source) ->
       max_connections => mod_offline_post_opt:max_connections(Source),
       queue_limit => mod_offline_post_opt:queue_limit(Source),
       queue_bytes => queue_bytes(mod_offline_post_opt:queue_bytes(Source), Spool),
+      format => mod_offline_post_opt:format(Source),
+      content_type => mod_offline_post_opt:content_type(Source),
+      fields => mod_offline_post_opt:fields(Source),
+      headers => mod_offline_post_opt:headers(Source),
+      auth => mod_offline_post_opt:auth(Source),
+      signing_secrets => mod_offline_post_opt:signing_secrets(Source),
+      batch => batch(mod_offline_post_opt:batch(Source)),
+      compress => mod_offline_post_opt:compress(Source),
+      http_version => mod_offline_post_opt:http_version(Source),
       tls_verify => mod_offline_post_opt:tls_verify(Source),
       ca_file => mod_offline_post_opt:ca_file(Source),
+      client_cert => mod_offline_post_opt:client_cert(Source),
+      client_key => mod_offline_post_opt:client_key(Source),
+      proxy => proxy(mod_offline_post_opt:proxy(Source)),
       spool => Spool,
       spool_dir => spool_dir(mod_offline_post_opt:spool_dir(Source)),
       spool_min_free => mod_offline_post_opt:spool_min_free(Source),
@@ -117,12 +138,15 @@ delivery(Source) ->
       max_age => mod_offline_post_opt:max_age(Source),
       order => mod_offline_post_opt:order(Source),
       dead_letter_retention => mod_offline_post_opt:dead_letter_retention(Source),
-      dead_letter_limit => mod_offline_post_opt:dead_letter_limit(Source),
-      collapse_interval => 0,
-      rate_sender => 0,
-      rate_recipient => 0,
-      rate_beyond => drop,
-      form => message}.
+      dead_letter_limit => mod_offline_post_opt:dead_letter_limit(Source)}.
+
+-spec batch(none | map()) -> none | {pos_integer(), pos_integer(), pos_integer(), array | ndjson}.
+batch(none) -> none;
+batch(#{max_events := Events, max_delay := Ms, max_bytes := Bytes, format := Format}) -> {Events, Ms, Bytes, Format}.
+
+-spec proxy(none | binary()) -> binary().
+proxy(none) -> <<>>;
+proxy(Url) -> Url.
 
 %% What a disk can hold is more than what memory should.
 -spec queue_bytes(undefined | pos_integer(), Spool :: boolean()) -> pos_integer().

@@ -1,8 +1,8 @@
 %% From a stanza to the event that the native side delivers. Pure.
 -module(mod_offline_post_event).
 
--export([from_message/4, to_native/2, topic/2, call_topic/1, is_event/1, stanza_id/2, origin_id/1, text/1]).
--export_type([event/0, kind/0, context/0]).
+-export([from_message/4, uses/1, to_native/3, topic/2, call_topic/1, is_event/1, stanza_id/2, origin_id/1, text/1]).
+-export_type([event/0, kind/0, context/0, uses/0]).
 
 -include("xmpp.hrl").
 
@@ -10,7 +10,8 @@
               | subject | headline | other.
 
 %% Public: what handlers of the hook offline_post_event get and return. Addresses are in their prepared forms, so that
-%% a receiver can compare them byte by byte.
+%% a receiver can compare them byte by byte. Of the body, and of what is behind the badge, only what the requests use is
+%% taken from the message: a body that they do not use is empty.
 -type event() :: #{kind := kind(),
                    to := jid:ljid(),
                    from := jid:ljid(),            % empty if include_sender is false; in a room: it, with the nick
@@ -22,9 +23,12 @@
                    room => binary(),
                    nick => binary(),
                    sender => binary(),           % in a room: the bare JID behind the nick, where the room shows it
+                   badge => non_neg_integer(),
                    stanza_id => binary(),
                    origin_id => binary(),
-                   badge => non_neg_integer()}.
+                   subject => binary(),          % only if include_body is true for the kind
+                   thread => binary(),
+                   stanza => binary()}.          % the message as XML, without what the policy excludes
 
 %% What only the trigger knows. to: the recipient, if it is not the message's. room: of a group message only; that
 %% message's `from` is the room with the nick.
@@ -36,23 +40,41 @@
                      nick => binary(),
                      sender => jid:jid()}.
 
-%% In the order in which they leave, behind trigger and stored.
--define(ATTRIBUTES, [{resource, <<"resource">>}, {room, <<"room">>}, {nick, <<"nick">>}, {sender, <<"sender">>},
-                     {stanza_id, <<"stanza_id">>}, {origin_id, <<"origin_id">>}, {badge, <<"badge">>}]).
+%% What the requests use of an event. taken: what must be found in the message for them. attributes: in the order in
+%% which they leave.
+-type uses() :: #{body := boolean(), taken := [taken()], attributes := [{Key :: atom(), Name :: binary()}]}.
+-type taken() :: stanza_id | origin_id | subject | thread | stanza.
 
-%% The fields that each event has.
--define(FIELDS, 7).
+-define(ATTRIBUTES, [trigger, stored, resource, room, nick, sender, stanza_id, origin_id, badge, subject, thread,
+                     stanza]).
+-define(TAKEN, [stanza_id, origin_id, subject, thread, stanza]).
 
 -define(NOBODY, {<<>>, <<>>, <<>>}).
+
+%% Names: as mod_offline_post_nif:configure/2 says.
+-spec uses(Names :: [binary()]) -> uses().
+uses(Names) ->
+    #{body => lists:member(<<"body">>, Names),
+      taken => [Key || {Key, _} <- attributes(?TAKEN, Names)],
+      attributes => attributes(?ATTRIBUTES, Names)}.
+
+-spec attributes([atom()], [binary()]) -> [{atom(), binary()}].
+attributes(Keys, Names) ->
+    [{Key, atom_to_binary(Key)} || Key <- Keys, lists:member(atom_to_binary(Key), Names)].
 
 %% What the policy excludes is not in it.
 -spec from_message(message(), kind(), context(), mod_offline_post_policy:policy()) -> event().
 from_message(#message{id = Id, from = From} = Message, Kind, #{trigger := Trigger, stored := Stored} = Context,
-             #{include_sender := IncludeSender, include_body := Contents}) ->
+             #{include_sender := IncludeSender, include_body := Contents, uses := #{body := Body, taken := Taken}}) ->
     To = recipient(Message, Context),
+    Content = content(Kind, Contents),
     Event = #{kind => Kind, to => jid:tolower(To), from => sender(From, IncludeSender), message_id => Id,
-              body => body(Kind, Contents, Message), trigger => Trigger, stored => Stored},
-    with_ids(Message, archive(To, Context), with_context(Context, IncludeSender, Event)).
+              body => body(Body andalso Content, Message), trigger => Trigger, stored => Stored},
+    with_context(Context, IncludeSender,
+                 case Taken of
+                     [] -> Event;
+                     _ -> with_taken(Taken, {Message, To, Context, Content, IncludeSender}, Event)
+                 end).
 
 -spec recipient(message(), context()) -> jid:jid().
 recipient(_Message, #{to := To}) -> To;
@@ -62,17 +84,38 @@ recipient(#message{to = To}, _Context) -> To.
 sender(From, true) -> jid:tolower(From);
 sender(_From, false) -> ?NOBODY.
 
--spec body(kind(), map(), message()) -> binary().
-body(Kind, Contents, Message) ->
+%% What is told in the place of the text.
+-spec content(kind(), map()) -> mod_offline_post_policy:content().
+content(Kind, Contents) ->
     case Contents of
-        #{Kind := Content} -> content(Content, Message);
-        #{default := Content} -> content(Content, Message)
+        #{Kind := Content} -> Content;
+        #{default := Content} -> Content
     end.
 
--spec content(boolean() | binary(), message()) -> binary().
-content(true, Message) -> text(Message);
-content(false, _Message) -> <<>>;
-content(Text, _Message) -> Text.
+-spec body(mod_offline_post_policy:content(), message()) -> binary().
+body(true, Message) -> text(Message);
+body(false, _Message) -> <<>>;
+body(Text, _Message) -> Text.
+
+-spec with_taken([taken()], {message(), jid:jid(), context(), mod_offline_post_policy:content(), boolean()}, event()) ->
+          event().
+with_taken([Key | Keys], Of, Event) ->
+    case taken(Key, Of) of
+        <<>> -> with_taken(Keys, Of, Event);
+        Value -> with_taken(Keys, Of, Event#{Key => Value})
+    end;
+with_taken([], _Of, Event) ->
+    Event.
+
+-spec taken(taken(), {message(), jid:jid(), context(), mod_offline_post_policy:content(), boolean()}) -> binary().
+taken(stanza_id, {Message, To, Context, _, _}) -> stanza_id(Message, archive(To, Context));
+taken(origin_id, {Message, _, _, _, _}) -> origin_id(Message);
+taken(subject, {#message{subject = Subjects, lang = Lang}, _, _, true, _}) -> in_language(Subjects, Lang);
+taken(subject, _) -> <<>>;
+taken(thread, {#message{thread = #message_thread{data = Thread}}, _, _, _, _}) -> Thread;
+taken(thread, _) -> <<>>;
+taken(stanza, {Message, To, _, Content, IncludeSender}) ->
+    mod_offline_post_stanza:xml(Message#message{to = To}, Content, IncludeSender).
 
 %% A nick and the JID behind it are the sender, the room is not.
 -spec with_context(context(), boolean(), event()) -> event().
@@ -90,16 +133,6 @@ with_context(Context, IncludeSender, Event) ->
 -spec archive(jid:jid(), context()) -> jid:jid().
 archive(_To, #{room := Room}) -> Room;
 archive(To, _Context) -> To.
-
--spec with_ids(message(), jid:jid(), event()) -> event().
-with_ids(#message{sub_els = []}, _Archive, Event) ->
-    Event;
-with_ids(Message, Archive, Event) ->
-    with_id(stanza_id, stanza_id(Message, Archive), with_id(origin_id, origin_id(Message), Event)).
-
--spec with_id(stanza_id | origin_id, binary(), event()) -> event().
-with_id(_Name, <<>>, Event) -> Event;
-with_id(Name, Id, Event) -> Event#{Name => Id}.
 
 %% The one given by this archive (XEP-0359); <<>>: none. What others claim does not count: mod_mam strips what bears a
 %% local archive's name before it adds its own.
@@ -155,18 +188,22 @@ attribute(Name, Attrs) ->
 
 %% The text in the message's language, else the first one (RFC 6121, section 5.2.3: one body per language); <<>>: none.
 -spec text(message()) -> binary().
-text(#message{body = []}) ->
-    <<>>;
-text(#message{body = [#text{data = Text}]}) ->
-    Text;
 text(#message{body = Bodies, lang = Lang}) ->
-    case [{primary(L), Text} || #text{lang = L, data = Text} <- Bodies, Text =/= <<>>] of
+    in_language(Bodies, Lang).
+
+-spec in_language([#text{}], Lang :: binary()) -> binary().
+in_language([], _Lang) ->
+    <<>>;
+in_language([#text{data = Text}], _Lang) ->
+    Text;
+in_language(Texts, Lang) ->
+    case [{primary(L), Text} || #text{lang = L, data = Text} <- Texts, Text =/= <<>>] of
         [] ->
             <<>>;
-        [{_, First} | _] = Texts ->
-            %% A body without a language of its own inherits the message's (XML 1.0, section 2.12).
-            Inherited = proplists:get_value(<<>>, Texts, First),
-            proplists:get_value(primary(Lang), Texts, Inherited)
+        [{_, First} | _] = InLanguages ->
+            %% A text without a language of its own inherits the message's (XML 1.0, section 2.12).
+            Inherited = proplists:get_value(<<>>, InLanguages, First),
+            proplists:get_value(primary(Lang), InLanguages, Inherited)
     end.
 
 %% As xmpp:get_text/2 compares languages: "en-GB" answers "EN".
@@ -208,35 +245,27 @@ bare(Jid) ->
 
 %%% For the native side
 
--spec to_native(event(), Topic :: binary()) -> mod_offline_post_nif:event().
-to_native(#{kind := Kind, to := To, from := From, message_id := Id, body := Body, trigger := Trigger,
-            stored := Stored} = Event, Topic) ->
-    Attributes = case map_size(Event) of
-                     ?FIELDS -> [];
-                     _ -> attributes(?ATTRIBUTES, Event)
-                 end,
-    {in_text(Kind), To, From, Id, Body, Topic, [trigger(Trigger), stored(Stored) | Attributes]}.
+%% No more than the requests use, and what an operator needs to find the message: its kind, addresses and id.
+-spec to_native(event(), Topic :: binary(), uses()) -> mod_offline_post_nif:event().
+to_native(#{kind := Kind, to := To, from := From, message_id := Id, body := Text} = Event, Topic,
+          #{body := Body, attributes := Attributes}) ->
+    {in_text(Kind), To, From, Id, used(Body, Text), Topic, pairs(Attributes, Event)}.
 
--spec attributes([{atom(), binary()}], event()) -> [{binary(), binary()}].
-attributes([{Key, Name} | Names], Event) ->
+%% A handler may have given a text to an event that had none.
+-spec used(boolean(), binary()) -> binary().
+used(true, Text) -> Text;
+used(false, _Text) -> <<>>.
+
+-spec pairs([{atom(), binary()}], event()) -> [mod_offline_post_nif:attribute()].
+pairs([{Key, Name} | Names], Event) ->
     case Event of
-        #{Key := Number} when is_integer(Number) -> [{Name, integer_to_binary(Number)} | attributes(Names, Event)];
-        #{Key := Text} -> [{Name, Text} | attributes(Names, Event)];
-        #{} -> attributes(Names, Event)
+        #{Key := Text} when is_binary(Text) -> [{Name, Text} | pairs(Names, Event)];
+        #{Key := Number} when is_integer(Number) -> [{Name, integer_to_binary(Number)} | pairs(Names, Event)];
+        #{Key := Word} -> [{Name, atom_to_binary(Word)} | pairs(Names, Event)];
+        #{} -> pairs(Names, Event)
     end;
-attributes([], _Event) ->
+pairs([], _Event) ->
     [].
-
-%% What almost every event has is made once.
--spec trigger(offline | pending | groupchat) -> {binary(), binary()}.
-trigger(offline) -> {<<"trigger">>, <<"offline">>};
-trigger(pending) -> {<<"trigger">>, <<"pending">>};
-trigger(groupchat) -> {<<"trigger">>, <<"groupchat">>}.
-
--spec stored(offline | archive | none) -> {binary(), binary()}.
-stored(offline) -> {<<"stored">>, <<"offline">>};
-stored(archive) -> {<<"stored">>, <<"archive">>};
-stored(none) -> {<<"stored">>, <<"none">>}.
 
 -spec in_text(kind()) -> binary().
 in_text(text) -> <<"text">>;
@@ -252,7 +281,7 @@ is_event(#{kind := Kind, to := To, from := From, message_id := Id, body := Body,
         andalso lists:member(Trigger, [offline, pending, groupchat])
         andalso lists:member(Stored, [offline, archive, none])
         andalso lists:all(fun(Name) -> is_binary(maps:get(Name, Event, <<>>)) end,
-                          [resource, room, nick, sender, stanza_id, origin_id])
+                          [resource, room, nick, sender, stanza_id, origin_id, subject, thread, stanza])
         andalso is_count(maps:get(badge, Event, 0));
 is_event(_) ->
     false.

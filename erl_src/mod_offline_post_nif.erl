@@ -2,17 +2,18 @@
 %% library is loaded cannot be replaced while the node runs.
 -module(mod_offline_post_nif).
 
--export([status/0, configure/2, submit/2, submit_sync/2, withdraw/4, pause/1, resume/1, dead/2, remove/2, stop/0,
-         stats/1, attach/1, info/0]).
--export_type([key/0, config/0, event/0, address/0, filter/0, dead_request/0, letter/0, attribute/0]).
+-export([status/0, check/2, configure/2, submit/2, submit_sync/2, withdraw/4, pause/1, resume/1, dead/2, remove/2,
+         stop/0, stats/1, attach/1, info/0]).
+-export_type([key/0, config/0, fields/0, field/0, checked/0, event/0, address/0, filter/0, dead_request/0, letter/0,
+              attribute/0]).
 
 -on_load(load/0).
--nifs([configure/2, submit/2, submit_sync/2, withdraw/4, pause/1, resume/1, dead/2, remove/2, stop/0, stats/1,
+-nifs([check/2, configure/2, submit/2, submit_sync/2, withdraw/4, pause/1, resume/1, dead/2, remove/2, stop/0, stats/1,
        attach/1, info/0]).
 
 %% The version of the contract between this module and the library. The library refuses any other.
 -ifndef(ABI).
--define(ABI, 3).
+-define(ABI, 4).
 -endif.
 
 -include_lib("kernel/include/file.hrl").
@@ -34,6 +35,10 @@
                     queue_bytes := pos_integer(),        % bytes
                     tls_verify := boolean(),
                     ca_file := binary(),                 % <<>>: the system's
+                    client_cert := binary(),             % a file; <<>>: none
+                    client_key := binary(),              % <<>>: in client_cert
+                    proxy := binary(),                   % a URL; <<>>: none
+                    http_version := auto | http1 | http2,
                     spool := boolean(),                  % false: what waits is in memory only
                     spool_dir := binary(),
                     spool_min_free := non_neg_integer(), % bytes
@@ -46,7 +51,22 @@
                     rate_sender := non_neg_integer(),       % events per minute; 0: any number
                     rate_recipient := non_neg_integer(),
                     rate_beyond := drop | collapse,
-                    form := message | presence}.
+                    form := message | presence,             % what it is about
+                    format := form | json | stanza,
+                    content_type := binary(),               % <<>>: the format's
+                    fields := none | fields(),              % none: the format's
+                    room_fields := none | fields(),         % none: fields
+                    headers := [{Name :: binary(), Template :: binary()}],
+                    auth := body | bearer | basic | header,
+                    signing_secrets := [binary()],
+                    compress := none | gzip,
+                    batch := none | {MaxEvents :: pos_integer(), MaxDelayMs :: pos_integer(), MaxBytes :: pos_integer(),
+                                     array | ndjson}}.
+%% In the operator's order. A binary is a template. Nested no deeper than 32.
+-type fields() :: [{Name :: binary(), field()}].
+-type field() :: binary() | integer() | float() | boolean() | null | {list, [field()]} | {map, fields()}.
+%% The options that check/2 knows.
+-type checked() :: post_url | fields | headers | signing_secrets | proxy.
 %% Which dead letters; <<>> matches any. reason: how it begins.
 -type filter() :: #{id := binary(), reason := binary()}.
 -type dead_request() :: {list, filter(), After :: non_neg_integer(), Limit :: 1..1000}
@@ -80,9 +100,14 @@ status() ->
             {error, <<"the native library is not loaded">>}
     end.
 
+%% What is wrong with one option's value, if anything is: the text says what and where, and repeats no secret.
+-spec check(checked(), binary() | fields() | [{binary(), binary()}] | [binary()]) -> ok | {error, binary()}.
+check(_Option, _Value) -> erlang:nif_error(not_loaded).
+
 %% A new endpoint, or new settings for one; also for what it has queued. Starts the service thread. spool and
-%% spool_dir are one for the node: a value that differs from another endpoint's is an error.
--spec configure(key(), config()) -> ok | {error, binary()}.
+%% spool_dir are one for the node: a value that differs from another endpoint's is an error. Uses: what the requests
+%% use of an event: <<"body">>, <<"message_id">>, names of attributes. The rest need not be handed over.
+-spec configure(key(), config()) -> {ok, Uses :: [binary()]} | {error, binary()}.
 configure(_Key, _Config) -> erlang:nif_error(not_loaded).
 
 %% Hands an event over. Never waits. full: over queue_limit or queue_bytes; limited: over a rate, and dropped; stopped:

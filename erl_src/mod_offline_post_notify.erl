@@ -151,11 +151,11 @@ run_handlers(Host, Event, Message) ->
 submit(Host, drop, _) ->
     count(Host, ?VETOED),
     vetoed;
-submit(Host, Event, {Message, To, Trigger, Topic, #{sync_commit := Sync}}) ->
+submit(Host, Event, {Message, To, Trigger, Topic, #{sync_commit := Sync, uses := Uses}}) ->
     %% In the sender's session alone: one that hangs, or ends, has nobody to acknowledge to, and would wait once for
     %% each message in its queue.
     Wait = Sync andalso Trigger =:= offline,
-    case mod_offline_post_commit:submit(Host, mod_offline_post_event:to_native(Event, Topic), Wait) of
+    case mod_offline_post_commit:submit(Host, mod_offline_post_event:to_native(Event, Topic, Uses), Wait) of
         ok ->
             posted;
         limited ->

@@ -12,8 +12,9 @@
 
 %% Of mod_offline_post's: how a POST is sent and kept. The others are about messages.
 -define(OPTIONS, [post_url, auth_token, timeout, connect_timeout, shutdown_timeout, max_connections, queue_limit,
-                  queue_bytes, tls_verify, ca_file, spool, spool_dir, spool_min_free, retry_schedule, max_age, order,
-                  dead_letter_retention, dead_letter_limit]).
+                  queue_bytes, format, content_type, fields, headers, auth, signing_secrets, batch, compress,
+                  http_version, tls_verify, ca_file, client_cert, client_key, proxy, spool, spool_dir, spool_min_free,
+                  retry_schedule, max_age, order, dead_letter_retention, dead_letter_limit]).
 
 %% After gen_mod has started, stopped and reloaded modules, at 60.
 -define(CONFIG_RELOADED, 90).
@@ -42,8 +43,12 @@ refresh(Module, Host, stopped) ->
     activate(Module, Host, gen_mod:get_module_opts(Host, Module), mod_offline_post:prepare());
 refresh(Module, Host, paused) ->
     activate(Module, Host, gen_mod:get_module_opts(Host, Module), ok);
-refresh(_Module, _Host, _Running) ->
-    ok.
+refresh(Module, Host, _Running) ->
+    Opts = gen_mod:get_module_opts(Host, Module),
+    case mod_offline_post_endpoint:reads_files(Opts) of
+        true -> activate(Module, Host, Opts, ok); % they may have been renewed
+        false -> ok
+    end.
 
 -spec stop(module(), binary()) -> ok.
 stop(Module, Host) ->
@@ -60,7 +65,7 @@ stop(Module, Host) ->
 activate(Module, Host, Opts, ok) ->
     ok = mod_offline_post_owner:start(),
     case mod_offline_post_endpoint:configure(Host, Module, Opts) of
-        ok ->
+        {ok, _Uses} ->
             [ejabberd_hooks:add(Hook, Host, Module, Function, Priority) ||
                 {Hook, Function, Priority} <- Module:hooks()],
             ok;
@@ -115,6 +120,8 @@ purge_here(Module, User, Host) ->
 %%% Options
 
 -spec opt_type(atom()) -> econf:validator().
+opt_type(format) ->
+    econf:enum([form, json]); % there is no stanza to send
 opt_type(Option) ->
     mod_offline_post:mod_opt_type(Option).
 
@@ -129,4 +136,8 @@ name(Name) -> Name.
 -spec doc([binary()], Example :: [string()]) -> mod_offline_post_doc:doc().
 doc(Desc, Example) ->
     #{opts := Opts} = Doc = mod_offline_post_doc:mod_doc(),
-    Doc#{desc => Desc, example => Example, opts => [Opt || {Name, _} = Opt <- Opts, lists:member(Name, ?OPTIONS)]}.
+    Ours = [Opt || {Name, _} = Opt <- Opts, lists:member(Name, ?OPTIONS)],
+    Format = #{value => "form | json",
+               desc => <<"What the body of the POST is: 'form', the fields 'jabber_id' and 'access_token'; or 'json', an "
+                         "object with all that is known of the session. The default is 'form'.">>},
+    Doc#{desc => Desc, example => Example, opts => lists:keyreplace(format, 1, Ours, {format, Format})}.

@@ -1,70 +1,60 @@
 #!/usr/bin/python3
-"""A backend to start from: takes the POSTs of mod_offline_post and hands each message on, once.
+"""A backend to start from: takes signed events of mod_offline_post and hands each to a push service, once.
 
-receiver.py PORT TOKEN, with `post_url: "http://127.0.0.1:PORT/"` and `auth_token: "TOKEN"` in ejabberd.yml.
+    SECRET=whsec_... PUSH_URL=https://push.example/send receiver.py PORT
 
-What to answer: 2xx when the message is in safe hands; it is then never sent again. 503 when it cannot be taken
-now; it comes again later. 400 when it can never be taken; it is not sent again. Answer within `timeout`.
+with `format: json`, `signing_secrets: [whsec_...]` and `post_url: "http://127.0.0.1:PORT/"` in ejabberd.yml.
 """
+import base64, collections, hashlib, hmac, http.server, json, os, sys, time, urllib.request
 
-import collections
-import hmac
-import http.server
-import sys
-import urllib.parse
-
-REMEMBERED = 100_000  # ids; a double follows a lost answer or a restart, usually soon
-MAX_BYTES = 4 * 1024 * 1024
+KEY = base64.b64decode(os.environ['SECRET'][len('whsec_'):] + '==')
+MAX_BYTES, TOLERANCE_S, REMEMBERED = 4 * 1024 * 1024, 300, 100_000
 
 
-def notify(recipient, sender, text):
-    """Put the push notification here. An exception has the message sent again later."""
-    print('to %s: %s wrote: %s' % (recipient, sender, text), flush=True)
+def push(to, title, text):
+    """Your push service. An exception has the event sent again later; so has one that takes longer than `timeout`."""
+    url = os.environ.get('PUSH_URL')
+    if not url:
+        return print('to %s: %s: %s' % (to, title, text), flush=True)
+    body = json.dumps({'to': to, 'title': title, 'text': text}).encode()
+    urllib.request.urlopen(urllib.request.Request(url, body, {'Content-Type': 'application/json'}), timeout=3).close()
+
+
+def is_genuine(headers, body):
+    """Standard Webhooks 1.0, v1: one of the signatures is ours, and made just now."""
+    message_id, sent_at = headers.get('webhook-id', ''), headers.get('webhook-timestamp', '')
+    if not message_id or not sent_at.isdecimal() or abs(time.time() - int(sent_at)) > TOLERANCE_S:
+        return False
+    digest = hmac.new(KEY, b'%s.%s.%s' % (message_id.encode(), sent_at.encode(), body), hashlib.sha256).digest()
+    ours = b'v1,' + base64.b64encode(digest)
+    return any([hmac.compare_digest(ours, one.encode()) for one in headers.get('webhook-signature', '').split()])
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = 'HTTP/1.1'  # keeps connections open, which saves one round trip a message
+    protocol_version = 'HTTP/1.1'  # keeps connections open
     seen = collections.OrderedDict()
 
     def do_POST(self):
         length = int(self.headers.get('Content-Length', 0))
-        if length > MAX_BYTES:
-            self.close_connection = True
-            return self.answer(413)
-        form = dict(urllib.parse.parse_qsl(self.rfile.read(length).decode(), keep_blank_values=True))
-        if not hmac.compare_digest(form.get('access_token', '').encode(), TOKEN):
-            return self.answer(401)
-        # A message may come twice, with the same id: a lost answer looks like a lost message.
-        message_id = self.headers.get('webhook-id')
-        if not message_id:
-            return self.answer(400)
-        if message_id not in self.seen:
-            try:
-                notify(form['to'], form['from'], form['body'])
-            except KeyError:
-                return self.answer(400)
-            except Exception as error:
-                print('cannot notify now:', error, file=sys.stderr)
-                return self.answer(503)
-            self.seen[message_id] = True
-            while len(self.seen) > REMEMBERED:
-                self.seen.popitem(last=False)
-        self.answer(200)
-
-    def answer(self, status):
-        self.send_response(status)
+        self.close_connection = length > MAX_BYTES
+        self.send_response(413 if length > MAX_BYTES else self.take(self.rfile.read(length)))
         self.send_header('Content-Length', '0')
         self.end_headers()
 
-    def log_message(self, *_args):
-        pass
+    def take(self, body):
+        """2xx: in safe hands, never sent again. 503: again later."""
+        if not is_genuine(self.headers, body):
+            return 401
+        message_id, event = self.headers['webhook-id'], json.loads(body)['data']
+        if message_id not in self.seen:  # twice with the same id: a lost answer looks like a lost message
+            try:
+                push(event['to'], event.get('from', ''), event['body'])
+            except OSError as error:
+                print('cannot push now:', error, file=sys.stderr)
+                return 503
+            self.seen[message_id] = True
+            len(self.seen) > REMEMBERED and self.seen.popitem(last=False)
+        return 204
 
 
-if __name__ == '__main__':
-    if len(sys.argv) != 3:
-        sys.exit(__doc__)
-    TOKEN = sys.argv[2].encode()
-    try:
-        http.server.ThreadingHTTPServer(('127.0.0.1', int(sys.argv[1])), Handler).serve_forever()
-    except KeyboardInterrupt:
-        pass
+http.server.ThreadingHTTPServer(('127.0.0.1', int(sys.argv[1])), Handler).serve_forever()

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "payload/request_builder.hpp"
-
 namespace offline_post {
 
 Engine::Engine(Outbox& outbox, Transport& transport, const Clock& clock, Notices& notices,
@@ -39,7 +37,14 @@ void Engine::Configure(EndpointId id, std::shared_ptr<const Endpoint> config,
   outbox_.Register(id, config->key);
   EndpointRecord& endpoint = endpoints_[id];
   const bool changed = endpoint.origin != nullptr;
+  // The times for which events wait are those of the old intervals.
+  if (changed && (config->collapse_interval_ms < endpoint.config->collapse_interval_ms ||
+                  config->rates != endpoint.config->rates)) {
+    for (const std::uint64_t lane : endpoint.topics.LanesOf(Topics::Wait::kInterval))
+      outbox_.Hasten(id, lane);
+  }
   if (changed) Detach(endpoint);
+  GiveBackApart(endpoint);  // with other limits it may be another batch
   endpoint.id = id;
   endpoint.config = std::move(config);
   endpoint.ledger = std::move(ledger);
@@ -59,6 +64,7 @@ void Engine::Remove(EndpointId id) {
   if (found == endpoints_.end() || found->second.origin == nullptr) return;
   EndpointRecord& endpoint = found->second;
   CancelInFlight(endpoint);
+  GiveBackApart(endpoint);
   for (const Delivery& delivery : endpoint.window.Clear()) {
     if (const auto verdict = VerdictOn(endpoint, delivery)) {
       End(endpoint, delivery, *verdict);
@@ -107,18 +113,22 @@ void Engine::CancelInFlight(EndpointRecord& endpoint) {
     }
     transport_.Cancel(flight->first);
     --flight->second.origin->in_flight;
-    flight->second.origin->breaker.OnCancelled(IsProbe(flight->second));
+    const bool probe = IsProbe(flight->second);
+    flight->second.origin->breaker.OnCancelled(probe);
+    if (probe) PublishState(*flight->second.origin);  // since a reload perhaps not its own
     endpoint.gate.OnCancelled(IsGateProbe(flight->second));
+    --endpoint.in_flight;
+    std::vector<Delivery> back;
     for (Delivery& delivery : flight->second.deliveries) {
-      --endpoint.in_flight;
       endpoint.topics.Landed(delivery);
       if (const auto verdict = VerdictOnFailed(endpoint, delivery)) {
         EndFailed(endpoint, delivery, *verdict);
         continue;
       }
       endpoint.ledger->AttemptEnded(true);
-      endpoint.window.Return(std::move(delivery));
+      back.push_back(std::move(delivery));
     }
+    GiveBack(endpoint, std::move(back));
     flight = in_flight_.erase(flight);
   }
 }
@@ -184,36 +194,6 @@ void Engine::Dispatch(const std::shared_ptr<OriginRecord>& origin) {
   while (origin->breaker.MaySend(clock_.MonotonicMs(), origin->in_flight)) {
     if (!SendNext(origin)) return;
   }
-}
-
-bool Engine::SendNext(const std::shared_ptr<OriginRecord>& origin) {
-  // Endpoints that share an origin take turns.
-  for (std::size_t tried = 0; tried < origin->endpoints.size(); ++tried) {
-    EndpointRecord& endpoint = *origin->endpoints[origin->next++ % origin->endpoints.size()];
-    if (endpoint.pause != Pause::kNone ||
-        !endpoint.gate.MaySend(clock_.MonotonicMs(), endpoint.in_flight)) {
-      continue;
-    }
-    std::optional<Delivery> delivery = endpoint.window.Take();
-    while (delivery && !MayLeave(endpoint, *delivery)) delivery = endpoint.window.Take();
-    if (!delivery) continue;
-    const RequestId id = next_request_++;
-    const bool probe = origin->breaker.OnSend();
-    const bool gate_probe = endpoint.gate.OnSend();
-    if (probe) origin->probe = id;
-    if (gate_probe) endpoint.gate_probe = id;
-    if (probe || gate_probe) PublishState(*origin);
-    ++origin->in_flight;
-    ++endpoint.in_flight;
-    endpoint.ledger->AttemptStarted();
-    std::vector<Delivery> deliveries;
-    deliveries.push_back(std::move(*delivery));
-    Request request = BuildRequest(id, endpoint.config, deliveries);
-    in_flight_.emplace(id, InFlight{id, &endpoint, endpoint.config, origin, std::move(deliveries)});
-    transport_.Send(std::move(request));
-    return true;
-  }
-  return false;
 }
 
 void Engine::OnCommitted(Ticket /*ticket*/, bool durable) {

@@ -47,6 +47,11 @@ class Engine final : public OutboxListener, public TransportListener {
   // Deliveries that are held leased per endpoint, or more if its connections are many: enough to
   // keep all busy while the outbox answers, small enough to bound memory whatever the backlog.
   static constexpr std::size_t kWindow = 2'048;
+  // The same where they leave in batches: so many that full batches are under way while the next
+  // ones come.
+  static constexpr std::size_t kBatchWindow = 8'192;
+  // How long a batch that is due, and not full, waits for a Claim that is under way.
+  static constexpr Millis kFillingMs = 20;
   // Bulk work (what a removed endpoint left) goes in slices of so many deliveries a turn, a
   // millisecond apart.
   static constexpr std::size_t kSlice = 500;
@@ -119,7 +124,7 @@ class Engine final : public OutboxListener, public TransportListener {
     Breaker breaker;
     RequestId probe = 0;        // the latest
     Sequence last_trouble = 0;  // whose attempt it was
-    int in_flight = 0;
+    int in_flight = 0;          // requests
     std::vector<EndpointRecord*> endpoints;
     std::size_t next = 0;  // whose turn it is
   };
@@ -130,10 +135,15 @@ class Engine final : public OutboxListener, public TransportListener {
     std::shared_ptr<Ledger> ledger;
     OriginRecord* origin = nullptr;  // none: removed
     Window window;
+    // Taken from the window, and to leave before anything else in it, each group as a request of
+    // its own: the halves of refused batches, and what must leave alone.
+    std::deque<std::vector<Delivery>> apart;
+    // Since when a batch that is due waits for a Claim that may fill it.
+    std::optional<Millis> filling_ms;
     Withdrawals withdrawals;
     Topics topics;
     std::uint64_t in_outbox = 0;  // there and not leased
-    int in_flight = 0;
+    int in_flight = 0;            // requests
     bool claiming = false;
     bool claimable = false;  // in_outbox may hold something that does not wait
     std::optional<Millis> next_due;
@@ -181,7 +191,18 @@ class Engine final : public OutboxListener, public TransportListener {
   static bool IsHeldBack(const EndpointRecord& endpoint);
   static std::optional<Millis> ProbeMs(const EndpointRecord& endpoint);
   bool SendNext(const std::shared_ptr<OriginRecord>& origin);
-  void Settle(const InFlight& flight, Delivery delivery, const Outcome& outcome);
+  std::vector<Delivery> TakeOne(EndpointRecord& endpoint);
+  std::vector<Delivery> TakeApart(EndpointRecord& endpoint);
+  std::vector<Delivery> TakeBatch(EndpointRecord& endpoint);
+  bool IsBatchDue(EndpointRecord& endpoint);
+  static std::optional<Millis> BatchDueMs(const EndpointRecord& endpoint);
+  static bool MaySend(const EndpointRecord& endpoint, Millis now_ms);
+  static void GiveBack(EndpointRecord& endpoint, std::vector<Delivery> deliveries);
+  static void GiveBackApart(EndpointRecord& endpoint);
+  std::vector<Delivery> ExtractApart(EndpointRecord& endpoint, const Window::Predicate& leaves);
+  void Split(InFlight& flight);
+  // False: it goes back to its place in the window, which the caller sees to.
+  bool Settle(const InFlight& flight, Delivery& delivery, const Outcome& outcome);
   void Retry(EndpointRecord& endpoint, Delivery delivery, const Outcome& outcome);
   void Bury(EndpointRecord& endpoint, const Delivery& delivery, const Note& note);
   void Finish(EndpointRecord& endpoint, const Delivery& delivery, Final how, const Note& note);

@@ -8,6 +8,13 @@
 
 namespace offline_post {
 
+namespace {
+
+constexpr Millis kRepeatMs =
+    1'000;  // until letters that the outbox could not reach are tried again
+
+}  // namespace
+
 void Engine::ListDead(EndpointId id, DeadFilter filter, Sequence after, std::size_t limit,
                       ListCallback done) {
   DeadJob job;
@@ -75,6 +82,12 @@ void Engine::OnDeadVisited(DeadVisited visited) {
   if (found == dead_jobs_.end()) return;
   DeadJob& job = found->second;
   EndpointRecord& endpoint = endpoints_.at(visited.endpoint);
+  if (!visited.reached && visited.act == DeadAct::kPurge) {
+    // Nobody will ask again: a removed account is removed once.
+    job.visiting = false;
+    job.next_ms = clock_.MonotonicMs() + kRepeatMs;
+    return;
+  }
   switch (visited.act) {
     case DeadAct::kShow:
       break;
@@ -125,7 +138,7 @@ void Engine::OnPurged(EndpointId id, std::uint64_t count) {
   endpoint.purging = false;
   // More may have died meanwhile; or the outbox cannot reach them now.
   const bool more = count >= kSlice || endpoint.dead > endpoint.config->retention.letters;
-  const Millis soon = count > 0 ? 1 : 1'000;
+  const Millis soon = count > 0 ? 1 : kRepeatMs;
   endpoint.purge_ms = clock_.MonotonicMs() + (more ? soon : kPurgeMs);
 }
 

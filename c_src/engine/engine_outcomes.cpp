@@ -15,7 +15,14 @@ std::string Name(const Endpoint& endpoint) {
 }
 
 // The origin answered: whatever is wrong, it is not the origin's health.
-bool IsAlive(const Outcome& outcome) { return outcome.kind != OutcomeClass::kTrouble; }
+bool IsAlive(const Outcome& outcome) {
+  return outcome.kind != OutcomeClass::kTrouble || outcome.within_2xx;
+}
+
+// The receiver did not want the request as it was.
+bool IsRefused(const Outcome& outcome) {
+  return outcome.kind == OutcomeClass::kRefused && !outcome.within_2xx;
+}
 
 }  // namespace
 
@@ -25,11 +32,19 @@ void Engine::OnDone(RequestId id, std::vector<Outcome> outcomes) {
   InFlight flight = std::move(found->second);
   in_flight_.erase(found);
   --flight.origin->in_flight;
+  --flight.endpoint->in_flight;
   const auto alive = std::find_if(outcomes.begin(), outcomes.end(), IsAlive);
   ReportToBreakers(flight, alive != outcomes.end() ? *alive : outcomes.front());
-  for (std::size_t i = 0; i < outcomes.size(); ++i) {
-    Settle(flight, std::move(flight.deliveries[i]), outcomes[i]);
+  if (outcomes.size() > 1 && IsRefused(outcomes.front())) {
+    Split(flight);
+    return;
   }
+  std::vector<Delivery> back;
+  for (std::size_t i = 0; i < outcomes.size(); ++i) {
+    Delivery& delivery = flight.deliveries[i];
+    if (!Settle(flight, delivery, outcomes[i])) back.push_back(std::move(delivery));
+  }
+  GiveBack(*flight.endpoint, std::move(back));
 }
 
 void Engine::ReportToBreakers(InFlight& flight, const Outcome& outcome) {
@@ -45,7 +60,7 @@ void Engine::ReportToBreakers(InFlight& flight, const Outcome& outcome) {
   const bool current = flight.config == endpoint.config;
   // One delivery that fails again and again is its own trouble, unless it is the probe.
   const Sequence sequence = outcome.sequence;
-  if (outcome.kind == OutcomeClass::kTrouble) {
+  if (!IsAlive(outcome)) {
     if (current) endpoint.gate.OnCancelled(gate_probe);
     const bool news = probe || std::exchange(origin.last_trouble, sequence) != sequence;
     if (news && origin.breaker.OnTrouble(now, probe, retry_after, Unit())) {
@@ -60,7 +75,7 @@ void Engine::ReportToBreakers(InFlight& flight, const Outcome& outcome) {
       notices_.AddRarely(origin.name + " answers", Notice::Level::kInfo,
                          origin.name + " answers again");
     }
-    if (current && outcome.kind == OutcomeClass::kMisconfigured) {
+    if (current && outcome.kind == OutcomeClass::kMisconfigured && !outcome.within_2xx) {
       const bool news =
           gate_probe || std::exchange(endpoint.last_misconfigured, sequence) != sequence;
       if (news && endpoint.gate.OnTrouble(now, gate_probe, retry_after, Unit())) {
@@ -76,9 +91,8 @@ void Engine::ReportToBreakers(InFlight& flight, const Outcome& outcome) {
   if (changed) PublishState(origin);
 }
 
-void Engine::Settle(const InFlight& flight, Delivery delivery, const Outcome& outcome) {
+bool Engine::Settle(const InFlight& flight, Delivery& delivery, const Outcome& outcome) {
   EndpointRecord& endpoint = *flight.endpoint;
-  --endpoint.in_flight;
   endpoint.claimable = true;  // what followed for this recipient may be claimed now
   if (delivery.event->topic != 0) endpoint.topics.Landed(delivery);
   const bool current = flight.config == endpoint.config;
@@ -86,7 +100,7 @@ void Engine::Settle(const InFlight& flight, Delivery delivery, const Outcome& ou
     if (const auto verdict = VerdictOnFailed(endpoint, delivery)) {
       EndFailed(endpoint, delivery, *verdict);
       if (outcome.kind == OutcomeClass::kGone && current) PauseGone(endpoint);
-      return;
+      return true;
     }
   }
   const bool blames_endpoint =
@@ -94,32 +108,30 @@ void Engine::Settle(const InFlight& flight, Delivery delivery, const Outcome& ou
   if (blames_endpoint && !current) {
     // The blame is for a configuration that was replaced meanwhile.
     endpoint.ledger->AttemptEnded(true);
-    endpoint.window.Return(std::move(delivery));
-    return;
+    return false;
   }
   ++delivery.attempts;
-  const Note note{outcome.status, outcome.reason, outcome.answer};
   switch (outcome.kind) {
     case OutcomeClass::kDelivered:
       endpoint.ledger->AttemptEnded(false);
       endpoint.window.Advance(delivery.recipient);
-      Finish(endpoint, delivery, Final::kDelivered, note);
-      return;
+      Finish(endpoint, delivery, Final::kDelivered, {outcome.status, outcome.reason, ""});
+      return true;
     case OutcomeClass::kRefused:
       endpoint.ledger->AttemptEnded(false);
       endpoint.window.Advance(delivery.recipient);
-      Bury(endpoint, delivery, note);
-      return;
+      Bury(endpoint, delivery, {outcome.status, outcome.reason, outcome.answer});
+      return true;
     case OutcomeClass::kGone:
       endpoint.ledger->AttemptEnded(true);
-      endpoint.window.Return(std::move(delivery));
       PauseGone(endpoint);
-      return;
+      return false;
     case OutcomeClass::kMisconfigured:
     case OutcomeClass::kTrouble:
       break;
   }
   Retry(endpoint, std::move(delivery), outcome);
+  return true;
 }
 
 void Engine::Retry(EndpointRecord& endpoint, Delivery delivery, const Outcome& outcome) {

@@ -78,8 +78,14 @@ std::optional<Millis> Engine::NextTurnMs() const {
     }
     if (endpoint.next_due && endpoint.window.size() <= WindowSize(endpoint) / 2)
       consider(*endpoint.next_due);
-    if (endpoint.pause != Pause::kNone || !endpoint.window.runnable()) continue;
-    if (const auto probe = ProbeMs(endpoint)) consider(*probe);
+    if (endpoint.pause != Pause::kNone || (!endpoint.window.runnable() && endpoint.apart.empty())) {
+      continue;
+    }
+    if (IsHeldBack(endpoint)) {
+      if (const auto probe = ProbeMs(endpoint)) consider(*probe);
+    } else if (MaySend(endpoint, 0)) {
+      if (const auto due = BatchDueMs(endpoint)) consider(*due);
+    }
   }
   return next;
 }
@@ -90,14 +96,15 @@ bool Engine::Idle(EndpointId id) const {
   const EndpointRecord& endpoint = found->second;
   if (endpoint.in_flight > 0) return false;
   if (endpoint.pause != Pause::kNone || IsHeldBack(endpoint)) return true;
-  return !endpoint.window.runnable() && !endpoint.claiming &&
+  return !endpoint.window.runnable() && endpoint.apart.empty() && !endpoint.claiming &&
          !(endpoint.claimable && endpoint.in_outbox > 0);
 }
 
 // Enough lanes to keep every connection busy even where each recipient has its full lease.
 std::size_t Engine::WindowSize(const EndpointRecord& endpoint) {
   const auto connections = static_cast<std::size_t>(endpoint.config->max_connections);
-  return std::max(kWindow, 2 * Outbox::kLeasedPerRecipient * connections);
+  return std::max(endpoint.config->batch.any() ? kBatchWindow : kWindow,
+                  2 * Outbox::kLeasedPerRecipient * connections);
 }
 
 int Engine::Limit(const OriginRecord& origin) {

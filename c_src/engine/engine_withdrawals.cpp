@@ -109,6 +109,9 @@ void Engine::Withdraw(EndpointId id, const Withdrawal& withdrawal) {
                                            : endpoint.window.ExtractAll(is_meant)) {
     End(endpoint, delivery, {withdrawal.how});
   }
+  for (const Delivery& delivery : ExtractApart(endpoint, is_meant)) {
+    End(endpoint, delivery, {withdrawal.how});
+  }
   if (!HasPending(endpoint)) return;
   Mark(endpoint, {MarkKey(all ? Marked::kRecipient : Marked::kTopic, key), next_sequence_ - 1,
                   withdrawal.how});
@@ -196,7 +199,6 @@ bool Engine::MayLeave(EndpointRecord& endpoint, Delivery& delivery) {
     return false;
   }
   delivery.stands_for = endpoint.topics.StandsFor(delivery);
-  endpoint.topics.Sent(delivery, now);
   return true;
 }
 

@@ -45,10 +45,10 @@ void Ledger::Limited() {
   ++stats_.limited;
 }
 
-void Ledger::AttemptStarted() {
+void Ledger::AttemptsStarted(std::uint64_t count) {
   const std::lock_guard lock(mutex_);
-  ++stats_.attempts;
-  ++stats_.in_flight;
+  stats_.attempts += count;
+  stats_.in_flight += count;
 }
 
 void Ledger::AttemptEnded(bool will_retry) {

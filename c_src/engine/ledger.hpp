@@ -59,7 +59,7 @@ class Ledger {
   // An event that a rate limit dropped.
   void Limited();
 
-  void AttemptStarted();
+  void AttemptsStarted(std::uint64_t count);
   void AttemptEnded(bool will_retry);
   void Settle(Final how, std::uint64_t bytes);
   void Purged(std::uint64_t count);

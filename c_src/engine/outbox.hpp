@@ -116,6 +116,7 @@ struct DeadVisited {
   std::uint64_t bytes = 0;          // as EventBytes counts
   std::vector<DeadLetter> letters;  // kShow
   std::optional<Sequence> next;     // `after` of the next slice, unless this was the last
+  bool reached = true;              // false: they are out of reach for now, and nothing was done
 };
 
 class OutboxListener {
@@ -146,6 +147,8 @@ class Outbox {
   // before the first command.
   virtual std::vector<StoredEndpoint> Stored() const = 0;
   virtual Sequence NextSequence() const = 0;
+  // What the recipients and topics that it keeps were made with (SetHashKey); none: it keeps none.
+  virtual std::optional<HashKey> StoredHashKey() const { return std::nullopt; }
 
   // Comes before any other command for the endpoint; again for one that is stored does nothing.
   virtual void Register(EndpointId endpoint, const EndpointKey& key) = 0;

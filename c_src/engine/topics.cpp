@@ -103,6 +103,13 @@ std::optional<Topics::Waiting> Topics::WaitingOf(std::uint64_t topic) const {
   return found == topics_.end() ? std::nullopt : found->second.waiting;
 }
 
+std::vector<std::uint64_t> Topics::LanesOf(Wait what) const {
+  std::vector<std::uint64_t> lanes;
+  for (const auto& [key, topic] : topics_)
+    if (topic.waiting && topic.waiting->what == what) lanes.push_back(topic.waiting->lane);
+  return lanes;
+}
+
 void Topics::Ended(const Delivery& delivery, bool keeps_interval) {
   const auto found = topics_.find(delivery.event->topic);
   if (found == topics_.end()) return;

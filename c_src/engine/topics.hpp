@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <optional>
 #include <unordered_map>
+#include <vector>
 
 #include "model/clock.hpp"
 #include "model/delivery.hpp"
@@ -53,6 +54,8 @@ class Topics {
   void Waits(const Delivery& delivery, Wait what);
   void Claimed(const Delivery& delivery);
   std::optional<Waiting> WaitingOf(std::uint64_t topic) const;
+  // The lanes in which something waits so.
+  std::vector<std::uint64_t> LanesOf(Wait what) const;
   // It has ended. `keeps_interval`: the next one must wait for its time.
   void Ended(const Delivery& delivery, bool keeps_interval);
 

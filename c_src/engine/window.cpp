@@ -11,16 +11,36 @@ void Window::Add(Delivery delivery) {
   Lane& lane = lanes_[recipient];
   lane.waiting.push_back(std::move(delivery));
   ++size_;
-  if (!lane.busy && lane.waiting.size() == 1) runnable_.push_back(recipient);
+  if (!lane.busy && lane.waiting.size() == 1) Run(recipient, lane, false);
+}
+
+void Window::Run(std::uint64_t recipient, const Lane& lane, bool first) {
+  if (first) {
+    runnable_.push_front(recipient);
+  } else {
+    runnable_.push_back(recipient);
+  }
+  if (oldest_) oldest_ = std::min(*oldest_, lane.waiting.front().accepted_ms);
+}
+
+Millis Window::OldestMs() const {
+  if (!oldest_) {
+    for (const std::uint64_t recipient : runnable_) {
+      const Millis accepted = lanes_.find(recipient)->second.waiting.front().accepted_ms;
+      oldest_ = std::min(oldest_.value_or(accepted), accepted);
+    }
+  }
+  return oldest_.value_or(0);
 }
 
 std::optional<Delivery> Window::Take() {
   if (runnable_.empty()) return std::nullopt;
   Lane& lane = lanes_[runnable_.front()];
   runnable_.pop_front();
+  oldest_.reset();
   lane.busy = true;
   Delivery delivery = std::move(lane.waiting.front());
-  lane.waiting.pop_front();
+  lane.waiting.erase(lane.waiting.begin());
   return delivery;
 }
 
@@ -31,7 +51,7 @@ void Window::Advance(std::uint64_t recipient) {
   if (found->second.waiting.empty()) {
     lanes_.erase(found);
   } else {
-    runnable_.push_back(recipient);
+    Run(recipient, found->second, false);
   }
 }
 
@@ -39,8 +59,8 @@ void Window::Return(Delivery delivery) {
   const std::uint64_t recipient = delivery.recipient;
   Lane& lane = lanes_[recipient];
   lane.busy = false;
-  lane.waiting.push_front(std::move(delivery));
-  runnable_.push_front(recipient);
+  lane.waiting.insert(lane.waiting.begin(), std::move(delivery));
+  Run(recipient, lane, true);
 }
 
 std::vector<Delivery> Window::Dissolve(std::uint64_t recipient) {
@@ -58,6 +78,7 @@ void Window::ExtractFrom(Lane& lane, const Predicate& leaves, std::vector<Delive
   size_ -= static_cast<std::size_t>(lane.waiting.end() - first);
   std::move(first, lane.waiting.end(), std::back_inserter(out));
   lane.waiting.erase(first, lane.waiting.end());
+  oldest_.reset();
 }
 
 std::vector<Delivery> Window::Extract(std::uint64_t recipient, const Predicate& leaves) {
@@ -90,6 +111,7 @@ std::vector<Delivery> Window::Clear() {
     lane = lane->second.busy ? std::next(lane) : lanes_.erase(lane);
   }
   runnable_.clear();
+  oldest_.reset();
   size_ -= all.size();
   return all;
 }

@@ -39,19 +39,26 @@ class Window {
   std::vector<Delivery> Clear();
 
   bool runnable() const { return !runnable_.empty(); }
+  // Lanes that are: as many deliveries as Take would give now.
+  std::size_t runnable_lanes() const { return runnable_.size(); }
+  // When the oldest of what Take would give was accepted; only if something is runnable. Looks at
+  // each runnable lane once after a Take, so ask when they are few.
+  Millis OldestMs() const;
   // Deliveries in it, those that were taken included.
   std::size_t size() const { return size_; }
 
  private:
   struct Lane {
-    std::deque<Delivery> waiting;
+    std::vector<Delivery> waiting;  // few: the outbox leases two of a recipient at a time
     bool busy = false;
   };
+  void Run(std::uint64_t recipient, const Lane& lane, bool first);
   void ExtractFrom(Lane& lane, const Predicate& leaves, std::vector<Delivery>& out);
 
   std::unordered_map<std::uint64_t, Lane> lanes_;
   std::deque<std::uint64_t> runnable_;  // recipients of lanes that are not busy and not empty
   std::size_t size_ = 0;
+  mutable std::optional<Millis> oldest_;  // what OldestMs found, if that still holds
 };
 
 }  // namespace offline_post

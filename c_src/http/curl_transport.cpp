@@ -1,140 +1,17 @@
 #include "http/curl_transport.hpp"
 
 #include <algorithm>
-#include <array>
 #include <mutex>
+#include <optional>
 #include <string>
-#include <string_view>
 #include <utility>
 
 #include "payload/answer.hpp"
 
 namespace offline_post {
 
-namespace {
-
-struct EasyDeleter {
-  void operator()(CURL* easy) const noexcept { curl_easy_cleanup(easy); }
-};
-
-}  // namespace
-
-struct CurlTransport::Transfer {
-  std::unique_ptr<CURL, EasyDeleter> easy;
-  Request request;                  // LIFETIME: curl reads body and headers until the transfer ends
-  std::vector<curl_slist> headers;  // of `request`
-  // Whose options the handle still has; none after an exchange that was not plain.
-  std::shared_ptr<const Endpoint> configured_for;
-  std::array<char, CURL_ERROR_SIZE> error{};
-  Answer answer;
-  std::size_t header_bytes = 0;
-  std::size_t body_bytes = 0;
-  bool head_ended = false;  // the blank line after the headers came; curl is content without
-  bool cut = false;         // the answer was longer than we read
-
-  static std::size_t OnHeader(char* data, std::size_t, std::size_t size, void* self) noexcept;
-  static std::size_t OnBody(char* data, std::size_t, std::size_t size, void* self) noexcept;
-  void LinkHeaders();
-  bool Configure();
-  bool Prepare();
-};
-
-std::size_t CurlTransport::Transfer::OnHeader(char* data, std::size_t, std::size_t size,
-                                              void* self) noexcept {
-  auto& transfer = *static_cast<Transfer*>(self);
-  transfer.header_bytes += size;
-  const std::string_view line(data, size);
-  if (line.starts_with("HTTP/")) transfer.head_ended = false;  // behind a 1xx comes another head
-  if (line == "\r\n" || line == "\n") transfer.head_ended = true;
-  return transfer.header_bytes > kAnswerRead ? 0 : size;
-}
-
-std::size_t CurlTransport::Transfer::OnBody(char* data, std::size_t, std::size_t size,
-                                            void* self) noexcept {
-  auto& transfer = *static_cast<Transfer*>(self);
-  transfer.body_bytes += size;
-  if (transfer.body_bytes > kAnswerRead) {
-    transfer.cut = true;
-    return 0;
-  }
-  std::string& kept = transfer.answer.body;  // has room reserved: append cannot throw
-  kept.append(data, std::min(size, kAnswerKept - std::min(kAnswerKept, kept.size())));
-  return size;
-}
-
-// The list of headers without a copy: curl only reads it.
-void CurlTransport::Transfer::LinkHeaders() {
-  // An empty Expect keeps curl from waiting for "100 Continue" before a large body.
-  static std::array<char, 8> no_expect{"Expect:"};
-  headers.clear();
-  headers.push_back({no_expect.data(), nullptr});
-  for (std::string& header : request.headers) headers.push_back({header.data(), nullptr});
-  for (std::size_t i = 1; i < headers.size(); ++i) headers[i - 1].next = &headers[i];
-}
-
-bool CurlTransport::Transfer::Prepare() {
-  answer.status = 0;
-  answer.failure.clear();
-  answer.retry_after.clear();
-  answer.body.clear();
-  answer.body.reserve(kAnswerKept);
-  error.front() = '\0';
-  header_bytes = 0;
-  body_bytes = 0;
-  head_ended = false;
-  cut = false;
-  LinkHeaders();
-  if (configured_for != request.endpoint && !Configure()) return false;
-  configured_for = request.endpoint;
-  CURL* handle = easy.get();
-  return curl_easy_setopt(handle, CURLOPT_POSTFIELDSIZE_LARGE,
-                          static_cast<curl_off_t>(request.body.size())) == CURLE_OK &&
-         // Not copied.
-         curl_easy_setopt(handle, CURLOPT_POSTFIELDS, request.body.data()) == CURLE_OK &&
-         curl_easy_setopt(handle, CURLOPT_HTTPHEADER, headers.data()) == CURLE_OK;
-}
-
-// Sets every option anew: libcurl 7.88 clears an easy handle's count of retries in curl_easy_reset
-// alone, and after five dead connections would refuse the handle for good.
-bool CurlTransport::Transfer::Configure() {
-  const Endpoint& endpoint = *request.endpoint;
-  const bool verify = endpoint.origin.tls_verify;
-  CURL* handle = easy.get();
-  curl_easy_reset(handle);
-  bool ok = true;
-  const auto set = [&ok, handle](CURLoption option, auto value) {
-    ok = curl_easy_setopt(handle, option, value) == CURLE_OK && ok;
-  };
-  set(CURLOPT_URL, endpoint.post_url.c_str());
-  set(CURLOPT_POST, 1L);
-  set(CURLOPT_PROTOCOLS_STR, "http,https");
-  set(CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_1_1));
-  set(CURLOPT_FOLLOWLOCATION, 0L);
-  set(CURLOPT_TIMEOUT_MS, static_cast<long>(endpoint.timeout_ms));
-  set(CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(endpoint.connect_timeout_ms));
-  set(CURLOPT_NOSIGNAL, 1L);    // this is somebody else's process
-  set(CURLOPT_QUICK_EXIT, 1L);  // a name server that does not answer must not hold up a stop
-  set(CURLOPT_PROXY, "");       // what the environment says is not the operator's configuration
-  set(CURLOPT_NETRC, static_cast<long>(CURL_NETRC_IGNORED));
-  if (endpoint.origin.scheme == "https") {
-    set(CURLOPT_SSLVERSION, static_cast<long>(CURL_SSLVERSION_TLSv1_2));
-    set(CURLOPT_SSL_VERIFYPEER, verify ? 1L : 0L);
-    set(CURLOPT_SSL_VERIFYHOST, verify ? 2L : 0L);
-    if (!endpoint.origin.ca_file.empty()) {
-      set(CURLOPT_CAINFO, endpoint.origin.ca_file.c_str());
-      set(CURLOPT_CAPATH, static_cast<const char*>(nullptr));  // these authorities, and no others
-    }
-  }
-  set(CURLOPT_ERRORBUFFER, error.data());
-  set(CURLOPT_PRIVATE, static_cast<void*>(this));
-  set(CURLOPT_HEADERFUNCTION, &Transfer::OnHeader);
-  set(CURLOPT_HEADERDATA, static_cast<void*>(this));
-  set(CURLOPT_WRITEFUNCTION, &Transfer::OnBody);
-  set(CURLOPT_WRITEDATA, static_cast<void*>(this));
-  return ok;
-}
-
-CurlTransport::CurlTransport(const Clock& clock) : clock_(clock) {}
+CurlTransport::CurlTransport(const Clock& clock, Notices* notices)
+    : clock_(clock), notices_(notices) {}
 
 CurlTransport::~CurlTransport() { Close(); }
 
@@ -165,7 +42,7 @@ Status CurlTransport::Open() {
 
 void CurlTransport::Close() {
   for (auto& [id, transfer] : in_flight_)
-    curl_multi_remove_handle(multi_.get(), transfer->easy.get());
+    curl_multi_remove_handle(multi_.get(), transfer->handle());
   in_flight_.clear();
   failed_.clear();
   idle_.clear();
@@ -182,16 +59,14 @@ void CurlTransport::Send(Request request) {
   std::unique_ptr<Transfer> transfer;
   if (idle_.empty()) {
     transfer = std::make_unique<Transfer>();
-    transfer->easy.reset(curl_easy_init());
   } else {
     transfer = std::move(idle_.back());
     idle_.pop_back();
   }
-  transfer->request = std::move(request);
-  const bool started = transfer->easy && transfer->Prepare() &&
-                       curl_multi_add_handle(multi_.get(), transfer->easy.get()) == CURLM_OK;
+  const RequestId id = request.id;
+  const bool started = transfer->Prepare(std::move(request)) &&
+                       curl_multi_add_handle(multi_.get(), transfer->handle()) == CURLM_OK;
   if (started) {
-    const RequestId id = transfer->request.id;
     in_flight_.emplace(id, std::move(transfer));
   } else {
     failed_.push_back(std::move(transfer));
@@ -199,10 +74,10 @@ void CurlTransport::Send(Request request) {
 }
 
 void CurlTransport::Cancel(RequestId id) {
-  std::erase_if(failed_, [id](const auto& transfer) { return transfer->request.id == id; });
+  std::erase_if(failed_, [id](const auto& transfer) { return transfer->request().id == id; });
   const auto found = in_flight_.find(id);
   if (found == in_flight_.end()) return;
-  curl_multi_remove_handle(multi_.get(), found->second->easy.get());
+  curl_multi_remove_handle(multi_.get(), found->second->handle());
   in_flight_.erase(found);
 }
 
@@ -223,45 +98,44 @@ bool CurlTransport::Perform(TransportListener& listener) {
     Transfer* transfer = nullptr;
     curl_easy_getinfo(easy, CURLINFO_PRIVATE, &transfer);
     curl_multi_remove_handle(multi_.get(), easy);
-    auto node = in_flight_.extract(transfer->request.id);
-    Finish(*transfer, code, listener);
+    auto node = in_flight_.extract(transfer->request().id);
+    std::optional<Request> unsent = transfer->TakeUnsent(code);
+    if (!unsent) Finish(*transfer, code, listener);
     Recycle(std::move(node.mapped()));
+    if (unsent) Send(std::move(*unsent));
   }
   return done;
 }
 
 void CurlTransport::Finish(Transfer& transfer, CURLcode code, TransportListener& listener) {
-  Answer& answer = transfer.answer;
-  const bool cut_by_us = code == CURLE_WRITE_ERROR && transfer.cut;
-  if (code == CURLE_OK || cut_by_us) {
-    long status = 0;
-    curl_easy_getinfo(transfer.easy.get(), CURLINFO_RESPONSE_CODE, &status);
-    answer.status = static_cast<int>(status);
-    curl_header* retry_after = nullptr;
-    if (curl_easy_header(transfer.easy.get(), "Retry-After", 0, CURLH_HEADER, -1, &retry_after) ==
-        CURLHE_OK) {
-      answer.retry_after = retry_after->value;
+  const Millis now = clock_.UnixMs();
+  const Answer& answer = transfer.Finish(code, now);
+  std::vector<Outcome> outcomes = ReadAnswer(transfer.request(), answer, now);
+  if (answer.failure.empty() && answer.status == 400) {
+    // Some servers answer so to whoever has not shown them a certificate.
+    if (const std::string fault = transfer.WhoseFault(now); !fault.empty()) {
+      for (Outcome& outcome : outcomes) {
+        outcome.kind = OutcomeClass::kMisconfigured;
+        outcome.reason += ": " + fault;
+      }
     }
   }
-  if (code == CURLE_OK || cut_by_us) {
-    if (answer.status < 200 || !transfer.head_ended)
-      answer.failure = "no complete HTTP answer came";
-  } else if (transfer.header_bytes > kAnswerRead) {
-    answer.failure = "the answer's headers are endless";
-  } else {
-    answer.failure =
-        transfer.error.front() != '\0' ? transfer.error.data() : curl_easy_strerror(code);
-  }
-  // A connection that was made anew may have replaced a dead one, which the handle counts.
-  long new_connections = 1;
-  curl_easy_getinfo(transfer.easy.get(), CURLINFO_NUM_CONNECTS, &new_connections);
-  if (code != CURLE_OK || new_connections != 0) transfer.configured_for = nullptr;
-  const RequestId id = transfer.request.id;
-  listener.OnDone(id, ReadAnswer(transfer.request, answer, clock_.UnixMs()));
+  if (transfer.FellBack()) SayFallback(*transfer.request().endpoint);
+  listener.OnDone(transfer.request().id, std::move(outcomes));
+}
+
+// Once: what an operator wants and does not get, though all works.
+void CurlTransport::SayFallback(const Endpoint& endpoint) {
+  const std::string origin = OriginText(endpoint.origin);
+  if (notices_ == nullptr || !fallbacks_.insert(origin).second) return;
+  notices_->Add(Notice::Level::kWarning,
+                endpoint.key.vhost + ": " + origin +
+                    " does not speak HTTP/2, and gets HTTP/1.1 instead (http_version: auto does "
+                    "so without this line)");
 }
 
 void CurlTransport::Recycle(std::unique_ptr<Transfer> transfer) {
-  transfer->request = {};
+  transfer->Clear();
   idle_.push_back(std::move(transfer));
 }
 

@@ -8,10 +8,14 @@
 
 #include <cstddef>
 #include <memory>
+#include <set>
+#include <string>
 #include <unordered_map>
 #include <vector>
 
+#include "engine/notices.hpp"
 #include "engine/transport.hpp"
+#include "http/transfer.hpp"
 #include "model/clock.hpp"
 #include "model/result.hpp"
 
@@ -19,12 +23,9 @@ namespace offline_post {
 
 class CurlTransport final : public Transport {
  public:
-  // What is kept of an answer's body, and what is read of one at all, headers and body each
-  // (bytes). An answer that is longer is as good as its status; its connection is closed.
-  static constexpr std::size_t kAnswerKept = 512;
-  static constexpr std::size_t kAnswerRead = std::size_t{64} * 1024;
-
-  explicit CurlTransport(const Clock& clock);
+  // What is read of an answer (see Transfer) is bounded: one whose body is longer is as good as its
+  // status; its connection is closed. `notices`, if any, outlives this.
+  explicit CurlTransport(const Clock& clock, Notices* notices = nullptr);
   ~CurlTransport() override;
   CurlTransport(const CurlTransport&) = delete;
   CurlTransport& operator=(const CurlTransport&) = delete;
@@ -51,15 +52,17 @@ class CurlTransport final : public Transport {
   std::size_t in_flight() const { return in_flight_.size(); }
 
  private:
-  struct Transfer;
   struct MultiDeleter {
     void operator()(CURLM* multi) const noexcept { curl_multi_cleanup(multi); }
   };
 
   void Finish(Transfer& transfer, CURLcode code, TransportListener& listener);
+  void SayFallback(const Endpoint& endpoint);
   void Recycle(std::unique_ptr<Transfer> transfer);
 
   const Clock& clock_;
+  Notices* const notices_;
+  std::set<std::string> fallbacks_;  // origins of which it was said; as many as are configured
   std::unordered_map<RequestId, std::unique_ptr<Transfer>> in_flight_;
   std::vector<std::unique_ptr<Transfer>> idle_;    // easy handles to use again
   std::vector<std::unique_ptr<Transfer>> failed_;  // never started; reported by the next Perform

@@ -1,60 +1,55 @@
 #include "http/origin.hpp"
 
-#include <curl/curl.h>
-
 #include <cstdlib>
-#include <memory>
-#include <optional>
+
+#include "http/proxy.hpp"
+#include "http/url.hpp"
 
 namespace offline_post {
 
-namespace {
-
-struct UrlDeleter {
-  void operator()(CURLU* url) const noexcept { curl_url_cleanup(url); }
-};
-
-struct CurlFree {
-  void operator()(char* text) const noexcept { curl_free(text); }
-};
-
-std::optional<std::string> Part(CURLU* url, CURLUPart part) {
-  char* raw = nullptr;
-  if (curl_url_get(url, part, &raw, CURLU_DEFAULT_PORT) != CURLUE_OK) return std::nullopt;
-  const std::unique_ptr<char, CurlFree> text(raw);
-  return std::string(text.get());
-}
-
-}  // namespace
-
-Result<Origin> ParseOrigin(const std::string& url, bool tls_verify, const std::string& ca_file) {
-  const std::unique_ptr<CURLU, UrlDeleter> handle(curl_url());
-  if (!handle) return Error{Error::Kind::kUnavailable, "post_url: out of memory"};
-  const CURLUcode parsed = curl_url_set(handle.get(), CURLUPART_URL, url.c_str(), 0);
-  if (parsed != CURLUE_OK) {
-    return Error{
-        Error::Kind::kInvalid,
-        std::string("post_url is not an absolute http or https URL: ") + curl_url_strerror(parsed)};
-  }
-  const auto scheme = Part(handle.get(), CURLUPART_SCHEME);
-  const auto host = Part(handle.get(), CURLUPART_HOST);
-  const auto port = Part(handle.get(), CURLUPART_PORT);
-  if (!scheme || (*scheme != "http" && *scheme != "https")) {
-    return Error{Error::Kind::kInvalid, "post_url must start with http:// or https://"};
-  }
-  if (!host || host->empty() || !port)
-    return Error{Error::Kind::kInvalid, "post_url names no host"};
+Result<Origin> ParseOrigin(const std::string& text) {
+  const auto invalid = [](const std::string& why) {
+    return Error{Error::Kind::kInvalid, "post_url " + why};
+  };
+  Url url;
+  if (const std::string trouble = url.Parse(text); !trouble.empty())
+    return invalid("is not an absolute http or https URL: " + trouble);
   Origin origin;
-  origin.scheme = *scheme;
-  origin.host = *host;
+  origin.scheme = url.Part(CURLUPART_SCHEME);
+  if (origin.scheme != "http" && origin.scheme != "https")
+    return invalid("must start with http:// or https://");
+  origin.host = url.Part(CURLUPART_HOST);
+  const std::string port = url.Part(CURLUPART_PORT);
+  if (origin.host.empty() || port.empty()) return invalid("names no host");
   for (char& c : origin.host) {
     if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
   }
-  origin.port = static_cast<std::uint16_t>(std::strtoul(port->c_str(), nullptr, 10));
-  // Without TLS its settings divide nothing.
-  if (origin.scheme == "https") {
-    origin.tls_verify = tls_verify;
-    origin.ca_file = ca_file;
+  origin.port = static_cast<std::uint16_t>(std::strtoul(port.c_str(), nullptr, 10));
+  return origin;
+}
+
+Result<Origin> ReadOrigin(const std::string& post_url, const TlsFiles& files,
+                          const std::string& proxy, HttpVersion version) {
+  Result<Origin> origin = ParseOrigin(post_url);
+  if (!origin.ok()) return origin;
+  const bool secure = origin.value().scheme == "https";
+  if (version == HttpVersion::k2 && !secure) {
+    return Error{Error::Kind::kInvalid,
+                 "http_version 2 is spoken over TLS alone: post_url must start with https://"};
+  }
+  // Without TLS, that and the version of HTTP over it divide nothing.
+  if (secure) origin.value().http_version = version;
+  bool secure_proxy = false;
+  if (!proxy.empty()) {
+    Result<Proxy> parsed = ParseProxy(proxy);
+    if (!parsed.ok()) return parsed.error();
+    secure_proxy = parsed.value().tls;
+    origin.value().proxy = proxy;
+  }
+  if (secure || secure_proxy) {
+    Result<TlsIdentity> tls = ReadTlsFiles(files);
+    if (!tls.ok()) return tls.error();
+    origin.value().tls = std::move(tls.value());
   }
   return origin;
 }

@@ -3,13 +3,18 @@
 
 #include <string>
 
+#include "http/tls_files.hpp"
 #include "model/endpoint.hpp"
 #include "model/result.hpp"
 
 namespace offline_post {
 
-// Accepts absolute http and https URLs. The error names what is wrong with the URL, never the URL:
-// it may hold a secret.
-Result<Origin> ParseOrigin(const std::string& url, bool tls_verify, const std::string& ca_file);
+// Accepts absolute http and https URLs, without templates. The error names what is wrong with the
+// URL, never the URL: it may hold a secret.
+Result<Origin> ParseOrigin(const std::string& text);
+
+// The origin with all that divides it from others. Reads files.
+Result<Origin> ReadOrigin(const std::string& post_url, const TlsFiles& files,
+                          const std::string& proxy, HttpVersion version);
 
 }  // namespace offline_post

@@ -4,6 +4,7 @@
 #include <compare>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <tuple>
@@ -36,13 +37,31 @@ struct EndpointKeyLess {
 // A number for an EndpointKey, valid as long as the process runs.
 using EndpointId = std::uint32_t;
 
+// Which HTTP a connection speaks.
+enum class HttpVersion {
+  kAuto,  // 2 where the server offers it (over TLS), else 1.1
+  k1,     // 1.1
+  k2,     // 2, over TLS; a server that has only 1.1 gets that
+};
+
+// How a TLS connection is made: PEM texts, not file names, so that a renewed file is another
+// identity, and connections made with the old one are not used again.
+struct TlsIdentity {
+  bool verify = true;
+  std::string authorities;  // empty: the system's
+  std::string certificate;  // ours, for servers that ask for one; empty: none
+  std::string key;          // its private key
+  auto operator<=>(const TlsIdentity&) const = default;  // NOLINT: clang-tidy 14 misreads it
+};
+
 // What endpoints must agree in to share connections and a breaker.
 struct Origin {
   std::string scheme;  // http or https
   std::string host;    // lower case; an IPv6 address in brackets
   std::uint16_t port = 0;
-  bool tls_verify = true;
-  std::string ca_file;                              // empty: the system's authorities
+  TlsIdentity tls;    // without TLS as it is made
+  std::string proxy;  // a URL, perhaps with credentials: never for a log; empty: none
+  HttpVersion http_version = HttpVersion::kAuto;
   auto operator<=>(const Origin&) const = default;  // NOLINT: clang-tidy 14 misreads it
 };
 
@@ -81,11 +100,17 @@ struct RateLimits {
   bool operator==(const RateLimits&) const = default;
 };
 
-// What a request's body is made of.
-enum class Form {
-  kMessage,   // the original mod_offline_post's
-  kPresence,  // the original mod_available_post's
+// Several events in one request; off where max_events is 1.
+struct BatchLimits {
+  std::size_t max_events = 1;
+  Millis max_delay_ms = 100;          // how long an event may wait for others, from acceptance
+  std::size_t max_bytes = 1'048'576;  // of a body with more than one event, before compression
+
+  bool any() const { return max_events > 1; }
 };
+
+// How the requests are made: formats, templates, headers, signatures. See payload/recipe.hpp.
+class Recipe;
 
 struct Endpoint {
   EndpointKey key;
@@ -102,7 +127,8 @@ struct Endpoint {
   // After one event of a topic was sent, the next leaves no sooner; 0: at once.
   Millis collapse_interval_ms = 0;
   RateLimits rates;
-  Form form = Form::kMessage;
+  BatchLimits batch;
+  std::shared_ptr<const Recipe> recipe;  // none: the original's form
 };
 
 }  // namespace offline_post

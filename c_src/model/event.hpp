@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "model/clock.hpp"
+#include "model/siphash.hpp"
 
 namespace offline_post {
 
@@ -47,8 +48,12 @@ std::size_t EventBytes(const Event& event);
 inline constexpr std::uint64_t kFingerprintSeed = 0xcbf29ce484222325U;
 std::uint64_t Fingerprint(std::string_view text, std::uint64_t seed = kFingerprintSeed);
 
-// Equal for equal bare recipients. Two recipients with equal keys would merely be served one after
-// another.
+// What the following two are made with. It is secret: who could choose a user's name or a session's
+// id so that their numbers are another's could withdraw what is not his. Set it before the first
+// event; all zeros, as at first: they are fingerprints. For the whole process. Threads: any.
+void SetHashKey(const HashKey& key);
+
+// Equal for equal bare recipients.
 std::uint64_t RecipientKey(std::string_view user, std::string_view server);
 inline std::uint64_t RecipientKey(const Event& event) {
   return RecipientKey(event.to.user, event.to.server);

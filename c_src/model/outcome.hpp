@@ -25,6 +25,9 @@ struct Outcome {
   std::optional<Millis> retry_after_ms;  // from now, as the receiver asked; not negative
   std::string reason;                    // "HTTP 503", "Could not resolve host: ..."; fit for a log
   std::string answer;  // the first bytes of the answer's body; may echo the message
+  // The receiver answered the whole request with 2xx, and said this of this delivery alone: the
+  // origin is well, and so is the endpoint.
+  bool within_2xx = false;
 };
 
 }  // namespace offline_post

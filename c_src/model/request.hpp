@@ -17,9 +17,11 @@ using RequestId = std::uint64_t;
 struct Request {
   RequestId id = 0;
   std::shared_ptr<const Endpoint> endpoint;  // URL, time limits and TLS settings of this attempt
+  std::string url;                           // empty: the endpoint's, which names the same origin
   std::vector<std::string> headers;  // "Name: value", complete but for Host and Content-Length
   std::string body;
-  std::vector<Sequence> deliveries;  // at least one; the order of the outcomes
+  std::vector<Sequence> deliveries;    // at least one; the order of the outcomes
+  std::vector<std::string> event_ids;  // of a batch, in the order of deliveries; else empty
 };
 
 }  // namespace offline_post

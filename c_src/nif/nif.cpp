@@ -17,7 +17,9 @@
 #include <utility>
 
 #include "http/curl_transport.hpp"
+#include "nif/answer.hpp"
 #include "nif/atoms.hpp"
+#include "nif/config.hpp"
 #include "nif/terms.hpp"
 #include "service/service.hpp"
 
@@ -27,12 +29,7 @@ namespace {
 
 // Raise it together with -define(ABI, ...) in mod_offline_post_nif.erl whenever a function or a
 // term changes.
-constexpr int kAbi = 3;
-
-struct EnvDeleter {
-  void operator()(ErlNifEnv* env) const noexcept { enif_free_env(env); }
-};
-using Env = std::unique_ptr<ErlNifEnv, EnvDeleter>;
+constexpr int kAbi = 4;
 
 // Who reads the log lines.
 std::mutex listener_mutex;
@@ -49,37 +46,6 @@ bool SendNotices(const std::vector<Notice>& notices) {
   has_listener = enif_send(nullptr, &listener, env.get(), message) != 0;
   return has_listener;
 }
-
-// An answer that the calling process gets later, as {Tag, Ref, Result}. Copies share it; Send at
-// most once, on any thread.
-class Answer {
- public:
-  // Throws std::bad_alloc.
-  Answer(ErlNifEnv* env, ERL_NIF_TERM tag)
-      : env_(enif_alloc_env(), EnvDeleter()), tag_(tag), ref_(enif_make_ref(env)) {
-    if (!env_ || enif_self(env, &caller_) == nullptr) throw std::bad_alloc();
-    sent_ref_ = enif_make_copy(env_.get(), ref_);
-  }
-
-  // Valid as long as the call lasts.
-  ERL_NIF_TERM ref() const { return ref_; }
-  ERL_NIF_TERM MakeOk(ErlNifEnv* env) const { return enif_make_tuple2(env, atoms.ok_, ref_); }
-
-  template <typename MakeResult>
-  void Send(MakeResult make_result) const {
-    const ERL_NIF_TERM message =
-        enif_make_tuple3(env_.get(), tag_, sent_ref_, make_result(env_.get()));
-    // A caller that died needs no answer.
-    enif_send(nullptr, &caller_, env_.get(), message);
-  }
-
- private:
-  std::shared_ptr<ErlNifEnv> env_;
-  ERL_NIF_TERM tag_;
-  ERL_NIF_TERM ref_;
-  ERL_NIF_TERM sent_ref_ = 0;
-  ErlNifPid caller_;
-};
 
 Service* service = nullptr;
 
@@ -103,10 +69,19 @@ ERL_NIF_TERM Configure(ErlNifEnv* env, int, const ERL_NIF_TERM argv[]) {
     if (!key) return enif_make_badarg(env);
     const std::optional<EndpointConfig> config = ReadConfig(env, *key, argv[1]);
     if (!config) return enif_make_badarg(env);
-    if (const Status status = TheService().Configure(*config)) {
+    std::vector<std::string> uses;
+    if (const Status status = TheService().Configure(*config, &uses)) {
       return MakeError(env, MakeBinary(env, status->text));
     }
-    return atoms.ok_;
+    return enif_make_tuple2(env, atoms.ok_, MakeBinaries(env, uses));
+  });
+}
+
+ERL_NIF_TERM Check(ErlNifEnv* env, int, const ERL_NIF_TERM argv[]) {
+  return Guarded(env, [&] {
+    const std::optional<Status> status = CheckOption(env, argv[0], argv[1]);
+    if (!status) return enif_make_badarg(env);
+    return *status ? MakeError(env, MakeBinary(env, (*status)->text)) : atoms.ok_;
   });
 }
 
@@ -282,6 +257,7 @@ int Load(ErlNifEnv* env, void** /*private_data*/, ERL_NIF_TERM load_info) noexce
 // Dirty: what may wait for a start or a stop to end.
 ErlNifFunc functions[] = {
     {"configure", 2, Configure, ERL_NIF_DIRTY_JOB_IO_BOUND},
+    {"check", 2, Check, 0},
     {"submit", 2, Submit, 0},
     {"submit_sync", 2, SubmitSync, 0},
     {"withdraw", 4, Withdraw, 0},

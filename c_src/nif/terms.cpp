@@ -1,12 +1,11 @@
 #include "nif/terms.hpp"
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 #include <initializer_list>
-#include <limits>
 
 #include "nif/atoms.hpp"
+#include "nif/read.hpp"
 
 namespace offline_post::nif {
 
@@ -20,95 +19,7 @@ void InitAtoms(ErlNifEnv* env) {
 
 namespace {
 
-std::string_view View(const ErlNifBinary& binary) {
-  return {reinterpret_cast<const char*>(binary.data), binary.size};
-}
-
-bool Read(ErlNifEnv* env, ERL_NIF_TERM term, std::string& out) {
-  ErlNifBinary binary;
-  if (enif_inspect_binary(env, term, &binary) == 0) return false;
-  out = View(binary);
-  return true;
-}
-
-bool Read(ErlNifEnv* /*env*/, ERL_NIF_TERM term, bool& out) {
-  out = enif_is_identical(term, atoms.true_) != 0;
-  return out || enif_is_identical(term, atoms.false_) != 0;
-}
-
-// A count, a size or a span: 1 or more.
-bool ReadPositive(ErlNifEnv* env, ERL_NIF_TERM term, ErlNifSInt64 largest, ErlNifSInt64& out) {
-  return enif_get_int64(env, term, &out) != 0 && out >= 1 && out <= largest;
-}
-
-// Ten years: sums of a few never overflow. What an option allows is checked where it is read.
-constexpr ErlNifSInt64 kLongestMs = 10LL * 366 * 86'400'000;
-
-bool Read(ErlNifEnv* env, ERL_NIF_TERM term, Millis& out) {
-  ErlNifSInt64 value = 0;
-  if (!ReadPositive(env, term, kLongestMs, value)) return false;
-  out = value;
-  return true;
-}
-
-bool Read(ErlNifEnv* env, ERL_NIF_TERM term, int& out) {
-  ErlNifSInt64 value = 0;
-  if (!ReadPositive(env, term, std::numeric_limits<int>::max(), value)) return false;
-  out = static_cast<int>(value);
-  return true;
-}
-
-bool Read(ErlNifEnv* env, ERL_NIF_TERM term, std::uint64_t& out) {
-  ErlNifSInt64 value = 0;
-  if (!ReadPositive(env, term, std::numeric_limits<ErlNifSInt64>::max(), value)) return false;
-  out = static_cast<std::uint64_t>(value);
-  return true;
-}
-
-bool Read(ErlNifEnv* env, ERL_NIF_TERM term, RetrySchedule& out) {
-  out.waits_ms.clear();
-  ERL_NIF_TERM head = 0;
-  Millis wait = 0;
-  for (; enif_get_list_cell(env, term, &head, &term) != 0; out.waits_ms.push_back(wait)) {
-    if (!Read(env, head, wait)) return false;
-  }
-  return enif_is_empty_list(env, term) != 0 && !out.waits_ms.empty();
-}
-
-template <std::size_t N>
-const ERL_NIF_TERM* Tuple(ErlNifEnv* env, ERL_NIF_TERM term) {
-  int arity = 0;
-  const ERL_NIF_TERM* elements = nullptr;
-  if (enif_get_tuple(env, term, &arity, &elements) == 0 || arity != static_cast<int>(N))
-    return nullptr;
-  return elements;
-}
-
-bool Read(ErlNifEnv* env, ERL_NIF_TERM term, Jid& out) {
-  const ERL_NIF_TERM* jid = Tuple<3>(env, term);
-  return jid != nullptr && Read(env, jid[0], out.user) && Read(env, jid[1], out.server) &&
-         Read(env, jid[2], out.resource);
-}
-
-// A field that may be 0.
-bool ReadCount(ErlNifEnv* env, ERL_NIF_TERM map, ERL_NIF_TERM name, std::uint64_t& out) {
-  ERL_NIF_TERM term = 0;
-  ErlNifUInt64 value = 0;
-  if (enif_get_map_value(env, map, name, &term) == 0 || enif_get_uint64(env, term, &value) == 0) {
-    return false;
-  }
-  out = value;
-  return true;
-}
-
-// A field that is one of two atoms: whether it is the second.
-bool ReadChoice(ErlNifEnv* env, ERL_NIF_TERM map, ERL_NIF_TERM name,
-                const std::array<ERL_NIF_TERM, 2>& choices, bool& out) {
-  ERL_NIF_TERM term = 0;
-  if (enif_get_map_value(env, map, name, &term) == 0) return false;
-  out = enif_is_identical(term, choices[1]) != 0;
-  return out || enif_is_identical(term, choices[0]) != 0;
-}
+using nif::Read;  // beside those below
 
 bool Read(ErlNifEnv* env, ERL_NIF_TERM term, std::vector<Attribute>& out) {
   unsigned count = 0;
@@ -214,43 +125,6 @@ std::optional<EndpointKeyView> ReadKey(ErlNifEnv* env, ERL_NIF_TERM term) {
   return EndpointKeyView{View(vhost), View(module)};
 }
 
-std::optional<EndpointConfig> ReadConfig(ErlNifEnv* env, EndpointKeyView key, ERL_NIF_TERM term) {
-  EndpointConfig config;
-  config.key = {std::string(key.vhost), std::string(key.module)};
-  const auto field = [env, term](ERL_NIF_TERM name, auto& out) {
-    ERL_NIF_TERM value = 0;
-    return enif_get_map_value(env, term, name, &value) != 0 && Read(env, value, out);
-  };
-  const bool complete =
-      field(atoms.post_url_, config.post_url) && field(atoms.auth_token_, config.auth_token) &&
-      field(atoms.timeout_, config.timeout_ms) &&
-      field(atoms.connect_timeout_, config.connect_timeout_ms) &&
-      field(atoms.max_connections_, config.max_connections) &&
-      field(atoms.queue_limit_, config.limits.events) &&
-      field(atoms.queue_bytes_, config.limits.bytes) &&
-      field(atoms.tls_verify_, config.tls_verify) && field(atoms.ca_file_, config.ca_file) &&
-      field(atoms.retry_schedule_, config.schedule) &&
-      field(atoms.max_age_, config.schedule.max_age_ms) &&
-      field(atoms.dead_letter_retention_, config.retention.age_ms) &&
-      field(atoms.spool_, config.spool.enabled) && field(atoms.spool_dir_, config.spool.directory);
-  std::uint64_t interval_ms = 0;
-  bool presence = false;
-  if (!complete || !ReadCount(env, term, atoms.dead_letter_limit_, config.retention.letters) ||
-      !ReadCount(env, term, atoms.spool_min_free_, config.spool.min_free_bytes) ||
-      !ReadCount(env, term, atoms.collapse_interval_, interval_ms) || interval_ms > kLongestMs ||
-      !ReadCount(env, term, atoms.rate_sender_, config.rates.sender) ||
-      !ReadCount(env, term, atoms.rate_recipient_, config.rates.recipient) ||
-      !ReadChoice(env, term, atoms.order_, {atoms.none_, atoms.recipient_}, config.ordered) ||
-      !ReadChoice(env, term, atoms.rate_beyond_, {atoms.drop_, atoms.collapse_},
-                  config.rates.collapse) ||
-      !ReadChoice(env, term, atoms.form_, {atoms.message_, atoms.presence_}, presence)) {
-    return std::nullopt;
-  }
-  config.collapse_interval_ms = static_cast<Millis>(interval_ms);
-  config.form = presence ? Form::kPresence : Form::kMessage;
-  return config;
-}
-
 std::optional<DeadRequest> ReadDeadRequest(ErlNifEnv* env, ERL_NIF_TERM term) {
   int arity = 0;
   const ERL_NIF_TERM* elements = nullptr;
@@ -330,6 +204,14 @@ ERL_NIF_TERM MakeBinary(ErlNifEnv* env, std::string_view text) {
   unsigned char* data = enif_make_new_binary(env, text.size(), &term);
   if (!text.empty()) std::memcpy(data, text.data(), text.size());
   return term;
+}
+
+ERL_NIF_TERM MakeBinaries(ErlNifEnv* env, const std::vector<std::string>& texts) {
+  ERL_NIF_TERM list = enif_make_list(env, 0);
+  std::for_each(texts.rbegin(), texts.rend(), [env, &list](const std::string& text) {
+    list = enif_make_list_cell(env, MakeBinary(env, text), list);
+  });
+  return list;
 }
 
 ERL_NIF_TERM MakeError(ErlNifEnv* env, ERL_NIF_TERM reason) {

@@ -26,8 +26,6 @@ namespace offline_post::nif {
 // {Host :: binary(), Module :: binary()}
 // Valid as long as the call lasts.
 std::optional<EndpointKeyView> ReadKey(ErlNifEnv* env, ERL_NIF_TERM term);
-// The map of mod_offline_post_nif:config(); every key is required.
-std::optional<EndpointConfig> ReadConfig(ErlNifEnv* env, EndpointKeyView key, ERL_NIF_TERM term);
 // {Kind, To, From, MessageId, Body, Topic, [{Name, Value}]}, addresses as {User, Server, Resource}
 // Nothing (nullptr) for a term of another shape.
 std::shared_ptr<Event> ReadEvent(ErlNifEnv* env, ERL_NIF_TERM term);
@@ -48,6 +46,7 @@ std::optional<DeadRequest> ReadDeadRequest(ErlNifEnv* env, ERL_NIF_TERM term);
 using MapEntry = std::pair<ERL_NIF_TERM, ERL_NIF_TERM>;
 ERL_NIF_TERM MakeMap(ErlNifEnv* env, std::initializer_list<MapEntry> entries);
 ERL_NIF_TERM MakeBinary(ErlNifEnv* env, std::string_view text);
+ERL_NIF_TERM MakeBinaries(ErlNifEnv* env, const std::vector<std::string>& texts);
 // {error, Reason}
 ERL_NIF_TERM MakeError(ErlNifEnv* env, ERL_NIF_TERM reason);
 // The map of mod_offline_post_nif:stats().

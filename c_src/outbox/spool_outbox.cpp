@@ -50,6 +50,7 @@ Result<std::unique_ptr<SpoolOutbox>> SpoolOutbox::Open(const SpoolOptions& optio
     opened = Store::Open(store_options, clock);
   }
   if (!opened.store) return Error{Error::Kind::kUnavailable, opened.fault.text};
+  opened.store->ChooseHashKey();
   try {
     std::unique_ptr<SpoolOutbox> outbox(
         new SpoolOutbox(options, clock, notices, std::move(wake), std::move(opened.store)));
@@ -69,8 +70,10 @@ SpoolOutbox::SpoolOutbox(const SpoolOptions& options, const Clock& clock, Notice
       wake_(std::move(wake)),
       stored_(store->Stored()),
       next_sequence_(store->last_sequence() + 1),
+      hash_key_(store->hash_key()),
       worker_(std::make_unique<SpoolWorker>(
-          SpoolWorkerOptions{StoreOptionsOf(options), options.directory, options.min_free_bytes},
+          SpoolWorkerOptions{StoreOptionsOf(options), options.directory, options.min_free_bytes,
+                             options.merge_slice},
           clock, std::move(store),
           [this](std::vector<SpoolCompletion> done) { Deliver(std::move(done)); })) {}
 

@@ -39,6 +39,7 @@ struct SpoolOptions {
   // Beyond the leases: what is kept in memory of what is on the disk.
   std::size_t cache_deliveries = 8'192;
   std::size_t cache_bytes = std::size_t{16} * 1024 * 1024;
+  std::size_t merge_slice = Store::kAppendsPerCommit;  // rows that a recovery merges at a time
 };
 
 class SpoolOutbox final : public Outbox {
@@ -57,6 +58,7 @@ class SpoolOutbox final : public Outbox {
 
   std::vector<StoredEndpoint> Stored() const override { return stored_; }
   Sequence NextSequence() const override { return next_sequence_; }
+  std::optional<HashKey> StoredHashKey() const override { return hash_key_; }
   void Register(EndpointId endpoint, const EndpointKey& key) override;
   void SetPause(EndpointId endpoint, Pause pause, std::uint64_t paused_url) override;
   void SetWithdrawal(EndpointId endpoint, std::uint64_t key, Sequence until, Final how) override;
@@ -97,6 +99,7 @@ class SpoolOutbox final : public Outbox {
   const std::function<void()> wake_;
   std::vector<StoredEndpoint> stored_;
   Sequence next_sequence_ = 1;
+  HashKey hash_key_;
 
   // The engine's thread.
   std::vector<SpoolCommand> collected_;

@@ -17,6 +17,7 @@ void Undo(SpoolCompletion& completion) {
     visited->count = 0;
     visited->bytes = 0;
     visited->next.reset();
+    visited->reached = false;
   }
   if (auto* purged = std::get_if<PurgedDone>(&completion)) purged->count = 0;
 }
@@ -33,7 +34,7 @@ void SpoolWorker::Reopen() {
     RetryLater();
     return;
   }
-  if (Rebase() && MergeOwed() && MergeLeases()) {
+  if (Rebase() && MergeOwed(Owes::kOther) && MergeLeases()) {
     BeginMerge();
     return;
   }
@@ -139,11 +140,10 @@ void SpoolWorker::LoseFile() {
 
 // A new file begins with the books as they are, less what is still to be merged.
 bool SpoolWorker::Rebase() {
+  store_->SetHashKey(hash_key_);
   for (const auto& [id, truth] : truth_) {
     store_->Register(id, truth.key);
     store_->SetPause(id, truth.pause, truth.paused_url);
-    store_->ClearWithdrawals(id);
-    for (const auto& [key, withdrawal] : truth.withdrawals) store_->SetWithdrawal(id, withdrawal);
   }
   if (rebase_) {
     std::erase_if(owed_, [](const auto& owed) { return !owed.second.dead; });
@@ -181,28 +181,28 @@ void SpoolWorker::ResolveDoubts(std::uint64_t commits) {
   ends_in_doubt_.clear();
 }
 
-bool SpoolWorker::MergeOwed() {
-  while (!owed_.empty()) {
-    auto end = owed_.begin();
-    for (; end != owed_.end() && store_->appended() < Store::kAppendsPerCommit; ++end) {
-      Owed& owed = end->second;
+bool SpoolWorker::MergeOwed(Owes which) {
+  for (auto next = owed_.begin(); next != owed_.end();) {
+    std::vector<std::int64_t> merged;
+    for (; next != owed_.end() && store_->appended() < Store::kAppendsPerCommit; ++next) {
+      auto& [key, owed] = *next;
+      const bool cancelled = owed.done.how == Final::kCancelled;
+      if (cancelled != (which == Owes::kCancelled)) continue;
       owed.doubt = store_->commits() + 1;
       if (owed.dead) {
         store_->MergeDead(owed.dead->first, owed.dead->second);
       } else {
         store_->MergeDone(owed.done);
       }
+      merged.push_back(key);
     }
     if (!store_->Commit()) return false;
-    for (auto owed = owed_.begin(); owed != end; ++owed)
+    for (const std::int64_t key : merged) {
+      const auto owed = owed_.find(key);
       if (owed->second.dead) CountShelter(owed->second.dead->first, false);
-    owed_.erase(owed_.begin(), end);
+      owed_.erase(owed);
+    }
   }
-  ends_in_doubt_ = std::exchange(ends_, {});
-  ends_doubt_ = store_->commits() + 1;
-  for (const auto& [id, ends] : ends_in_doubt_) store_->MergeCounts(id, ends);
-  if (!store_->Commit()) return false;
-  ends_in_doubt_.clear();
   return true;
 }
 
@@ -221,27 +221,66 @@ void SpoolWorker::BeginMerge() {
     merge_.push_back({std::move(delivery), due_ms});
   std::move(stuck_.begin(), stuck_.end(), std::back_inserter(merge_));
   stuck_.clear();
-  stuck_endpoints_.clear();
-  stuck_recipients_.clear();
+  merged_ = 0;
   shelter_.reset();
   retry_ms_.reset();
   merging_ = true;
 }
 
 void SpoolWorker::MergeSlice() {
-  const auto end = merge_.begin() +
-                   static_cast<std::ptrdiff_t>(std::min(merge_.size(), Store::kAppendsPerCommit));
-  for (auto one = merge_.begin(); one != end; ++one) store_->Merge(one->delivery, DueOf(*one));
+  const std::size_t end = std::min(merge_.size(), merged_ + options_.merge_slice);
+  for (std::size_t i = merged_; i < end; ++i) store_->Merge(merge_[i].delivery, DueOf(merge_[i]));
   if (!CommitIfDue(true)) {
     Fail({});
     return;
   }
-  for (auto one = merge_.begin(); one != end; ++one) CountShelter(one->delivery, false);
-  merge_.erase(merge_.begin(), end);
-  if (merge_.empty()) EndMerge();
+  merged_ = end;
+  if (merged_ < merge_.size()) return;
+  if (MergeLast()) {
+    EndMerge();
+  } else {
+    Fail({});
+  }
+}
+
+// What is committed while others are merged is on the disk only, should the file fail again. What
+// was given back has a lane, of which the store knows.
+void SpoolWorker::RememberWritten(std::span<const SpoolCommand> commands) {
+  for (const SpoolCommand& command : commands) {
+    if (const auto* append = std::get_if<AppendCommand>(&command))
+      stuck_recipients_.emplace(append->delivery.endpoint, append->delivery.recipient);
+  }
+}
+
+// Cancelled while others are merged: it may be for one of those.
+void SpoolWorker::PutOff(const FinishCommand& command) {
+  const Delivery& delivery = command.delivery;
+  if (!store_->GiveUp(delivery)) return;
+  owed_[RowKey(delivery.endpoint, delivery.sequence)].done = {
+      delivery.endpoint, delivery.sequence, delivery.recipient, EventBytes(*delivery.event),
+      command.how};
+}
+
+// What must not be in the file before the deliveries that it is owed to.
+bool SpoolWorker::MergeLast() {
+  if (!MergeOwed(Owes::kCancelled)) return false;
+  for (const auto& [id, truth] : truth_) {
+    store_->ClearWithdrawals(id);
+    for (const auto& [key, withdrawal] : truth.withdrawals) store_->SetWithdrawal(id, withdrawal);
+  }
+  ends_in_doubt_ = std::exchange(ends_, {});
+  ends_doubt_ = store_->commits() + 1;
+  for (const auto& [id, ends] : ends_in_doubt_) store_->MergeCounts(id, ends);
+  if (!store_->Commit()) return false;
+  ends_in_doubt_.clear();
+  return true;
 }
 
 void SpoolWorker::EndMerge() {
+  for (const Waiting& merged : merge_) CountShelter(merged.delivery, false);
+  merge_ = {};
+  stuck_endpoints_.clear();
+  stuck_recipients_.clear();
   merging_ = false;
   hastened_.clear();
   health_.durable = true;

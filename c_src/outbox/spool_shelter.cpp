@@ -59,7 +59,10 @@ void SpoolWorker::EnterShelter(Store::Remains remains, std::span<SpoolCommand> u
   leased_.clear();
   for (const auto& [key, owed] : owed_)
     if (owed.dead) CountShelter(owed.dead->first, true);
-  for (const EndpointId endpoint : remains.unread) stuck_endpoints_.insert(endpoint);
+  // While it merges a store reads nothing, but what it has is in memory, too.
+  const bool merging = merging_;
+  if (!merging) stuck_endpoints_.insert(remains.unread.begin(), remains.unread.end());
+  stuck_endpoints_.insert(remains.many_lanes.begin(), remains.many_lanes.end());
   stuck_recipients_.insert(remains.lanes.begin(), remains.lanes.end());
   for (const Store::Remains::Done& done : remains.done)
     owed_[RowKey(done.endpoint, done.sequence)] = {done, std::nullopt, failed_commit_};
@@ -93,9 +96,8 @@ void SpoolWorker::EnterShelter(Store::Remains remains, std::span<SpoolCommand> u
     shelter_->Adopt(delivery);
     CountShelter(delivery, true);
   }
-  for (Waiting& unmerged : std::exchange(merge_, {})) {
-    if (again.insert(KeyOf(unmerged.delivery)).second)
-      AddWaiting(std::move(unmerged.delivery), DueOf(unmerged));
+  for (Waiting& one : std::exchange(merge_, {})) {
+    if (again.insert(KeyOf(one.delivery)).second) AddWaiting(std::move(one.delivery), DueOf(one));
   }
   std::sort(waiting.begin(), waiting.end(),
             [](const Delivery& a, const Delivery& b) { return a.sequence < b.sequence; });
@@ -115,8 +117,10 @@ void SpoolWorker::EnterShelter(Store::Remains remains, std::span<SpoolCommand> u
       doubtful_.push_back(std::move(completion));
     }
   }
-  replay_doubt_ = failed_commit_;
   for (SpoolCommand& command : uncommitted) {
+    const auto* finish = std::get_if<FinishCommand>(&command);
+    const bool put_off = merging && finish != nullptr && finish->how == Final::kCancelled;
+    replay_doubt_ = put_off ? 0 : failed_commit_;
     const bool told = std::holds_alternative<VisitDeadCommand>(command) ||
                       std::holds_alternative<PurgeDeadCommand>(command);
     // What was given back and then claimed is leased again.
@@ -188,14 +192,17 @@ void SpoolWorker::Shelter(SpoolCommand& command) {
                    if (IsStuck(c.endpoint, c.recipient)) RememberHasten(c);
                  },
                  [&](const VisitDeadCommand& c) {
-                   Say(Notice::Level::kWarning,
-                       "dead letters cannot be reached while the spool in " + options_.directory +
-                           " refuses",
-                       "spool dead letters");
+                   if (c.visit->act != DeadAct::kPurge) {  // else the engine tries again
+                     Say(Notice::Level::kWarning,
+                         "dead letters cannot be reached while the spool in " + options_.directory +
+                             " refuses",
+                         "spool dead letters");
+                   }
                    DeadVisited visited;
                    visited.tag = c.visit->tag;
                    visited.endpoint = c.visit->endpoint;
                    visited.act = c.visit->act;
+                   visited.reached = false;
                    Emit(std::move(visited));
                  },
                  [&](const PurgeDeadCommand& c) {

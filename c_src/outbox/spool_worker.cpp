@@ -24,7 +24,8 @@ SpoolWorker::SpoolWorker(SpoolWorkerOptions options, const Clock& clock,
     : options_(std::move(options)),
       clock_(clock),
       deliver_(std::move(deliver)),
-      store_(std::move(store)) {
+      store_(std::move(store)),
+      hash_key_(store_->hash_key()) {
   for (const StoredEndpoint& stored : store_->Stored()) {
     Truth& truth = truth_[stored.id];
     truth.key = stored.key;
@@ -69,12 +70,17 @@ void SpoolWorker::Execute(SpoolCommand& command) {
           // What is given away here is needed again if the commit fails: hence the copies.
           [&](const AppendCommand& c) { store.Append(c.delivery); },
           [&](const FlushCommand& c) {
-            staged_.emplace_back(CommittedDone{c.ticket, true});
+            // What was appended before it may still have to be merged.
+            staged_.emplace_back(CommittedDone{c.ticket, !merging_});
           },
           [&](ClaimCommand& c) { Claim(c); },
           [&](const FinishCommand& c) {
             static const Note kNone;
-            store.Finish(c.delivery, c.how, c.note ? *c.note : kNone);
+            if (merging_ && c.how == Final::kCancelled) {
+              PutOff(c);
+            } else {
+              store.Finish(c.delivery, c.how, c.note ? *c.note : kNone);
+            }
           },
           [&](const RescheduleCommand& c) { store.Reschedule(c.delivery, c.due_ms); },
           [&](const ParkCommand& c) { store.Park(c.delivery); },
@@ -82,15 +88,23 @@ void SpoolWorker::Execute(SpoolCommand& command) {
             store.Hasten(c.endpoint, c.recipient);
             if (merging_) RememberHasten(c);
           },
-          [&](const VisitDeadCommand& c) { staged_.emplace_back(store.VisitDead(*c.visit)); },
+          [&](const VisitDeadCommand& c) {
+            if (merging_ && c.visit->act == DeadAct::kReplay)
+              stuck_endpoints_.insert(c.visit->endpoint);
+            staged_.emplace_back(store.VisitDead(*c.visit));
+          },
           [&](const PurgeDeadCommand& c) {
             staged_.emplace_back(PurgedDone{
                 c.endpoint, store.PurgeDead(c.endpoint, c.died_before_ms, c.excess, c.limit)});
           },
           [&](const RegisterCommand& c) { store.Register(c.endpoint, c.key); },
           [&](const SetPauseCommand& c) { store.SetPause(c.endpoint, c.pause, c.paused_url); },
-          [&](const SetWithdrawalCommand& c) { store.SetWithdrawal(c.endpoint, c.withdrawal); },
-          [&](const ClearWithdrawalsCommand& c) { store.ClearWithdrawals(c.endpoint); },
+          [&](const SetWithdrawalCommand& c) {
+            if (!merging_) store.SetWithdrawal(c.endpoint, c.withdrawal);
+          },
+          [&](const ClearWithdrawalsCommand& c) {
+            if (!merging_) store.ClearWithdrawals(c.endpoint);
+          },
       },
       command);
 }
@@ -124,6 +138,7 @@ bool SpoolWorker::CommitIfDue(bool due, std::span<const SpoolCommand> commands) 
     if (flush == nullptr) continue;
     for (const CommitCallback& waiting : flush->waiting) waiting(true);
   }
+  if (merging_) RememberWritten(commands);
   if (store_->lazy() == 0) {
     lazy_since_ms_.reset();
   } else if (!lazy_since_ms_) {

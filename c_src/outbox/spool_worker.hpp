@@ -7,7 +7,8 @@
 // time to time the file is opened anew; once that succeeds it takes over everything that happened
 // meanwhile, in slices, and only then hands out deliveries again, so that each recipient's order is
 // kept. For the same reason deliveries wait while earlier ones of their recipient are on the disk
-// only.
+// only. What was cancelled comes last, and what says so: a later delivery may speak for it, and the
+// file must never have the one without the other.
 //
 // Threads: one at a time; health() any.
 #pragma once
@@ -38,7 +39,7 @@ struct SpoolWorkerOptions {
   StoreOptions store;
   std::string directory;
   std::uint64_t min_free_bytes = 0;
-  std::uint64_t memory_bytes = 0;
+  std::size_t merge_slice = Store::kAppendsPerCommit;  // rows that a recovery merges at a time
 };
 
 struct SpoolHealth {
@@ -121,11 +122,15 @@ class SpoolWorker {
   void LoseFile();
   bool Rebase();
   void ResolveDoubts(std::uint64_t commits);
-  bool MergeOwed();
+  enum class Owes { kCancelled, kOther };
+  bool MergeOwed(Owes which);
   bool MergeLeases();
   void BeginMerge();
   void MergeSlice();
+  bool MergeLast();
   void EndMerge();
+  void PutOff(const FinishCommand& command);
+  void RememberWritten(std::span<const SpoolCommand> commands);
   void RetryLater();
 
   const SpoolWorkerOptions options_;
@@ -134,6 +139,7 @@ class SpoolWorker {
   SpoolHealth health_;
   std::unique_ptr<Store> store_;  // none: the disk refuses
   std::map<EndpointId, Truth> truth_;
+  HashKey hash_key_;  // of this run
   Ticket last_ticket_ = 0;
   std::vector<SpoolCompletion> staged_;  // by commands that are not committed
   std::vector<SpoolCompletion> ready_;
@@ -144,13 +150,14 @@ class SpoolWorker {
   Millis next_look_ms_ = 0;
   bool shrinking_ = true;
 
-  // Without a store.
+  // Without a store, or with one that does not have all yet.
   std::unique_ptr<MemoryOutbox> shelter_;
   std::map<std::int64_t, Delivery> leased_;  // by RowKey
   std::map<std::int64_t, Owed> owed_;        // by RowKey
   std::map<EndpointId, Store::Ends> ends_;   // of deliveries that no store has seen
   std::map<EndpointId, Store::Ends> ends_in_doubt_;
   std::uint64_t ends_doubt_ = 0;  // the commit that may hold those
+  // Who has deliveries on the disk that are not in memory.
   std::set<EndpointId> stuck_endpoints_;
   std::set<std::pair<EndpointId, std::uint64_t>> stuck_recipients_;
   std::deque<Waiting> stuck_;
@@ -167,7 +174,8 @@ class SpoolWorker {
 
   // With a store again, until what waited without is in it.
   bool merging_ = false;
-  std::deque<Waiting> merge_;
+  std::vector<Waiting> merge_;  // stays in memory to the end: the file may fail again
+  std::size_t merged_ = 0;      // of those
   std::vector<ClaimCommand> deferred_;
 };
 

@@ -43,12 +43,14 @@ Store::Opened Store::Open(const StoreOptions& options, const Clock& clock) {
 }
 
 void Store::Load() {
-  Statement run(database_, "SELECT store_ms, commits, last_sequence FROM run");
+  Statement run(database_,
+                "SELECT store_ms, commits, last_sequence, hash_key_0, hash_key_1 FROM run");
   const bool found = run.Next();
   const Millis last_ms = found ? run.Int(0) : 0;
   commits_ = found ? run.Unsigned(1) : 0;
   last_sequence_ = found ? run.Unsigned(2) : 0;
   committed_sequence_ = last_sequence_;
+  if (found) hash_key_ = {run.Unsigned(3), run.Unsigned(4)};
   run.Reset();
   offset_ms_ = std::max(clock_.UnixMs(), last_ms) - clock_.MonotonicMs();
 
@@ -128,6 +130,24 @@ void Store::Begin() {
   if (in_transaction_) return;
   in_transaction_ = true;
   sql_->begin.Run();
+}
+
+void Store::ChooseHashKey() {
+  // A file of an older version has none until its backlog is gone.
+  if (hash_key_ != HashKey{}) return;
+  if (database_.Query("SELECT EXISTS (SELECT 1 FROM log) OR EXISTS (SELECT 1 FROM withdrawal)") > 0)
+    return;
+  HashKey key;
+  sqlite3_randomness(sizeof key, &key);
+  SetHashKey(key);
+}
+
+void Store::SetHashKey(const HashKey& key) {
+  if (key == hash_key_) return;
+  hash_key_ = key;
+  Begin();
+  Statement save(database_, "UPDATE run SET hash_key_0 = ?1, hash_key_1 = ?2 WHERE id = 1");
+  save.Run(key.k0, key.k1);
 }
 
 void Store::Register(EndpointId endpoint, const EndpointKey& key) {

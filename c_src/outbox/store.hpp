@@ -74,6 +74,12 @@ class Store {
   // Transactions that the file has seen: tells whether one of unknown fate is in it.
   std::uint64_t commits() const { return commits_; }
 
+  // A secret for the recipients and topics that it keeps. One is chosen at random while it keeps
+  // none: numbers of one recipient that were made with two would break his order.
+  const HashKey& hash_key() const { return hash_key_; }
+  void ChooseHashKey();
+  void SetHashKey(const HashKey& key);
+
   void Register(EndpointId endpoint, const EndpointKey& key);
   void SetPause(EndpointId endpoint, Pause pause, std::uint64_t paused_url);
   void SetWithdrawal(EndpointId endpoint, const StoredWithdrawal& withdrawal);
@@ -115,8 +121,10 @@ class Store {
       Final how;
     };
     std::vector<Done> done;  // whose rows are still there, or are gone with the last transaction
-    // Whose deliveries are on the disk only: whole endpoints, or some recipients.
+    // Whose deliveries may be on the disk only: endpoints whose log was not read to its end, those
+    // with more lanes than are known, and else some recipients.
     std::vector<EndpointId> unread;
+    std::vector<EndpointId> many_lanes;
     std::vector<std::pair<EndpointId, std::uint64_t>> lanes;
   };
   Remains TakeApart();
@@ -130,6 +138,8 @@ class Store {
   void Merge(const Delivery& delivery, std::optional<Millis> due_ms);
   // The same, and it is leased.
   void MergeLeased(const Delivery& delivery);
+  // Ends the lease of a merged one, of which nothing more is said. False: it is not leased.
+  bool GiveUp(const Delivery& delivery);
   // The end of such a delivery.
   void MergeDone(const Remains::Done& done);
   void MergeDead(const Delivery& delivery, const Note& note);
@@ -261,6 +271,7 @@ class Store {
   Millis offset_ms_ = 0;  // store time less monotonic time
   Sequence last_sequence_ = 0;
   Sequence withdrawn_until_ = 0;
+  HashKey hash_key_;
   Sequence committed_sequence_ = 0;  // what came later waits for the next commit
   bool left_out_ = false;
   std::uint64_t commits_ = 0;

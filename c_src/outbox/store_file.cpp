@@ -80,7 +80,13 @@ constexpr const char* kVersion2 = R"(
     PRIMARY KEY (endpoint, key)) WITHOUT ROWID;
 )";
 
-constexpr std::array kMigrations = {kVersion1, kVersion2};
+// What the numbers of recipients and topics were made with (Store::ChooseHashKey); zeros: no key.
+constexpr const char* kVersion3 = R"(
+  ALTER TABLE run ADD COLUMN hash_key_0 INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE run ADD COLUMN hash_key_1 INTEGER NOT NULL DEFAULT 0;
+)";
+
+constexpr std::array kMigrations = {kVersion1, kVersion2, kVersion3};
 
 std::string Reason(int error) { return std::generic_category().message(error); }
 

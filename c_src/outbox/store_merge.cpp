@@ -26,7 +26,8 @@ Store::Remains Store::TakeApart() {
       for (; !held.empty(); ++held.first)
         remains.waiting.push_back(std::move(held.deliveries[held.first]));
     }
-    if (!book.caught_up || !book.lanes_known) remains.unread.push_back(id);
+    if (!book.caught_up) remains.unread.push_back(id);
+    if (!book.lanes_known) remains.many_lanes.push_back(id);
     for (const std::uint64_t recipient : book.lane_set) remains.lanes.emplace_back(id, recipient);
   }
   Sort(remains.leased);
@@ -54,6 +55,8 @@ Store::Book& Store::MergeRow(const Delivery& delivery) {
   Begin();
   Book& book = BookOf(delivery.endpoint);
   book.caught_up = false;
+  // What was appended meanwhile comes behind it, and is read after it.
+  for (; !book.fresh.empty(); book.fresh.pop_front()) UncountMemory(book.fresh.front());
   if (InsertLog(delivery)) {
     ++book.counters.accepted;
     book.counters.pending_bytes += EventBytes(*delivery.event);
@@ -76,6 +79,10 @@ void Store::MergeLeased(const Delivery& delivery) {
   Book& book = MergeRow(delivery);
   ++book.recipients[delivery.recipient].leased;
   leases_.insert_or_assign(RowKey(delivery.endpoint, delivery.sequence), Lease{delivery, true});
+}
+
+bool Store::GiveUp(const Delivery& delivery) {
+  return EndLease(BookOf(delivery.endpoint), delivery).has_value();
 }
 
 void Store::MergeDone(const Remains::Done& done) {

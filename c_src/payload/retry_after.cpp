@@ -32,7 +32,9 @@ std::optional<Millis> ParseRetryAfter(std::string_view value, Millis unix_now_ms
   if (IsDigit(value.front()) || value.front() == '-' || value.front() == '+') return std::nullopt;
   const time_t date = curl_getdate(std::string(value).c_str(), nullptr);
   if (date < 0) return std::nullopt;
-  const Millis wait = static_cast<Millis>(date) * 1'000 - unix_now_ms;
+  // A year may have many digits.
+  const Millis latest = (std::max<Millis>(unix_now_ms, 0) + kLongestMs) / 1'000 + 1;
+  const Millis wait = std::min<Millis>(date, latest) * 1'000 - unix_now_ms;
   return std::clamp<Millis>(wait, 0, kLongestMs);
 }
 

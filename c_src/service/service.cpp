@@ -43,13 +43,24 @@ Millis Service::SystemClock::UnixMs() const {
 }
 
 Service::Service(NoticeSink sink)
-    : notices_(clock_), transport_(clock_), sink_(std::move(sink)), id_prefix_(IdPrefix()) {}
+    : notices_(clock_),
+      transport_(clock_, &notices_),
+      sink_(std::move(sink)),
+      id_prefix_(IdPrefix()) {}
 
 Service::~Service() { Shutdown(); }
 
-Status Service::Configure(const EndpointConfig& config) {
-  Result<Origin> origin = ParseOrigin(config.post_url, config.tls_verify, config.ca_file);
+Status Service::Configure(const EndpointConfig& config, std::vector<std::string>* uses) {
+  Result<Origin> origin =
+      ReadOrigin(WithoutTemplates(config.post_url), config.tls, config.proxy, config.http_version);
   if (!origin.ok()) return origin.error();
+  RecipeConfig recipe_config = config.recipe;
+  recipe_config.post_url = config.post_url;
+  recipe_config.batch = config.batch.any();
+  recipe_config.token = !config.auth_token.empty();
+  Result<std::shared_ptr<const Recipe>> recipe = CompileRecipe(recipe_config);
+  if (!recipe.ok()) return recipe.error();
+  if (uses != nullptr) *uses = Uses(*recipe.value());
   auto endpoint = std::make_shared<Endpoint>();
   endpoint->key = config.key;
   endpoint->post_url = config.post_url;
@@ -64,7 +75,8 @@ Status Service::Configure(const EndpointConfig& config) {
   endpoint->retention = config.retention;
   endpoint->collapse_interval_ms = config.collapse_interval_ms;
   endpoint->rates = config.rates;
-  endpoint->form = config.form;
+  endpoint->batch = config.batch;
+  endpoint->recipe = std::move(recipe.value());
 
   const std::lock_guard life(life_mutex_);
   if (Status status = CheckSpool(config)) return status;
@@ -97,12 +109,23 @@ Status Service::Configure(const EndpointConfig& config) {
     });
     removal_deadline_ms_.reset();  // a node that configures is not going down
     engine_->Configure(id, endpoint, ledger);
+    WarnOfCertificate(*endpoint);
     transport_.SetConnectionLimit(engine_->ConnectionLimit());
     rejections_.try_emplace(id, Rejections{endpoint->key.vhost, ledger, reported});
   });
   // Only now: mail for this endpoint is read after the command above.
   ledger->Open(config.limits);
   return std::nullopt;
+}
+
+// Not an error: the server may not ask for it, or the new one may come any minute.
+void Service::WarnOfCertificate(const Endpoint& endpoint) {
+  const std::string trouble = CertificateTrouble(endpoint.origin.tls, clock_.UnixMs());
+  if (trouble.empty()) return;
+  notices_.AddRarely(endpoint.key.vhost + " client_cert", Notice::Level::kError,
+                     endpoint.key.vhost + ": the certificate in client_cert " + trouble +
+                         "; servers that ask for it will refuse it. Renew the file, then run "
+                         "`ejabberdctl reload_config`");
 }
 
 Admission Service::Submit(EndpointKeyView key, const std::shared_ptr<Event>& event,

@@ -22,7 +22,9 @@
 
 #include "engine/engine.hpp"
 #include "http/curl_transport.hpp"
+#include "http/tls_files.hpp"
 #include "model/result.hpp"
+#include "payload/recipe.hpp"
 #include "service/mailbox.hpp"
 #include "service/rate_limiter.hpp"
 
@@ -45,14 +47,16 @@ struct EndpointConfig {
   Millis connect_timeout_ms = 5'000;
   int max_connections = 64;
   QueueLimits limits;
-  bool tls_verify = true;
-  std::string ca_file;
+  TlsFiles tls;
+  std::string proxy;
+  HttpVersion http_version = HttpVersion::kAuto;
   RetrySchedule schedule;
   bool ordered = true;
   Retention retention;
   Millis collapse_interval_ms = 0;
   RateLimits rates;
-  Form form = Form::kMessage;
+  BatchLimits batch;
+  RecipeConfig recipe;  // without its post_url and batch, which stand above
   SpoolConfig spool;
 };
 
@@ -72,8 +76,9 @@ class Service {
   Service(const Service&) = delete;
   Service& operator=(const Service&) = delete;
 
-  // A new endpoint, or a reload. Starts the thread.
-  Status Configure(const EndpointConfig& config);
+  // A new endpoint, or a reload. Starts the thread. `uses`: filled with what the requests will use
+  // of an event, as payload/recipe.hpp names it.
+  Status Configure(const EndpointConfig& config, std::vector<std::string>* uses = nullptr);
 
   // Gives the event its id and time and queues it. Once it is accepted it belongs to all: read it
   // only. `committed`: see the outbox; it may be called on any thread.
@@ -151,6 +156,7 @@ class Service {
   void WakeSleeper();
 
   std::string NextEventId();
+  void WarnOfCertificate(const Endpoint& endpoint);  // the service thread
   bool IsWithinRate(const Registration& registration, Event& event) const;
 
   // The service thread.

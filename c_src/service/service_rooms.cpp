@@ -61,6 +61,8 @@ void Service::OpenRooms(const SpoolConfig& spool) {
   engine_.reset();
   outbox_.reset();
   outbox_ = MakeOutbox(spool);
+  // Nothing is submitted yet.
+  SetHashKey(outbox_->StoredHashKey().value_or(HashKey{RandomBits(), RandomBits()}));
   engine_ = std::make_unique<Engine>(*outbox_, transport_, clock_, notices_, RandomBits());
   spool_ = spool;
   spool_enabled_ = spool.enabled;

@@ -6,7 +6,7 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
--export([mistakes/1, mistake_at_boot/1, change_url/1, change_token/1, change_limits/1, change_for_backlog/1, unreadable_file/1,
+-export([mistakes/1, mistakes_together/1, change_format/1, only_what_is_used/1, mistake_at_boot/1, change_url/1, change_token/1, change_limits/1, change_for_backlog/1, unreadable_file/1,
          reload_of_nothing/1,
          added_and_removed_host/1, documentation/1]).
 
@@ -15,7 +15,7 @@
 suite() -> [{timetrap, {minutes, 2}}].
 
 all() ->
-    [mistakes, change_url, change_token, change_limits, change_for_backlog, unreadable_file, reload_of_nothing, added_and_removed_host, documentation,
+    [mistakes, mistakes_together, change_format, only_what_is_used, change_url, change_token, change_limits, change_for_backlog, unreadable_file, reload_of_nothing, added_and_removed_host, documentation,
      mistake_at_boot].
 
 init_per_suite(Config) ->
@@ -56,7 +56,9 @@ mistakes(Config) ->
      end || {Yaml, Option, Parts} <-
                 [{"auth_token: x\n", "post_url", ["Missing"]},
                  {"post_url: \"\"\n", "post_url", ["Empty"]},
-                 {"post_url: /offline\n", "post_url", ["http://", "/offline"]},
+                 {"post_url: /offline\n", "post_url", ["http://"]},
+                 {"post_url: \"http://me:" ?SECRET "@localhost:x/\"\n", "post_url", ["no valid URL"]},
+                 {"post_url: \"http://localhost/{{too}}?k=" ?SECRET "\"\n", "post_url", ["{{too}}", "to.bare"]},
                  {"post_url: \"ftp://localhost/x\"\n", "post_url", ["http://"]},
                  {"post_url: \"%%% garbage\"\n", "post_url", ["percent-encode"]},
                  {"post_url: \"http:///x\"\n", "post_url", ["hostname"]},
@@ -71,11 +73,90 @@ mistakes(Config) ->
                  {[Url, "retry_schedule: [1 s, never]\n"], "retry_schedule", ["integer"]},
                  {[Url, "order: sender\n"], "order", ["recipient"]},
                  {[Url, "max_connections: 0\n"], "max_connections", []},
-                 {[Url, "tls_verify: perhaps\n"], "tls_verify", []}]],
+                 {[Url, "tls_verify: perhaps\n"], "tls_verify", []},
+                 {[Url, "format: xml\n"], "format", ["form, json, stanza"]},
+                 {[Url, "content_type: json\n"], "content_type", ["application/json"]},
+                 {[Url, "fields:\n  to: {{to}}\n"], "fields->to", ["double quotes"]},
+                 {[Url, "fields:\n  to: \"{{too}}\"\n"], "fields", ["to: {{too}}", "to.user", "timestamp.unix"]},
+                 {[Url, "fields:\n  a: {b: [\"{{to\"]}\n"], "fields", ["{{", "}}"]},
+                 {[Url, "room_fields: text\n"], "room_fields", ["map"]},
+                 {[Url, "headers:\n  X-Key: \"" ?SECRET "\\r\\nX-Header: y\"\n"], "headers", ["X-Key", "one line"]},
+                 {[Url, "headers: {Content-Length: 5}\n"], "headers", ["Content-Length"]},
+                 {[Url, "headers: {\"X Y\": a}\n"], "headers", ["X Y"]},
+                 {[Url, "auth: digest\n"], "auth", ["bearer"]},
+                 {[Url, "signing_secrets: [" ?SECRET "]\n"], "signing_secrets", ["whsec_"]},
+                 {[Url, "signing_secrets: [\"whsec_" ?SECRET "\"]\n"], "signing_secrets", ["number 1"]},
+                 {[Url, "signing_secrets: [\"\"]\n"], "signing_secrets", ["Empty"]},
+                 {[Url, "batch: {max_events: 1}\n"], "batch->max_events", ["2 to 1000"]},
+                 {[Url, "compress: zip\n"], "compress", ["gzip"]},
+                 {[Url, "http_version: 3\n"], "http_version", ["auto, 1.1 or 2"]},
+                 {[Url, "client_cert: /nowhere/c.pem\n"], "client_cert", ["no such file"]},
+                 {[Url, "client_key: /etc/hostname\n"], "client_key", ["no PEM private key"]},
+                 {[Url, "proxy: \"http://me:" ?SECRET "@localhost/x\"\n"], "proxy", ["host and port"]}]],
     %% And it still delivers.
     route(Config, "after all that"),
     ?assertEqual(<<"after all that">>, field(<<"body">>, offline_post_backend:await(?config(backend, Config)))),
     ?assertEqual(nomatch, binary:match(offline_post_node:log(Node), <<?SECRET>>)).
+
+%% Each option for itself is right: one line in the log names what does not go together, and what ran goes on.
+mistakes_together(Config) ->
+    Node = ?config(node, Config),
+    [begin
+         ok = load(Config, options(url(Config), Yaml)),
+         Refused = "the old settings stay for localhost: " ++ Begins,
+         offline_post_node:await_log(Node, Refused),
+         [_, After] = binary:split(offline_post_node:log(Node), list_to_binary(Refused)),
+         [Said | _] = binary:split(After, <<"\n">>),
+         [?assertNotEqual({Part, nomatch, Said}, {Part, binary:match(Said, list_to_binary(Part)), Said}) || Part <- Parts],
+         route(Config, "still"),
+         ?assertEqual(<<"still">>, field(<<"body">>, offline_post_backend:await(?config(backend, Config)))),
+         ok = load(Config, options(url(Config), ""))
+     end || {Yaml, Begins, Parts} <-
+                [{"batch: {}\n", "batch: several events", ["format: json"]},
+                 {"format: stanza\nfields: {a: b}\n", "fields", ["format stanza has no fields"]},
+                 {"format: stanza\nauth_token: " ?SECRET "\n", "auth_token", ["auth: bearer, basic or header"]},
+                 {"auth: bearer\nauth_token: " ?SECRET "\nheaders: {Authorization: \"" ?SECRET "\"}\n", "headers", ["choose one"]},
+                 {"http_version: 2\n", "http_version", ["https"]},
+                 {"format: json\nbatch: {}\nheaders: {X-To: \"{{to}}\"}\n", "batch: a batch has one", ["{{host}}"]}]],
+    ?assertEqual(nomatch, binary:match(offline_post_node:log(Node), <<?SECRET>>)).
+
+%% Also for what is queued. Signed as Standard Webhooks says.
+change_format(Config) ->
+    Backend = ?config(backend, Config),
+    offline_post_backend:set(Backend, {reply, 503}),
+    route(Config, "\"two\" &amp; 2"),
+    offline_post_backend:await(Backend),
+    Key = crypto:strong_rand_bytes(32),
+    ok = load(Config, options([url(Config), "/to/{{to.user}}"],
+                              ["format: json\nfields:\n  text: \"{{body}}\"\n  who: {user: \"{{to.user}}\", n: 1, ok: true, no: null}\n"
+                               "  list: [1.5, \"{{host}}\"]\nheaders:\n  X-Kind: \"{{kind}}\"\nauth: bearer\nauth_token: t0\n"
+                               "signing_secrets: [\"whsec_", base64:encode(Key), "\"]\n"])),
+    offline_post_backend:set(Backend, {reply, 200}),
+    #{path := Path, body := Body, headers := Headers} = await_path(Backend, <<"/offline/to/anna">>),
+    ?assertEqual({<<"/offline/to/anna">>, <<"{\"text\":\"\\\"two\\\" & 2\",\"who\":{\"user\":\"anna\",\"n\":1,\"ok\":true,\"no\":null},"
+                                 "\"list\":[1.5,\"localhost\"]}">>}, {Path, Body}),
+    Header = fun(Name) -> proplists:get_value(Name, Headers) end,
+    ?assertEqual({<<"application/json">>, <<"text">>, <<"Bearer t0">>},
+                 {Header(<<"content-type">>), Header(<<"x-kind">>), Header(<<"authorization">>)}),
+    Signed = [Header(<<"webhook-id">>), $., Header(<<"webhook-timestamp">>), $., Body],
+    ?assertEqual(iolist_to_binary(["v1,", base64:encode(crypto:mac(hmac, sha256, Key, Signed))]), Header(<<"webhook-signature">>)).
+
+%% What no template asks for is not stored either.
+only_what_is_used(Config) ->
+    {Node, Backend} = {?config(node, Config), ?config(backend, Config)},
+    offline_post_backend:set(Backend, {reply, 400}),
+    [begin
+         ok = load(Config, options(url(Config), Yaml)),
+         route(Config, "not to be kept"),
+         offline_post_wait:until(fun() -> maps:get(dead, stats(Config)) =:= 1 end),
+         {ok, [Letter], undefined} = offline_post_node:call(Node, mod_offline_post, dead_letters, [<<"localhost">>, all, 0, 10]),
+         {ok, 1} = offline_post_node:call(Node, mod_offline_post, drop_dead_letters, [<<"localhost">>, all]),
+         ?assertEqual({Yaml, Expected}, {Yaml, maps:with([body, attributes], Letter)}),
+         offline_post_backend:await(Backend)
+     end || {Yaml, Expected} <-
+                [{"fields: {to: \"{{to.bare}}\"}\n", #{body => <<>>, attributes => []}},
+                 {"fields: {via: \"{{trigger}}\"}\n", #{body => <<>>, attributes => [{<<"trigger">>, <<"offline">>}]}},
+                 {"", #{body => <<"not to be kept">>, attributes => []}}]].
 
 %% What waits for a backend that is broken goes to the one that is written now.
 change_url(Config) ->
@@ -213,6 +294,13 @@ route(Config, To, Text) ->
 
 field(Name, #{body := Body}) ->
     proplists:get_value(Name, uri_string:dissect_query(Body)).
+
+%% The same.
+await_path(Backend, Path) ->
+    case offline_post_backend:await(Backend) of
+        #{path := Path} = Post -> Post;
+        _ -> await_path(Backend, Path)
+    end.
 
 %% An attempt that was under way may still have the old value.
 await_field(Backend, Name, Value) ->

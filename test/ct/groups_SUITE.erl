@@ -27,7 +27,7 @@ all() ->
 
 init_per_suite(Config) ->
     Backend = offline_post_backend:start(),
-    Url = ["post_url: \"", offline_post_backend:url(Backend), "\"\n"],
+    Url = ["post_url: \"", offline_post_backend:url(Backend), "\"\nheaders: {X-Id: \"{{stanza.id}}\"}\n"],
     Modules = "mod_offline: {}\nmod_ping: {}\nmod_privacy: {}\nmod_blocking: {}\nmod_mam: {}\n"
         "mod_stream_mgmt:\n  resend_on_timeout: if_offline\n"
         "mod_muc:\n  default_room_options:\n    allow_subscription: true\n    persistent: true\n    anonymous: true\n",

@@ -79,7 +79,8 @@ init(Owner, Options) ->
                                   _ -> {"http", gen_tcp, []}
                               end,
     {ok, Listener} = Module:listen(maps:get(port, Options, 0), [binary, {active, false}, {packet, http_bin}, {ip, {127, 0, 0, 1}}, {reuseaddr, true},
-                                       {backlog, 1024}, {nodelay, true}, {send_timeout, ?TIMEOUT} | Extra]),
+                                       {backlog, 1024}, {nodelay, true}, % the buffer: as long may a header be
+                                       {buffer, 65536}, {send_timeout, ?TIMEOUT} | Extra]),
     {ok, {_, Port}} = case Module of ssl -> ssl:sockname(Listener); gen_tcp -> inet:sockname(Listener) end,
     Server = self(),
     Kind = case Options of

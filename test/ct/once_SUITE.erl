@@ -20,7 +20,7 @@ all() ->
 %% Sessions wait a second to be resumed; what they leave is sent again.
 init_per_suite(Config) ->
     Backend = offline_post_backend:start(),
-    Url = ["post_url: \"", offline_post_backend:url(Backend), "\"\n"],
+    Url = ["post_url: \"", offline_post_backend:url(Backend), "\"\nheaders: {X-Ids: \"{{stanza.id}} {{origin.id}}\"}\n"],
     Modules = "mod_offline: {}\nmod_ping: {}\nmod_carboncopy: {}\n"
         "mod_stream_mgmt:\n  resume_timeout: 1 s\n  resend_on_timeout: true\n",
     Node = offline_post_node:start(

@@ -8,13 +8,15 @@
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
 -export([bytes/1, odd_user/1, changes/1, pairs/1, no_presence/1, directed/1, unavailable_twice/1, logged_out/1,
          lost/1, kicked/1, replaced/1, resumed/1, not_resumed/1, two_devices/1, no_messages/1, spooled/1, one_only/1,
-         own_counters/1, paused_by_answer/1, beside_messages/1, removed/1, stopped/1]).
+         own_counters/1, signed_json/1, paused_by_answer/1, beside_messages/1, removed/1, stopped/1]).
+
+-define(SECRET, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").
 
 suite() -> [{timetrap, {minutes, 2}}].
 
 all() ->
     [bytes, odd_user, changes, pairs, no_presence, directed, unavailable_twice, logged_out, lost, kicked, replaced,
-     resumed, not_resumed, two_devices, no_messages, spooled, one_only, own_counters,
+     resumed, not_resumed, two_devices, no_messages, spooled, one_only, own_counters, signed_json,
      paused_by_answer, beside_messages, removed, stopped].
 
 %% both: without mod_offline_post. all: beside it. one: only the unavailable.
@@ -27,12 +29,14 @@ init_per_suite(Config) ->
     Available = Post("mod_available_post", "/available"),
     Unavailable = Post("mod_unavailable_post", "/unavailable"),
     Base = "mod_ping: {}\nmod_stream_mgmt:\n  resume_timeout: 60\n",
+    Json = "  format: json\n  signing_secrets: [\"" ?SECRET "\"]\n  headers: {X-Host: \"{{host}}\"}\n",
     Messages = ["post_url: \"", offline_post_backend:url(Backend, "/offline"), "\"\n"],
     Node = offline_post_node:start(
              #{hosts => [{"both.localhost", #{modules => [Base, Available, Unavailable]}},
                          {"one.localhost", #{modules => [Base, Unavailable]}},
                          {"all.localhost", #{modules => [Base, "mod_offline: {}\n", Available, Unavailable],
                                              offline_post => Messages}},
+                         {"json.localhost", #{modules => [Base, Available, Json, Unavailable, Json]}},
                          {"short.localhost", #{modules => ["mod_ping: {}\nmod_stream_mgmt:\n  resume_timeout: 1\n",
                                                            Available, Unavailable]}}]}),
     [{node, Node}, {backend, Backend}, {clients, offline_post_client:start()} | Config].
@@ -61,12 +65,30 @@ end_per_testcase(_Case, Config) ->
     [?assertEqual([], offline_post_law:violations(Stats)) || Stats <- all_stats(Config)].
 
 host(one_only) -> "one.localhost";
+host(signed_json) -> "json.localhost";
 host(not_resumed) -> "short.localhost";
 host(beside_messages) -> "all.localhost";
 host(stopped) -> "all.localhost";
 host(_) -> "both.localhost".
 
 %%%
+
+%% In the other format, too, and signed as Standard Webhooks says.
+signed_json(Config) ->
+    online(Config, "a"),
+    Available = offline_post_backend:await(?config(backend, Config)),
+    offline_post_client:offline(?config(clients, Config), "a"),
+    Unavailable = offline_post_backend:await(?config(backend, Config)),
+    "whsec_" ++ Key = ?SECRET,
+    [begin
+         Header = fun(Name) -> proplists:get_value(Name, Headers) end,
+         ?assertMatch({match, _}, re:run(Body, ["^\\{\"type\":\"presence\\.", Kind, "\",\"timestamp\":\"[-0-9T:.]+Z\",\"data\":\\{.*"
+                                                "\"jid\":\"signed\\.json@json\\.localhost\".*\"access_token\":\"s3cret&=\\+\"\\}$"])),
+         ?assertEqual({<<"application/json">>, <<"json.localhost">>}, {Header(<<"content-type">>), Header(<<"x-host">>)}),
+         Signed = [Header(<<"webhook-id">>), $., Header(<<"webhook-timestamp">>), $., Body],
+         ?assertEqual(iolist_to_binary(["v1,", base64:encode(crypto:mac(hmac, sha256, base64:decode(Key), Signed))]),
+                      Header(<<"webhook-signature">>))
+     end || {Kind, #{body := Body, headers := Headers}} <- [{"available", Available}, {"unavailable", Unavailable}]].
 
 %% The original's.
 bytes(Config) ->
@@ -268,7 +290,7 @@ removed(Config) ->
 %% start brings it back.
 stopped(Config) ->
     Node = ?config(node, Config),
-    Running = [{Host, Module} || Host <- ["both.localhost", "one.localhost", "all.localhost", "short.localhost"],
+    Running = [{Host, Module} || Host <- ["both.localhost", "one.localhost", "all.localhost", "short.localhost", "json.localhost"],
                                  Module <- [mod_offline_post | modules()],
                                  offline_post_node:call(Node, gen_mod, is_loaded, [list_to_binary(Host), Module])],
     {Last, Others} = {{"all.localhost", mod_available_post}, Running -- [{"all.localhost", mod_available_post}]},

@@ -17,18 +17,21 @@ all() ->
     [everything, no_body, fixed_text, per_kind, no_sender, nothing, room, handler_changes, handler_drops, handler_crashes,
      rate_beside_no_sender, badge, handler_returns_nonsense].
 
+%% All that a request can ask for, so that all is taken that may be told.
+-define(ALL, "headers:\n  X-All: \"{{stanza}} {{subject}} {{thread}} {{room}} {{nick}} {{sender}} {{stanza.id}}\"\n").
+
 %% A virtual host, a secret and a sender for each case: what was deleted from the spool's file may be in it for long.
 init_per_suite(Config) ->
     Started = offline_post_case:start(all(), fun options/1),
     [{clients, offline_post_client:start()} | Started] ++ Config.
 
 options(everything) -> "";
-options(no_body) -> "include_body: false\n";
-options(fixed_text) -> "include_body: \"You have mail\"\n";
+options(no_body) -> "include_body: false\n" ?ALL;
+options(fixed_text) -> "include_body: \"You have mail\"\n" ?ALL;
 options(per_kind) -> "include_body:\n  default: false\n  encrypted: \"You have mail\"\n  file: true\n";
-options(no_sender) -> "include_sender: false\n";
-options(nothing) -> "include_sender: false\ninclude_body: false\ncollapse: conversation\n";
-options(room) -> "include_sender: false\ninclude_body: false\ncollapse: conversation\n";
+options(no_sender) -> "include_sender: false\n" ?ALL;
+options(nothing) -> "include_sender: false\ninclude_body: false\ncollapse: conversation\n" ?ALL;
+options(room) -> "include_sender: false\ninclude_body: false\ncollapse: conversation\n" ?ALL;
 options(rate_beside_no_sender) -> "include_sender: false\nmax_rate:\n  per_sender: 1\n  beyond: drop\n";
 options(badge) -> "badge: events\n";
 options(_) -> "".
@@ -153,7 +156,9 @@ badge(Config) ->
 %%%
 
 text_posted(Config) ->
-    posted(Config, ["<body>", ?config(secret, Config), "</body>"]).
+    Secret = ?config(secret, Config),
+    posted(Config, ["<body>", Secret, "</body><subject>", Secret, "</subject><x xmlns='urn:example:x'>", Secret, "</x>"
+                    "<nick xmlns='http://jabber.org/protocol/nick'>", ?config(sender, Config), "</nick>"]).
 
 %% The fields of the POST that comes of it, which fails at first: so that it waits on the disk.
 posted(Config, Content) ->

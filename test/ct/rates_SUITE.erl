@@ -83,7 +83,7 @@ stands_for(Config) ->
     paused(Config, fun() -> [say(Config, "bob", "u1", Text) || Text <- ["1", "2", "3"]] end),
     ?assertEqual([<<"3">>], texts(Config, 1)),
     offline_post_case:await(Config, #{pending => 0, dead => 1}),
-    ?assertMatch([#{count := 3, kind := <<"text">>, body := <<"3">>, attributes := [{<<"trigger">>, <<"offline">>} | _]}],
+    ?assertMatch([#{count := 3, kind := <<"text">>, body := <<"3">>, attributes := []}],
                  offline_post_case:dead_letters(Config)).
 
 interval(Config) ->

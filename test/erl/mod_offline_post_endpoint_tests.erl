@@ -12,7 +12,7 @@ endpoint_test_() ->
                     {Name, Test} <- [{"defaults", fun defaults/1}, {"in memory", fun in_memory/1}, {"as written", fun as_written/1},
                                      {"what does nothing", fun warnings/1}, {"rates", fun rates/1}, {"a refusal", fun refusal/1},
                                      {"of a sibling", fun presence/1},
-                                     {"left behind", fun left_behind/1}]]
+                                     {"settings in files", fun files/1}, {"left behind", fun left_behind/1}]]
      end}.
 
 defaults(Vm) ->
@@ -20,7 +20,9 @@ defaults(Vm) ->
     ?assertMatch(#{post_url := ?URL, spool := true, queue_bytes := 8589934592, spool_min_free := 268435456, order := recipient,
                    max_age := 86400000, dead_letter_retention := 604800000, dead_letter_limit := 100000,
                    retry_schedule := [1000, 2000 | _], ca_file := <<>>, collapse_interval := 0, rate_sender := 0,
-                   rate_recipient := 0, rate_beyond := collapse, form := message}, Config),
+                   rate_recipient := 0, rate_beyond := collapse, form := message, format := form, content_type := <<>>,
+                   fields := none, room_fields := none, headers := [], auth := body, signing_secrets := [], batch := none,
+                   compress := none, http_version := auto, client_cert := <<>>, client_key := <<>>, proxy := <<>>}, Config),
     %% ejabberd's own directory, whatever it is called from where.
     Mnesia = filename:absname(list_to_binary(offline_post_vm:call(Vm, mnesia, system_info, [directory]))),
     ?assertEqual(Mnesia, maps:get(spool_dir, Config)).
@@ -30,8 +32,14 @@ in_memory(Vm) ->
 
 as_written(Vm) ->
     Written = #{spool_dir => <<"/var/spool/x">>, queue_bytes => 1000, retry_schedule => [5], order => none, max_age => 7,
-                dead_letter_retention => 8, dead_letter_limit => 0, spool_min_free => 0},
+                dead_letter_retention => 8, dead_letter_limit => 0, spool_min_free => 0, format => json,
+                content_type => <<"a/b">>, fields => [{<<"a">>, <<"{{to}}">>}], room_fields => [{<<"b">>, 1}],
+                headers => [{<<"X-A">>, <<"{{id}}">>}], auth => bearer, signing_secrets => [<<"whsec_x">>], compress => gzip,
+                http_version => http2, client_cert => <<"/c.pem">>, client_key => <<"/k.pem">>,
+                proxy => <<"http://p.example:3128">>},
     ?assertEqual(Written, maps:with(maps:keys(Written), configured(Vm, Written))),
+    ?assertMatch(#{batch := {7, 50, 2000, ndjson}},
+                 configured(Vm, #{batch => #{max_events => 7, max_delay => 50, max_bytes => 2000, format => ndjson}})),
     ?assertMatch(#{queue_bytes := 1000}, configured(Vm, #{spool => false, queue_bytes => 1000})).
 
 %% An option that has no effect beside another is said to have none.
@@ -59,18 +67,25 @@ rates(Vm) ->
 
 %% It has the options of delivery, and no others.
 presence(Vm) ->
-    Delivery = [post_url, auth_token, timeout, connect_timeout, max_connections, queue_limit, queue_bytes, tls_verify, ca_file,
+    Delivery = [post_url, auth_token, timeout, connect_timeout, max_connections, queue_limit, queue_bytes, format, content_type,
+                fields, headers, auth, signing_secrets, batch, compress, http_version, tls_verify, ca_file, client_cert,
+                client_key, proxy,
                 spool, spool_dir, spool_min_free, retry_schedule, max_age, order, dead_letter_retention, dead_letter_limit],
-    ok = offline_post_vm:call(Vm, mod_offline_post_endpoint, configure,
+    {ok, _} = offline_post_vm:call(Vm, mod_offline_post_endpoint, configure,
                               [?HOST, mod_available_post, maps:with(Delivery, options(#{}))]),
-    ?assertMatch(#{form := presence, post_url := ?URL, collapse_interval := 0, rate_sender := 0},
+    ?assertMatch(#{form := presence, room_fields := none, post_url := ?URL, collapse_interval := 0, rate_sender := 0},
                  offline_post_vm:call(Vm, persistent_term, get, [{fake, config}])),
     ?assertEqual({?HOST, <<"mod_available_post">>}, offline_post_vm:call(Vm, persistent_term, get, [{fake, key}])).
+
+files(_Vm) ->
+    [?assertEqual({Options, Expected}, {Options, mod_offline_post_endpoint:reads_files(options(Options))}) ||
+        {Options, Expected} <- [{#{}, false}, {#{ca_file => <<"/a">>}, true}, {#{client_cert => <<"/a">>}, true},
+                                {#{client_key => <<"/a">>}, true}]].
 
 refusal(Vm) ->
     ok = set(Vm, answer, {error, <<"no">>}),
     ?assertEqual({error, <<"no">>}, configure(Vm, #{})),
-    ok = set(Vm, answer, ok).
+    ok = set(Vm, answer, {ok, [<<"body">>]}).
 
 left_behind(Vm) ->
     [begin
@@ -89,7 +104,7 @@ said(none, Lines) -> ?assertEqual([], Lines);
 said(Text, [Line]) -> ?assertNotEqual({nomatch, Line}, {string:find(Line, Text), Line}).
 
 configured(Vm, Options) ->
-    ok = configure(Vm, Options),
+    {ok, [<<"body">>]} = configure(Vm, Options),
     offline_post_vm:call(Vm, persistent_term, get, [{fake, config}]).
 
 configure(Vm, Options) ->
@@ -109,7 +124,7 @@ setup() ->
     ok = offline_post_vm:fake(Vm, mod_offline_post_nif, fake_nif()),
     ok = offline_post_vm:call(Vm, logger, add_handler, [fake, mod_offline_post_nif, #{}]),
     ok = offline_post_vm:call(Vm, mod_offline_post_nif, loaded, [?HOST]),
-    ok = set(Vm, answer, ok),
+    ok = set(Vm, answer, {ok, [<<"body">>]}),
     ok = set(Vm, log, []),
     Vm.
 

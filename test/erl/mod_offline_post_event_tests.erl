@@ -11,7 +11,8 @@ event_test_() ->
      [{Name, Test} || {Name, Test} <- [{"fields", fun fields/0}, {"addresses", fun addresses/0}, {"ids", fun ids/0},
                                        {"of a group", fun group/0}, {"of a device that hangs", fun resource/0},
                                        {"include_sender: false", fun no_sender/0}, {"include_body", fun bodies/0},
-                                       {"topics", fun topics/0}, {"for the native side", fun native/0},
+                                       {"topics", fun topics/0}, {"for the native side", fun native/0}, {"what is not used", fun unused/0},
+                                       {"subject and thread", fun subject/0},
                                        {"what a handler may return", fun returned/0}]]}.
 
 fields() ->
@@ -89,18 +90,44 @@ topics() ->
     ?assertEqual(Hidden, topic((message([]))#message{from = jid:make(<<"BOB">>, <<"b.example">>, <<"x">>)}, text, ?OFFLINE,
                                #{collapse => conversation, include_sender => false})).
 
+%% What the requests do not use is not looked for, and does not leave.
+unused() ->
+    Message = (room_message())#message{subject = [text(<<"Re">>)], thread = #message_thread{data = <<"t1">>}},
+    Event = event(Message, text, room_context(), #{uses => mod_offline_post_event:uses([])}),
+    ?assertMatch(#{body := <<>>, message_id := <<"m1">>, room := _, nick := _, sender := _, trigger := groupchat}, Event),
+    ?assertEqual([], [Key || Key <- [stanza_id, origin_id, subject, thread, stanza], maps:is_key(Key, Event)]),
+    ?assertMatch({<<"text">>, {<<"carl">>, _, _}, {<<"room">>, _, _}, <<"m1">>, <<>>, <<>>, []},
+                 mod_offline_post_event:to_native(Event#{badge => 1, body := <<"x">>}, <<>>, mod_offline_post_event:uses([]))),
+    [?assertMatch({Name, {_, _, _, _, _, _, [{Name, _}]}},
+                  begin
+                      Uses = mod_offline_post_event:uses([Name]),
+                      {Name, mod_offline_post_event:to_native(event(Message, text, room_context(), #{uses => Uses}), <<>>, Uses)}
+                  end) || Name <- [<<"trigger">>, <<"stored">>, <<"room">>, <<"nick">>, <<"sender">>, <<"stanza_id">>,
+                                   <<"subject">>, <<"thread">>, <<"stanza">>]].
+
+%% A subject is text, a thread is an id.
+subject() ->
+    Message = (message([text(<<"x">>)]))#message{subject = [text(<<"de">>, <<"Betreff">>), text(<<"en">>, <<"Subject">>)],
+                                                 lang = <<"en">>, thread = #message_thread{data = <<"t1">>}},
+    ?assertMatch(#{subject := <<"Subject">>, thread := <<"t1">>}, event(Message)),
+    [begin
+         Event = event(Message, text, ?OFFLINE, #{include_body => #{default => Content}}),
+         ?assertMatch({Content, #{thread := <<"t1">>}}, {Content, Event}),
+         ?assertNot(maps:is_key(subject, Event))
+     end || Content <- [false, <<"News">>]].
+
 native() ->
     Event = #{kind => text, to => {<<"a">>, <<"b">>, <<>>}, from => {<<>>, <<>>, <<>>}, message_id => <<"m">>, body => <<"x">>,
               trigger => pending, stored => offline},
     ?assertEqual({<<"text">>, {<<"a">>, <<"b">>, <<>>}, {<<>>, <<>>, <<>>}, <<"m">>, <<"x">>, <<"topic">>,
                   [{<<"trigger">>, <<"pending">>}, {<<"stored">>, <<"offline">>}]},
-                 mod_offline_post_event:to_native(Event, <<"topic">>)),
+                 mod_offline_post_event:to_native(Event, <<"topic">>, all())),
     ?assertMatch({<<"call">>, _, _, _, _, <<>>,
                   [{<<"trigger">>, _}, {<<"stored">>, _}, {<<"resource">>, <<"r">>}, {<<"room">>, <<"o">>}, {<<"nick">>, <<"n">>},
                    {<<"sender">>, <<"s">>}, {<<"stanza_id">>, <<"1">>}, {<<"origin_id">>, <<"2">>}, {<<"badge">>, <<"3">>}]},
                  mod_offline_post_event:to_native(Event#{kind := call, resource => <<"r">>, room => <<"o">>, nick => <<"n">>,
                                                          sender => <<"s">>, stanza_id => <<"1">>, origin_id => <<"2">>, badge => 3},
-                                                  <<>>)).
+                                                  <<>>, all())).
 
 returned() ->
     Event = event(message([text(<<"x">>)])),
@@ -109,7 +136,7 @@ returned() ->
             [{Event, true}, {Event#{body := <<"y">>, badge => 7, room => <<"r">>}, true}, {Event#{kind := other}, true},
              {Event#{kind := own}, false}, {Event#{kind := <<"text">>}, false}, {Event#{body := "y"}, false},
              {Event#{to := <<"anna">>}, false}, {Event#{from := {<<>>, <<>>}}, false}, {Event#{badge => -1}, false},
-             {Event#{badge => <<"1">>}, false}, {Event#{nick => undefined}, false}, {Event#{stored := true}, false},
+             {Event#{badge => <<"1">>}, false}, {Event#{subject => "x"}, false}, {Event#{stanza => <<"<m/>">>}, true}, {Event#{nick => undefined}, false}, {Event#{stored := true}, false},
              {maps:remove(kind, Event), false}, {ok, false}, {undefined, false}, {{stop, Event}, false}]].
 
 language_test_() ->
@@ -143,7 +170,12 @@ topic(Message, Kind, Context, Policy) ->
     mod_offline_post_event:topic(Message, {Kind, Context, policy(Policy)}).
 
 policy(Policy) ->
-    maps:merge(#{include_sender => true, include_body => #{default => true}, collapse => none}, Policy).
+    maps:merge(#{include_sender => true, include_body => #{default => true}, collapse => none, uses => all()}, Policy).
+
+all() ->
+    mod_offline_post_event:uses([<<"body">>, <<"message_id">>, <<"trigger">>, <<"stored">>, <<"resource">>, <<"room">>,
+                                 <<"nick">>, <<"sender">>, <<"stanza_id">>, <<"origin_id">>, <<"badge">>, <<"subject">>,
+                                 <<"thread">>]).
 
 nothing_of(Secret, Bytes) ->
     ?assertEqual({Secret, nomatch}, {Secret, binary:match(Bytes, Secret)}).

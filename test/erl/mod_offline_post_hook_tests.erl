@@ -6,6 +6,10 @@
 
 -define(HOST, <<"a.example">>).
 
+%% What the requests use: all.
+-define(USES, [<<"body">>, <<"message_id">>, <<"trigger">>, <<"stored">>, <<"resource">>, <<"room">>, <<"nick">>,
+               <<"sender">>, <<"stanza_id">>, <<"origin_id">>, <<"badge">>]).
+
 hook_test_() ->
     {setup, fun setup/0, fun offline_post_vm:stop/1,
      fun(Vm) ->
@@ -117,7 +121,7 @@ setup() ->
 
 policy(Vm, Options) ->
     Defaults = maps:from_list([Option || {_, _} = Option <- mod_offline_post:mod_options(?HOST)]),
-    ok = offline_post_vm:call(Vm, mod_offline_post_policy, set, [?HOST, maps:merge(Defaults, Options)]).
+    ok = offline_post_vm:call(Vm, mod_offline_post_policy, set, [?HOST, maps:merge(Defaults, Options), ?USES]).
 
 %% Also a logger's handler, to see what is logged, and the fold, as the handlers of a message share a process.
 fake_nif() ->

@@ -50,7 +50,7 @@ events({Vm, Dir}) ->
     Key = {<<"h">>, <<"m">>},
     User = {<<"u">>, <<"h">>},
     ?assertEqual({error, unknown}, call(Vm, withdraw, [Key, User, all, cancel])),
-    ok = call(Vm, configure, [Key, (config())#{rate_sender => 6}]),
+    {ok, [_ | _]} = call(Vm, configure, [Key, (config())#{rate_sender => 6}]),
     ok = call(Vm, pause, [Key]),
     [?assertMatch({ok, <<"msg_", _/binary>>}, call(Vm, submit, [Key, event(Topic)])) ||
         Topic <- [<<>>, <<"a">>, <<"b">>, <<"b">>, <<"c">>, <<>>]],
@@ -69,8 +69,23 @@ events({Vm, Dir}) ->
                   setelement(6, event(<<>>), none), setelement(1, event(<<>>), text),
                   erlang:delete_element(7, event(<<>>))]],
     [?assertError(badarg, call(Vm, configure, [Key, (config())#{Name => Value}])) ||
-        {Name, Value} <- [{form, json}, {rate_beyond, none}, {rate_sender, -1}, {collapse_interval, infinity}]],
-    ok = call(Vm, configure, [Key, (config())#{form => presence, rate_beyond => collapse, collapse_interval => 1}]).
+        {Name, Value} <- [{form, json}, {rate_beyond, none}, {rate_sender, -1}, {collapse_interval, infinity}, {format, xml},
+                          {content_type, none}, {fields, <<"a">>}, {fields, [<<"a">>]}, {fields, [{<<"a">>, b}]},
+                          {fields, [{a, <<"b">>}]}, {fields, [{<<"a">>, [<<"b">>]}]}, {fields, [{<<"a">>, {list, <<"b">>}}]},
+                          {fields, [{<<"a">>, {map, [{<<"b">>, undefined}]}}]}, {fields, [{<<"a">>, <<"b">>} | c]},
+                          {fields, nested(40)}, {room_fields, #{}}, {headers, none}, {headers, [{<<"X">>, 1}]},
+                          {auth, digest}, {signing_secrets, <<"a">>}, {signing_secrets, [a]}, {compress, zip}, {batch, {2, 1, 1}},
+                          {batch, {2, 1, 1024, list}}, {batch, {0, 1, 1024, array}}, {batch, {2, infinity, 1024, array}},
+                          {http_version, 2}, {client_cert, none}, {client_key, "k"}, {proxy, none}]],
+    [?assertError(badarg, call(Vm, configure, [Key, maps:remove(Name, config())])) || Name <- maps:keys(config())],
+    [?assertMatch({ok, _}, call(Vm, configure, [Key, (config())#{Name => Value}])) ||
+        {Name, Value} <- [{format, json}, {fields, []}, {fields, [{<<"a">>, <<"{{to}}">>}, {<<"b">>, {list, [1, 2.5, true, null]}},
+                                                                  {<<"c">>, {map, [{<<"d">>, {list, []}}]}}]},
+                          {headers, [{<<"X-A">>, <<"{{id}}">>}]}, {auth, bearer}, {compress, gzip}, {http_version, http1},
+                          {proxy, <<"http://u:p@127.0.0.1:3128">>}]],
+    {ok, _} = call(Vm, configure, [Key, (config())#{format => json, fields => nested(20),
+                                                    batch => {2, 1, 1024, ndjson}}]),
+    {ok, _} = call(Vm, configure, [Key, (config())#{form => presence, rate_beyond => collapse, collapse_interval => 1}]).
 
 %% A dead letter says all that its event said.
 letters({Vm, Dir}) ->
@@ -85,7 +100,7 @@ letters({Vm, Dir}) ->
                                  receive stop -> ok end
                          end),
     Url = iolist_to_binary(io_lib:format("http://127.0.0.1:~B/", [Port])),
-    ok = call(Vm, configure, [Key, (config())#{post_url => Url}]),
+    {ok, _} = call(Vm, configure, [Key, (config())#{post_url => Url}]),
     {ok, Id} = call(Vm, submit, [Key, event(<<"a">>)]),
     counts(Vm, Key, #{dead => 1}),
     {[Letter], undefined} = dead(Vm, Key, {list, #{id => Id, reason => <<>>}, 0, 10}),
@@ -95,6 +110,10 @@ letters({Vm, Dir}) ->
     ok = call(Vm, withdraw, [Key, {<<"u">>, <<"h">>}, all, purge]),
     counts(Vm, Key, #{dead => 0, purged => 1}),
     Refuser ! stop.
+
+%% Maps in maps, so many deep.
+nested(1) -> [{<<"a">>, <<"b">>}];
+nested(Depth) -> [{<<"a">>, {map, nested(Depth - 1)}}].
 
 dead(Vm, Key, Request) ->
     Ask = fun() ->
@@ -124,7 +143,9 @@ config() ->
       max_connections => 4, queue_limit => 100, queue_bytes => 1000000, tls_verify => true, ca_file => <<>>,
       spool => false, spool_dir => <<>>, spool_min_free => 0, retry_schedule => [1000], max_age => 60000,
       order => recipient, dead_letter_retention => 60000, dead_letter_limit => 10, collapse_interval => 0,
-      rate_sender => 0, rate_recipient => 0, rate_beyond => drop, form => message}.
+      rate_sender => 0, rate_recipient => 0, rate_beyond => drop, form => message, format => form, content_type => <<>>, fields => none,
+      room_fields => none, headers => [], auth => body, signing_secrets => [], compress => none, batch => none, proxy => <<>>,
+      client_cert => <<>>, client_key => <<>>, http_version => auto}.
 
 built_later({Vm, Dir}) ->
     install(Vm, Dir, []),

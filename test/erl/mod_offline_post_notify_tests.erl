@@ -5,6 +5,10 @@
 -include("xmpp.hrl").
 
 -define(HOST, <<"a.example">>).
+
+%% What the requests use: all.
+-define(USES, [<<"body">>, <<"message_id">>, <<"trigger">>, <<"stored">>, <<"resource">>, <<"room">>, <<"nick">>,
+               <<"sender">>, <<"stanza_id">>, <<"origin_id">>, <<"badge">>]).
 -define(OFFLINE, #{trigger => offline, stored => none}).
 -define(PENDING, #{trigger => pending, stored => none, resource => <<"phone">>}).
 
@@ -213,7 +217,7 @@ set(Vm, What, Value) ->
 
 policy(Vm, Options) ->
     Defaults = maps:from_list([Option || {_, _} = Option <- mod_offline_post:mod_options(?HOST)]),
-    ok = offline_post_vm:call(Vm, mod_offline_post_policy, set, [?HOST, maps:merge(Defaults, Options)]).
+    ok = offline_post_vm:call(Vm, mod_offline_post_policy, set, [?HOST, maps:merge(Defaults, Options), ?USES]).
 
 %% Of offline_post_event; in place of the one before.
 handler(Vm, Fun) ->

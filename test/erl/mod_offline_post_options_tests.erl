@@ -9,7 +9,10 @@
 defaults_test() ->
     ?assertEqual({ok, #{post_url => ?URL, auth_token => <<>>, timeout => 10000, connect_timeout => 5000,
                         shutdown_timeout => 5000, max_connections => 64, queue_limit => 1000000,
-                        queue_bytes => undefined, tls_verify => true, ca_file => <<>>, spool => true,
+                        queue_bytes => undefined, format => form, content_type => <<>>, fields => none, room_fields => none,
+                        headers => [], auth => body, signing_secrets => [], batch => none, compress => none,
+                        http_version => auto, tls_verify => true, ca_file => <<>>, client_cert => <<>>, client_key => <<>>,
+                        proxy => none, spool => true,
                         spool_dir => <<>>, spool_min_free => 268435456, sync_commit => false,
                         retry_schedule => [1000, 2000, 4000, 8000, 16000, 32000, 64000, 128000, 256000, 512000, 600000],
                         max_age => 86400000, order => recipient, dead_letter_retention => 604800000,
@@ -59,10 +62,10 @@ refused_test_() ->
              {[{post_url, <<"http">>}], <<"post_url">>, Scheme},
              {[{post_url, <<"ftp://push.example.org/x">>}], <<"post_url">>, Scheme},
              {[{post_url, <<"file:///etc/passwd">>}], <<"post_url">>, Scheme},
-             {[{post_url, <<"http://">>}], <<"post_url">>, <<"Empty hostname">>},
-             {[{post_url, <<"http:///x">>}], <<"post_url">>, <<"Empty hostname">>},
-             {[{post_url, <<"http://a.example:99999/">>}], <<"post_url">>, <<"Invalid port">>},
-             {[{post_url, <<"http://a.example:x/">>}], <<"post_url">>, <<"Invalid URL">>},
+             {[{post_url, <<"http://">>}], <<"post_url">>, <<"no hostname">>},
+             {[{post_url, <<"http:///x">>}], <<"post_url">>, <<"no hostname">>},
+             {[{post_url, <<"http://a.example:99999/">>}], <<"post_url">>, <<"1 to 65535">>},
+             {[{post_url, <<"http://a.example:x/">>}], <<"post_url">>, <<"no valid URL">>},
              {[{post_url, <<"%%%">>}], <<"post_url">>, Scheme},
              {[{post_url, <<"http://a.example/a b">>}], <<"post_url">>, <<"percent-encode">>},
              {[{post_url, <<"http://a.example/\r\nX: y">>}], <<"post_url">>, <<"percent-encode">>},
@@ -119,6 +122,21 @@ refused_test_() ->
              {[{post_url, ?URL}, {badge, true}], <<"badge">>, <<"events, none, stored">>},
              {[{post_url, ?URL}, {auth_token, <<"geheim\nX-Injected: y">>}], <<"auth_token">>, <<"control characters">>},
              {[{post_url, ?URL}, {auth_token, <<"geheim", 0>>}], <<"auth_token">>, <<"control characters">>}]].
+
+%% ejabberd asks for options when it has loaded only the main module of a new version.
+upgrade_test_() ->
+    {setup, fun offline_post_vm:start/0, fun offline_post_vm:stop/1,
+     fun(Vm) ->
+             {"helpers of before an upgrade", {timeout, 60, fun() ->
+                 ok = offline_post_vm:fake(Vm, mod_offline_post_options,
+                                           "-module(mod_offline_post_options).\n-export([defaults/0]).\ndefaults() -> [post_url].\n"),
+                 ok = offline_post_vm:fake(Vm, mod_offline_post_yaml,
+                                           "-module(mod_offline_post_yaml).\n-export([check/2]).\ncheck(_, _) -> old.\n"),
+                 ?assertEqual(mod_offline_post:mod_options(<<"h">>),
+                              offline_post_vm:call(Vm, mod_offline_post, mod_options, [<<"h">>])),
+                 ?assertEqual(?URL, offline_post_vm:call(Vm, mod_offline_post_yaml, check, [post_url, ?URL]))
+             end}}
+     end}.
 
 %% Each option is documented, and nothing else is.
 documentation_test() ->

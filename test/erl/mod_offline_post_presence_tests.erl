@@ -22,7 +22,15 @@ refused_test() ->
     [?assertMatch({error, _, _}, load(Module, Opts)) ||
         Module <- ?MODULES,
         Opts <- [[], [{post_url, <<"push.example.org">>}], [{post_url, ?URL}, {triggers, [offline]}],
-                 [{post_url, ?URL}, {timeout, 0}]]].
+                 [{post_url, ?URL}, {timeout, 0}], [{post_url, ?URL}, {format, stanza}],
+                 [{post_url, ?URL}, {room_fields, [{a, b}]}], [{post_url, ?URL}, {fields, [{a, <<"{{too}}">>}]}]]].
+
+accepted_test() ->
+    [?assertMatch({ok, #{Option := Expected}}, load(Module, [{post_url, ?URL}, {Option, Value}])) ||
+        Module <- ?MODULES,
+        {Option, Value, Expected} <- [{format, json, json}, {fields, [{a, <<"{{to.user}}">>}], [{<<"a">>, <<"{{to.user}}">>}]},
+                                      {batch, [{max_events, 5}], #{max_events => 5, max_delay => 100, max_bytes => 1048576,
+                                                                   format => array}}]].
 
 documentation_test() ->
     [begin

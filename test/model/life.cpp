@@ -134,6 +134,7 @@ class History final : public OutboxListener {
     options.own_thread = life_.own_thread;
     options.vfs = kFaultVfs;
     options.cache_deliveries = life_.cache;
+    options.merge_slice = life_.merge_slice;
     auto opened = SpoolOutbox::Open(options, clock_, notices_, {});
     if (!opened.ok()) {
       Wrong(opened.error().text);
@@ -298,12 +299,23 @@ class History final : public OutboxListener {
           outbox_->Finish(delivery, Final::kDead, {400, "HTTP 400", "x"});
           break;
         default:
-          Report('f', known.id);
-          model_.pending.erase(delivery.sequence);
-          constexpr std::array kEnds = {Final::kCancelled, Final::kPurged, Final::kDelivered};
-          outbox_->Finish(delivery, kEnds.at(std::min<std::size_t>(Random(6), 2)), {});
+          Finish(delivery);
       }
     }
+  }
+
+  void Finish(const Delivery& delivery) {
+    constexpr std::array kEnds = {Final::kCancelled, Final::kPurged, Final::kDelivered};
+    const Final how = kEnds.at(std::min<std::size_t>(Random(5), 2));
+    const std::string id = model_.pending[delivery.sequence].id;
+    const auto& [newest, later] = *model_.pending.rbegin();
+    if (how == Final::kCancelled && newest > delivery.sequence) {
+      Report('r', id + " " + later.id);
+    } else {
+      Report('f', id);
+    }
+    model_.pending.erase(delivery.sequence);
+    outbox_->Finish(delivery, how, {});
   }
 
   void Later(const Delivery& delivery, const Lane& lane) {
@@ -376,6 +388,9 @@ class History final : public OutboxListener {
     }
     faults.sync_error = false;
     faults.full = false;
+    // A recovery is short: few would be killed in one by chance.
+    if (life_.kill_after > 0 && Random(3) == 0)
+      faults.kill_after_writes = faults.operations + 1 + static_cast<long>(Random(40));
     // The outage is over when the next commit went well, or the file was opened anew.
     Flush();
     Poll();

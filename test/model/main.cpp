@@ -44,10 +44,20 @@ WithdrawalCommand ReadCommand(const std::string& text) {
 
 void Record(const std::string& line, Journal& journal, Ended& ended) {
   const std::string id = line.substr(1);
-  if (line[0] == 'a') journal.appended.insert(id);
+  if (line[0] == 'a') {
+    journal.appended.insert(id);
+    journal.appends.push_back(id);
+  }
   if (line[0] == 'c') journal.committed.insert(id);
   if (line[0] == 'f') journal.ended.insert(id);
-  if (line[0] == 's') journal.commands.push_back(ReadCommand(id));
+  if (line[0] == 's') {
+    journal.commands.push_back(ReadCommand(id));
+    journal.commands.back().appended = journal.appends.size();
+  }
+  if (line[0] == 'r') {
+    const std::size_t space = id.find(' ');
+    journal.spoken_for[id.substr(0, space)] = id.substr(space + 1);
+  }
   if (line[0] == 'd') journal.durable = std::stoul(id);
   if (line[0] == 'w') ended.wrong = id;
 }
@@ -106,11 +116,13 @@ std::string RunSeed(std::uint64_t seed, int& kills) {
     next.drain = life == kLives;
     next.own_thread = random() % 4 == 0;
     next.cache = std::array<std::size_t, 3>{0, 5, 1'000}[random() % 3];
+    next.merge_slice = std::array<std::size_t, 3>{1, 5, 1'000}[random() % 3];
     // Early ones hit the file's creation and its recovery.
     next.kill_after = static_cast<long>(random() % (random() % 3 == 0 ? 40 : 1'500)) + 1;
     if (next.drain) next.kill_after = 0;
     journal.withdrawals = model.withdrawals;
     journal.commands.clear();
+    journal.appends.clear();
     journal.durable = 0;
     const Ended ended = RunLife(next, model, clock, journal);
     // Closed in order: all of them.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 
 #include "outbox/sqlite.hpp"
 #include "outbox/store_rows.hpp"
@@ -48,14 +49,22 @@ bool IsWhole(const Event& event) {
                     same->attributes.end(), equal);
 }
 
-// The file has what some number of the commands makes, all durable ones among them.
-bool IsLawful(const Withdrawals& found, const Journal& journal) {
+// The file has what some number of the commands makes, all durable ones among them: how many, at
+// least.
+std::optional<std::size_t> Carried(const Withdrawals& found, const Journal& journal) {
   Withdrawals made = journal.withdrawals;
   for (std::size_t n = 0;; ++n) {
-    if (n >= journal.durable && made == found) return true;
-    if (n == journal.commands.size()) return false;
+    if (n >= journal.durable && made == found) return n;
+    if (n == journal.commands.size()) return std::nullopt;
     Carry(journal.commands[n], made);
   }
+}
+
+// It is in the file, or has ended, or so is what speaks for it.
+bool IsKept(const std::string& id, const std::set<std::string>& found, const Journal& journal) {
+  if (found.contains(id) || journal.ended.contains(id)) return true;
+  const auto later = journal.spoken_for.find(id);
+  return later != journal.spoken_for.end() && IsKept(later->second, found, journal);
 }
 
 }  // namespace
@@ -162,11 +171,18 @@ std::string Load(const std::string& path, Millis now_ms, Model& model, Journal& 
     model.withdrawals[{static_cast<EndpointId>(withdrawn.Int(0)), withdrawn.Unsigned(1)}] = {
         withdrawn.Unsigned(2), static_cast<Final>(withdrawn.Int(3))};
   }
-  if (!IsLawful(model.withdrawals, journal)) wrong += "withdrawals nobody made, or lost ones; ";
+  const std::optional<std::size_t> carried = Carried(model.withdrawals, journal);
+  if (!carried) wrong += "withdrawals nobody made, or lost ones; ";
+  // A mark never comes before what it may make way for.
+  const std::size_t before = carried.value_or(0) > 0 ? journal.commands[*carried - 1].appended : 0;
+  for (std::size_t n = 0; n < before; ++n) {
+    if (!IsKept(journal.appends[n], found, journal))
+      wrong += journal.appends[n] + " comes after a withdrawal that it came before; ";
+  }
   model.next = static_cast<Sequence>(database.Query("SELECT last_sequence FROM run")) + 1;
   if (!database.ok()) return database.message();
   for (const std::string& id : journal.committed) {
-    if (!found.contains(id) && !journal.ended.contains(id)) wrong += id + " is lost; ";
+    if (!IsKept(id, found, journal)) wrong += id + " is lost; ";
   }
   for (const std::string& id : journal.committed)
     if (!found.contains(id)) journal.gone.insert(id);

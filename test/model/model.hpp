@@ -46,6 +46,7 @@ struct WithdrawalCommand {
   std::uint64_t key = 0;
   Sequence until = 0;  // 0: all of the endpoint's are cleared
   Final how = Final::kCancelled;
+  std::size_t appended = 0;  // how many of this life's appends came before it
 };
 void Carry(const WithdrawalCommand& command, Withdrawals& withdrawals);
 
@@ -71,11 +72,14 @@ struct Model {
 struct Journal {
   std::set<std::string> appended;
   std::set<std::string> committed;  // as the outbox told
-  std::set<std::string> ended;      // delivered, cancelled, dropped or purged: by command
-  std::set<std::string> gone;       // seen to be gone
+  std::set<std::string> ended;      // delivered, dropped or purged: by command
+  // Cancelled: one that was appended later speaks for it.
+  std::map<std::string, std::string> spoken_for;
+  std::set<std::string> gone;  // seen to be gone
   // Of this life: what the file had when it began, the commands, and how many of them are durable,
   // as the outbox told.
   Withdrawals withdrawals;
+  std::vector<std::string> appends;
   std::vector<WithdrawalCommand> commands;
   std::size_t durable = 0;
 };
@@ -95,6 +99,7 @@ struct Life {
   bool drain = false;  // the last life: no faults, everything is delivered
   long kill_after = 0;
   std::size_t cache = 0;
+  std::size_t merge_slice = 0;
 };
 std::string Live(const Life& life, Model model, ModelClock& clock);
 

@@ -25,6 +25,65 @@ std::string HttpDate(Millis unix_ms, int form) {
   return text.data();
 }
 
+bool IsPoison(std::uint64_t message, PathMood path) {
+  return message % kPoison == 0 || (path == PathMood::kPicky && message % 2 == 0);
+}
+
+bool IsUnknown(std::uint64_t message, const BackendHabits& habits) {
+  return message % kUnknown == 0 && !habits.knows_all;
+}
+
+// One event's result, as a status to write and what is meant by it.
+std::string Say(Random& random, const BackendHabits& habits, bool poison, bool unknown,
+                Said& said) {
+  const auto status = [&said](OutcomeClass kind, int number) {
+    said = {kind, number, false};
+    return std::to_string(number);
+  };
+  if (poison) {
+    if (random.Percent(50)) return status(OutcomeClass::kRefused, random.Percent(50) ? 422 : 410);
+    said = {OutcomeClass::kRefused, 200, false};
+    return "\"refused\"";
+  }
+  if (unknown) return status(OutcomeClass::kMisconfigured, 404);
+  if (!habits.moody || random.Percent(85)) return random.Percent(50) ? "\"accepted\"" : "201";
+  if (random.Percent(50)) return status(OutcomeClass::kTrouble, random.Percent(50) ? 503 : 429);
+  said = {OutcomeClass::kTrouble, 200, random.Percent(20)};
+  return random.Percent(70) ? "\"retry\"" : "\"perhaps\"";
+}
+
+// What it says of each event.
+void WriteResults(Random& random, const BackendHabits& habits, PathMood path, const Batch& batch,
+                  Fate& fate) {
+  std::string text = "{\"results\":[";
+  const std::size_t chatter = habits.moody ? random.Below(400) : 0;
+  for (std::size_t i = 0; i < batch.ids.size(); ++i) {
+    Said& said = fate.said.emplace_back();
+    const std::string status = Say(random, habits, IsPoison(batch.messages[i], path),
+                                   IsUnknown(batch.messages[i], habits), said);
+    if (status == "201" && random.Percent(30)) continue;  // whom it does not name it has accepted
+    const std::string head = "{\"id\":\"" + batch.ids[i] + "\",\"status\":";
+    if (random.Percent(10)) text += head + "\"retry\"},";  // taken back at once
+    text += head + status + ",\"error\":\"" + std::string(chatter, 'e') + "\"},";
+  }
+  text += R"({"id":"msg_of_somebody_else","status":"refused"}]})";
+  fate.answer.status = 200;
+  if (text.size() > batch.kept) {  // whom we had not come to when we stopped reading
+    for (std::size_t i = 0; i < batch.ids.size(); ++i) {
+      const std::size_t last = text.rfind("\"" + batch.ids[i] + "\"");
+      if (last == std::string::npos || text.find('}', last) >= batch.kept)
+        fate.said[i] = {OutcomeClass::kTrouble, 200, fate.said[i].received};
+    }
+    text.resize(batch.kept);
+    fate.answer.cut = true;
+  } else if (habits.moody && random.PerMille(30)) {
+    text.resize(static_cast<std::size_t>(random.Between(12, static_cast<Millis>(text.size()) - 1)));
+    fate.said.clear();
+    fate.unreadable = true;
+  }
+  fate.answer.body = text;
+}
+
 }  // namespace
 
 RetryAfter MakeRetryAfter(Random& random, bool odd, Millis unix_now_ms) {
@@ -87,9 +146,9 @@ Fate Decide(Random& random, const BackendHabits& habits, HostMood host, PathMood
     fate.retry_after = random.Percent(10);
   } else if (path == PathMood::kGone) {
     fate.answer.status = 410;
-  } else if (message % kPoison == 0 || (path == PathMood::kPicky && message % 2 == 0)) {
+  } else if (IsPoison(message, path)) {
     fate.answer.status = random.Pick(kRefusals);
-  } else if (message % kUnknown == 0 && !habits.knows_all) {
+  } else if (IsUnknown(message, habits)) {
     fate.answer.status = 404;
   } else {
     fate.answer.status = random.Pick(kGood);
@@ -100,6 +159,36 @@ Fate Decide(Random& random, const BackendHabits& habits, HostMood host, PathMood
     fail("Operation timed out");
   } else if (random.PerMille(habits.loses_answers)) {
     fail("Recv failure: Connection reset by peer");
+  }
+  return fate;
+}
+
+Fate DecideBatch(Random& random, const BackendHabits& habits, HostMood host, PathMood path,
+                 const Batch& batch, Millis timeout_ms) {
+  constexpr std::uint64_t kHarmless = 1;
+  constexpr int kRefusals[] = {400, 414, 415, 422};
+  const char* const idle_words[] = {"", "OK", "{}", "[]", "{\"results\":7}", "<p>thanks</p>"};
+  Fate fate = Decide(random, habits, host, path, kHarmless, timeout_ms);
+  const bool good = fate.answer.failure.empty() && fate.answer.status / 100 == 2;
+  if (!good) return fate;
+  if (random.Percent(habits.results)) {
+    fate.retry_after = random.Percent(10);
+    WriteResults(random, habits, path, batch, fate);
+    return fate;
+  }
+  const auto any = [&batch](const auto& is) {
+    return std::any_of(batch.messages.begin(), batch.messages.end(), is);
+  };
+  fate.received = false;
+  if (any([&](std::uint64_t message) { return IsPoison(message, path); })) {
+    fate.answer.status = random.Pick(kRefusals);
+  } else if (batch.messages.size() > 1 && batch.bytes > habits.body_limit) {
+    fate.answer.status = 413;
+  } else if (any([&](std::uint64_t message) { return IsUnknown(message, habits); })) {
+    fate.answer.status = 404;
+  } else {
+    fate.received = true;
+    fate.answer.body = random.Pick(idle_words);
   }
   return fate;
 }

@@ -2,8 +2,10 @@
 // of its paths (an endpoint's URL) has some of its own; and some messages are refused by any.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "model/clock.hpp"
 #include "payload/answer.hpp"
@@ -29,9 +31,18 @@ enum class PathMood {
   kLast = kPicky,
 };
 
+// What the backend says of one event of a batch that it answers with 2xx.
+struct Said {
+  OutcomeClass kind = OutcomeClass::kDelivered;
+  int status = 200;
+  bool received = true;
+};
+
 // What becomes of one request.
 struct Fate {
   Answer answer;
+  std::vector<Said> said;   // of each event, if anything is said of single ones
+  bool unreadable = false;  // it says so in a way that nobody can read
   Millis latency = 0;
   bool received = false;     // the backend took it, whatever we learn of that
   bool retry_after = false;  // the answer says when to come back
@@ -42,10 +53,24 @@ struct BackendHabits {
   int loses_answers = 0;   // per mille
   bool odd_retry_after = true;
   bool knows_all = false;  // no message is unknown to it
+  bool moody = true;       // it asks for retries, and its answers may be broken
+  int results = 50;        // per cent of the batches to which it says something of each event
+  std::size_t body_limit = 1U << 30U;  // bytes of a batch
 };
 
 Fate Decide(Random& random, const BackendHabits& habits, HostMood host, PathMood path,
             std::uint64_t message, Millis timeout_ms);
+
+// The same for a batch: of events that are these messages and bear these ids, in `bytes`, of whose
+// answer `kept` bytes are read.
+struct Batch {
+  std::vector<std::uint64_t> messages;
+  std::vector<std::string> ids;
+  std::size_t bytes = 0;
+  std::size_t kept = 0;
+};
+Fate DecideBatch(Random& random, const BackendHabits& habits, HostMood host, PathMood path,
+                 const Batch& batch, Millis timeout_ms);
 
 // A Retry-After header of either form, or none that can be read; and what it asks for.
 struct RetryAfter {

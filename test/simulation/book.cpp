@@ -115,7 +115,9 @@ void Book::Leased(const Delivery& delivery) {
   entry.leased = true;
   entry.attempts = delivery.attempts;
   entry.accepted = clock_.FromMonotonic(delivery.accepted_ms);
+  entry.blamed = delivery.misconfigured > 0;
   ++site.leased;
+  site.held.insert(NumberOf(entry));
   if (trace_) Trace(Say(entry) + " is leased");
   if (site.leased > site.most_leased) {
     Fail("the engine holds " + std::to_string(site.leased) + " deliveries of one endpoint");
@@ -132,7 +134,12 @@ Entry& Book::Owned(const Delivery& delivery, const char* what, bool counted) {
     Fail(Say(entry) + " was " + what + " with " + std::to_string(delivery.attempts) + " attempts");
   }
   entry.leased = false;
-  --sites_.at(entry.endpoint).leased;
+  entry.half_of = 0;
+  entry.most = 0;
+  Site& site = sites_.at(entry.endpoint);
+  --site.leased;
+  site.held.erase(NumberOf(entry));
+  site.halves.erase(NumberOf(entry));
   return entry;
 }
 
@@ -189,6 +196,7 @@ void Book::CheckDeath(const Entry& entry, const Delivery& delivery, const Note& 
     return;
   }
   if (note.status != entry.last_status) Fail(died + "with another status than its last");
+  if (!entry.last_alone) Fail(died + "though another one may be to blame");
   if (entry.last == OutcomeClass::kRefused) return;
   if (entry.last != OutcomeClass::kMisconfigured) Fail(died + "of passing trouble");
   if (entry.misconfigured < Engine::kMisconfiguredAttempts)
@@ -287,11 +295,7 @@ void Book::PauseSet(EndpointId id, Pause pause) {
 
 void Book::Claimed(EndpointId id, std::size_t limit) {
   Site& site = sites_.at(id);
-  std::size_t most = Engine::kWindow;
-  if (site.config) {
-    most = std::max(most, 2 * Outbox::kLeasedPerRecipient *
-                              static_cast<std::size_t>(site.config->max_connections));
-  }
+  const std::size_t most = site.config ? WindowOf(*site.config) : Engine::kWindow;
   site.most_leased = std::max(site.most_leased, most);
   if (limit > most) Fail("the engine asks for " + std::to_string(limit) + " deliveries at once");
 }
@@ -306,6 +310,9 @@ void Book::Reopened(const Disk& disk) {
     site.config = nullptr;
     site.origin = nullptr;
     site.in_flight = 0;
+    site.out = 0;
+    site.held.clear();
+    Unhalve(site);
     site.leased = 0;
     site.most_leased = 0;
     site.gate = BreakerModel("gate");

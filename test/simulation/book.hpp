@@ -2,6 +2,7 @@
 // report here, and the book objects to whatever breaks a promise by throwing a Violation.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <map>
@@ -12,6 +13,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "backend.hpp"
 #include "basics.hpp"
 #include "breaker_model.hpp"
 #include "disk.hpp"
@@ -54,7 +56,11 @@ struct Entry {
   Millis not_before = 0;
   OutcomeClass last = OutcomeClass::kTrouble;  // what the last answer was
   int last_status = 0;
-  Millis retry_after = 0;  // what the last answer really asked for
+  Millis retry_after = 0;   // what the last answer really asked for
+  bool last_alone = false;  // the last answer was about this one alone
+  bool blamed = false;      // the delivery counts answers like 404
+  RequestId half_of = 0;    // refused as part of this request, and to leave before what is new
+  std::size_t most = 0;     // with so many others of it at most, itself included
   Millis died = 0;
   std::uint64_t replayed_by = 0;  // the latest replay in this run
   int received = 0;               // times that the backend took it
@@ -108,13 +114,23 @@ struct Site {
   Millis kept_for = 0;
   Millis configured = 0;
   std::optional<Millis> crowded;  // since when it has too many dead letters
-  int in_flight = 0;
+  int in_flight = 0;              // requests
+  int out = 0;                    // deliveries
   std::size_t leased = 0;
-  std::size_t most_leased = 0;  // that the engine may hold
+  std::size_t most_leased = 0;   // that the engine may hold
+  std::set<std::size_t> held;    // numbers of the entries that are leased
+  std::set<std::size_t> halves;  // and of those that are half_of something, and not out
   std::uint64_t delivered_ever = 0;
   std::array<std::uint64_t, kPlaces> count{};
   std::uint64_t pending_bytes = 0;
 };
+
+// What the engine may hold leased.
+inline std::size_t WindowOf(const Endpoint& config) {
+  return std::max(
+      config.batch.max_events > 1 ? Engine::kBatchWindow : Engine::kWindow,
+      2 * Outbox::kLeasedPerRecipient * static_cast<std::size_t>(config.max_connections));
+}
 
 class Book {
  public:
@@ -159,19 +175,33 @@ class Book {
   void PurgedFor(const Delivery& letter);
 
   // The transport's side.
-  Entry& Sent(const Request& request);
-  void Answering(const Request& request, const Answer& answer, Millis retry_after);
+  void Sent(const Request& request);
+  void Answering(const Request& request, const Fate& fate, Millis retry_after);
   void Settled(const Request& request);
   void Cancelled(const Request& request);
 
   Entry& Find(const Event& event);
+  // What a request says it carries, in its order.
+  std::vector<Entry*> Carried(const Request& request);
+  // When the engine must have sent something of what it holds, if nothing is out and nothing
+  // forbids it.
+  Millis LatestSend(const Site& site) const;
   int in_flight(const std::string& host) const;
   std::uint64_t doubles() const { return doubles_; }
   void Received(Entry& entry);
 
  private:
   void Place(Entry& entry, enum Place place);
-  void CheckPayload(const Request& request, const Entry& entry, const Site& site) const;
+  void CheckPayload(const Request& request, const std::vector<Entry*>& carried,
+                    const Site& site) const;
+  void CheckSent(const Request& request, Sequence sequence, Entry& entry, Site& site);
+  void CheckBatch(const Request& request, const std::vector<Entry*>& carried, const Site& site);
+  void AnswerFor(Entry& entry, const Site& site, const Said& said, Millis retry_after);
+  void Halve(const Request& request, const std::vector<Entry*>& carried, Site& site);
+  void Unhalve(Site& site);
+  std::size_t NumberOf(const Entry& entry) const {
+    return static_cast<std::size_t>(&entry - entries_.data());
+  }
   void EnterTopic(Entry& entry);
   void CheckUnanswered(Entry& entry, Final how);
   void CheckMayLeave(Entry& entry, const Site& site);
@@ -179,7 +209,7 @@ class Book {
   void ReopenTopics(const Disk& disk);
   void CheckDeath(const Entry& entry, const Delivery& delivery, const Note& note);
   Entry& Owned(const Delivery& delivery, const char* what, bool counted = true);
-  void EndFlight(const Request& request, Entry& entry);
+  void EndFlight(const Request& request, const std::vector<Entry*>& carried);
   void Leave(Entry& entry);
   void Forget();
   int Limit(const OriginSeen& origin);

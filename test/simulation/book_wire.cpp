@@ -27,17 +27,27 @@ OutcomeClass Meaning(const Answer& answer) {
   return OutcomeClass::kTrouble;
 }
 
-// Which event a request says it carries.
-Event Named(const Request& request) {
-  constexpr std::string_view kHeader = "webhook-id: ";
-  Event named;
+std::string HeaderOf(const Request& request, std::string_view name) {
   for (const std::string& header : request.headers) {
-    if (header.rfind(kHeader, 0) == 0) named.id = header.substr(kHeader.size());
+    if (header.rfind(name, 0) == 0) return header.substr(name.size());
   }
-  return named;
+  return "";
 }
 
 }  // namespace
+
+std::vector<Entry*> Book::Carried(const Request& request) {
+  std::vector<Entry*> carried;
+  Event named;
+  for (const std::string& id : request.event_ids) {
+    named.id = id;
+    carried.push_back(&Find(named));
+  }
+  if (!carried.empty()) return carried;
+  named.id = HeaderOf(request, "webhook-id: ");
+  carried.push_back(&Find(named));
+  return carried;
+}
 
 int Book::Limit(const OriginSeen& origin) {
   int limit = 1;
@@ -71,6 +81,7 @@ void Book::Configured(EndpointId id, const std::shared_ptr<const Endpoint>& conf
   origin->breaker.Hasten();
   site.origin = origin;
   Forget();
+  Unhalve(site);
   site.gate.Reset("the gate of endpoint " + std::to_string(id));
   site.gate.SetLimit(config->max_connections);
 }
@@ -78,6 +89,7 @@ void Book::Configured(EndpointId id, const std::shared_ptr<const Endpoint>& conf
 void Book::Removed(EndpointId id) {
   Site& site = sites_.at(id);
   if (!site.config) return;
+  Unhalve(site);
   site.origin->sites.erase(id);
   site.origin->breaker.SetLimit(Limit(*site.origin));
   Forget();
@@ -95,21 +107,38 @@ void Book::Resumed(EndpointId id) {
   site.origin->breaker.Hasten();
 }
 
-void Book::CheckPayload(const Request& request, const Entry& entry, const Site& site) const {
-  if (request.endpoint != site.config) Fail(Say(entry) + " was sent to a replaced configuration");
-  if (!Contains(request.body, "to=" + entry.event->to.user + "&") ||
-      !Contains(request.body, "&body=b0dy%20" + entry.event->message_id) ||
-      !Contains(request.body, "&access_token=" + site.config->auth_token)) {
-    Fail(Say(entry) + " was sent with a wrong body");
+void Book::CheckPayload(const Request& request, const std::vector<Entry*>& carried,
+                        const Site& site) const {
+  const Entry& first = *carried.front();
+  if (request.endpoint != site.config) Fail(Say(first) + " was sent to a replaced configuration");
+  if (request.event_ids.empty()) {
+    if (!Contains(request.body, "to=" + first.event->to.user + "&") ||
+        !Contains(request.body, "&body=b0dy%20" + first.event->message_id) ||
+        !Contains(request.body, "&access_token=" + site.config->auth_token)) {
+      Fail(Say(first) + " was sent with a wrong body");
+    }
+    return;
   }
+  const std::string id = HeaderOf(request, "webhook-id: ");
+  const bool of_many = id.rfind("batch_", 0) == 0 && id.size() == 38;
+  if (carried.size() == 1 ? id != first.event->id : !of_many) Fail("a batch has a wrong id: " + id);
+  std::size_t at = 0;
+  for (const Entry* entry : carried) {
+    for (const std::string& part :
+         {"\"id\":\"" + entry->event->id + "\"", "\"body\":\"b0dy " + entry->event->message_id,
+          "\"access_token\":\"" + site.config->auth_token}) {
+      at = request.body.find(part, at);
+      if (at == std::string::npos)
+        Fail(Say(*entry) + " was sent in a batch with a wrong body: " + request.body);
+    }
+  }
+  if (Contains(request.body.substr(at), "\"id\":")) Fail("a batch has more than it names");
 }
 
-Entry& Book::Sent(const Request& request) {
-  if (request.deliveries.size() != 1) Fail("a request without exactly one delivery");
-  Entry& entry = Find(Named(request));
-  Site& site = sites_.at(entry.endpoint);
+// What must hold for each event of a request.
+void Book::CheckSent(const Request& request, Sequence sequence, Entry& entry, Site& site) {
   if (trace_) {
-    Trace(Say(entry) + " is sent as request " + std::to_string(request.id) + " to " +
+    Trace(Say(entry) + " is sent in request " + std::to_string(request.id) + " to " +
           request.endpoint->post_url);
   }
   if (entry.place != Place::kPending) Fail(Say(entry) + " was sent after its end");
@@ -118,7 +147,7 @@ Entry& Book::Sent(const Request& request) {
   if (entry.flight) Fail(Say(entry) + " was sent twice at a time");
   if (entry.answered) Fail(Say(entry) + " was sent again after a 2xx");
   if (entry.undisposed) Fail(Say(entry) + " failed and was sent again at once");
-  if (request.deliveries.front() != entry.sequence) Fail(Say(entry) + ": wrong sequence");
+  if (sequence != entry.sequence) Fail(Say(entry) + ": wrong sequence");
   if (!site.config) Fail(Say(entry) + " was sent to a removed endpoint");
   if (site.pause != Pause::kNone) Fail(Say(entry) + " was sent to a paused endpoint");
   if (clock_.now < entry.not_before) {
@@ -128,71 +157,106 @@ Entry& Book::Sent(const Request& request) {
     Fail(Say(entry) + " overtakes sequence " + std::to_string(*lanes_[entry.lane].begin()));
   }
   CheckMayLeave(entry, site);
-  CheckPayload(request, entry, site);
+}
+
+void Book::Sent(const Request& request) {
+  const std::vector<Entry*> carried = Carried(request);
+  Site& site = sites_.at(carried.front()->endpoint);
+  if (request.deliveries.size() != carried.size())
+    Fail("a request carries another number of events than deliveries");
+  for (std::size_t i = 0; i < carried.size(); ++i) {
+    if (carried[i]->endpoint != site.id) Fail(Say(*carried[i]) + " was sent for another endpoint");
+    CheckSent(request, request.deliveries[i], *carried[i], site);
+  }
+  CheckBatch(request, carried, site);
+  CheckPayload(request, carried, site);
   OriginSeen& origin = *site.origin;
   origin.breaker.Send(clock_.now, request.id, origin.in_flight);
   site.gate.Send(clock_.now, request.id, site.in_flight);
   ++origin.in_flight;
   ++site.in_flight;
+  site.out += static_cast<int>(carried.size());
   // A lowered limit may be exceeded by what is out already, and by a probe.
   if (++wire_[site.config->origin.host] > Limit(origin) && !origin.breaker.open()) {
     Fail("more connections to " + site.config->origin.host +
          " than its endpoints allow: " + std::to_string(wire_[site.config->origin.host]));
   }
   flights_[request.id] = {site.origin, site.config};
-  entry.flight = request.id;
-  return entry;
+  for (Entry* entry : carried) {
+    entry->flight = request.id;
+    entry->half_of = 0;
+    entry->most = 0;
+    site.halves.erase(NumberOf(*entry));
+  }
 }
 
-void Book::EndFlight(const Request& request, Entry& entry) {
-  entry.flight.reset();
+void Book::EndFlight(const Request& request, const std::vector<Entry*>& carried) {
+  Site& site = sites_.at(carried.front()->endpoint);
+  for (Entry* entry : carried) entry->flight.reset();
   --wire_[request.endpoint->origin.host];
-  --sites_.at(entry.endpoint).in_flight;
+  --site.in_flight;
+  site.out -= static_cast<int>(carried.size());
   --flights_.at(request.id).origin->in_flight;
 }
 
-void Book::Answering(const Request& request, const Answer& answer, Millis retry_after) {
-  const OutcomeClass kind = Meaning(answer);
+void Book::Answering(const Request& request, const Fate& fate, Millis retry_after) {
+  const Answer& answer = fate.answer;
+  const OutcomeClass kind = fate.unreadable ? OutcomeClass::kTrouble : Meaning(answer);
   Flight flight = flights_.at(request.id);
-  Entry& entry = Find(Named(request));
-  Site& site = sites_.at(entry.endpoint);
+  const std::vector<Entry*> carried = Carried(request);
+  Site& site = sites_.at(carried.front()->endpoint);
   if (trace_) {
     Trace("request " + std::to_string(request.id) + " ends: HTTP " + std::to_string(answer.status) +
-          " " + answer.failure);
+          " " + answer.failure + answer.body);
   }
-  EndFlight(request, entry);
+  EndFlight(request, carried);
   flights_.erase(request.id);
   const bool current = flight.config == site.config;
+  const Sequence sequence = request.deliveries.front();
   // The breaker may honour what either configuration allows.
   const Millis bounded = std::min({retry_after, flight.config->schedule.waits_ms.back(),
                                    site.config->schedule.waits_ms.back()});
   if (kind == OutcomeClass::kTrouble) {
     if (current) site.gate.Cancelled(request.id);
-    flight.origin->breaker.Trouble(clock_.now, request.id, entry.sequence, bounded);
+    flight.origin->breaker.Trouble(clock_.now, request.id, sequence, bounded);
   } else {
     flight.origin->breaker.Alive(request.id);
     if (current && kind == OutcomeClass::kMisconfigured) {
-      site.gate.Trouble(clock_.now, request.id, entry.sequence, bounded);
+      site.gate.Trouble(clock_.now, request.id, sequence, bounded);
     } else if (current) {
       site.gate.Alive(request.id);
     }
   }
-  const bool blames = kind == OutcomeClass::kGone || kind == OutcomeClass::kMisconfigured;
-  if (blames && !current) return;  // of what was replaced meanwhile
+  if (kind == OutcomeClass::kRefused && carried.size() > 1) {
+    if (current) Halve(request, carried, site);
+    return;
+  }
+  for (std::size_t i = 0; i < carried.size(); ++i) {
+    Said said{kind, answer.failure.empty() ? answer.status : 0, false};
+    if (!fate.said.empty()) said = fate.said[i];
+    const bool blames =
+        said.kind == OutcomeClass::kGone || said.kind == OutcomeClass::kMisconfigured;
+    if (blames && !current) continue;  // of what was replaced meanwhile
+    carried[i]->last_alone = carried.size() == 1 || !fate.said.empty();
+    AnswerFor(*carried[i], site, said, retry_after);
+  }
+  if (kind == OutcomeClass::kGone && current && site.pause == Pause::kNone) {
+    site.pause = Pause::kGone;
+    site.paused_url = Fingerprint(site.config->post_url);
+  }
+}
+
+void Book::AnswerFor(Entry& entry, const Site& site, const Said& said, Millis retry_after) {
   ++entry.attempts;
-  entry.last = kind;
-  entry.last_status = answer.failure.empty() ? answer.status : 0;
+  entry.last = said.kind;
+  entry.last_status = said.status;
   entry.retry_after = retry_after;
-  switch (kind) {
+  switch (said.kind) {
     case OutcomeClass::kDelivered:
       entry.answered = true;
-      ++site.delivered_ever;
+      ++sites_.at(site.id).delivered_ever;
       break;
     case OutcomeClass::kGone:
-      if (site.pause == Pause::kNone) {
-        site.pause = Pause::kGone;
-        site.paused_url = Fingerprint(site.config->post_url);
-      }
       break;
     case OutcomeClass::kMisconfigured:
       if (entry.misconfigured == 0 || site.delivered_ever > entry.others_delivered)
@@ -208,19 +272,20 @@ void Book::Answering(const Request& request, const Answer& answer, Millis retry_
 }
 
 void Book::Settled(const Request& request) {
-  const Entry& entry = Find(Named(request));
-  if (entry.answered && entry.place == Place::kPending)
-    Fail(Say(entry) + " was answered 2xx, and is not delivered");
-  if (entry.undisposed)
-    Fail(Say(entry) + " was forgotten after HTTP " + std::to_string(entry.last_status));
+  for (const Entry* entry : Carried(request)) {
+    if (entry->answered && entry->place == Place::kPending)
+      Fail(Say(*entry) + " was answered 2xx, and is not delivered");
+    if (entry->undisposed)
+      Fail(Say(*entry) + " was forgotten after HTTP " + std::to_string(entry->last_status));
+  }
 }
 
 void Book::Cancelled(const Request& request) {
-  Entry& entry = Find(Named(request));
-  EndFlight(request, entry);
+  const std::vector<Entry*> carried = Carried(request);
+  EndFlight(request, carried);
   const Flight& flight = flights_.at(request.id);
   flight.origin->breaker.Cancelled(request.id);
-  sites_.at(entry.endpoint).gate.Cancelled(request.id);
+  sites_.at(carried.front()->endpoint).gate.Cancelled(request.id);
   flights_.erase(request.id);
 }
 

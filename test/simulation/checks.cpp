@@ -33,7 +33,7 @@ void World::CheckBooks() {
            std::to_string(stats.pending) + ", dead " + std::to_string(stats.dead) + ", cancelled " +
            std::to_string(stats.cancelled) + ", purged " + std::to_string(stats.purged));
     }
-    if (stats.in_flight != static_cast<std::uint64_t>(site.in_flight))
+    if (stats.in_flight != static_cast<std::uint64_t>(site.out))
       Fail(who + ": another number is in flight than the ledger says");
     if (stats.in_flight > stats.pending) Fail(who + ": more in flight than pending");
     if (!quiet) continue;
@@ -100,7 +100,7 @@ void World::CheckAwake(Site& site, const Stats& stats) {
   const auto turn = engine_->NextTurnMs();
   const Millis next = turn ? clock_.FromMonotonic(*turn) : clock_.now + 1'000'000'000'000;
   if (next <= clock_.now + 1) return;
-  const bool room = site.leased <= site.most_leased / 2;
+  const bool room = site.leased <= WindowOf(*site.config) / 2;
   const Millis well_since = std::max({site.configured, degraded_ms_, opened_ms_});
   const Millis slack = kHastenSlackMs + 200 * plan_.disk.commit_ms;
   if (room && well_since < clock_.now - slack) {
@@ -109,7 +109,8 @@ void World::CheckAwake(Site& site, const Stats& stats) {
   }
   if (room && outbox_->HasReady(site.id)) Fail(who + "could claim, and sleeps");
   if (out > 0) return;
-  if (stats.state == EndpointState::kHealthy && site.leased > 0)
+  if (stats.state == EndpointState::kHealthy && site.leased > 0 &&
+      next > book_.LatestSend(site) + 1)
     Fail(who + "could send, and sleeps");
   if (stats.state == EndpointState::kBroken && site.leased > 0 && !turn)
     Fail(who + "has a broken origin, and no probe planned");

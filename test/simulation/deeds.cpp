@@ -263,6 +263,7 @@ void World::EndFaults() {
   disk_.full = false;
   plan_.backend = BackendHabits();
   plan_.backend.knows_all = true;
+  plan_.backend.moody = false;
   plan_.crashes = plan_.jumps = false;
   for (auto& [id, slot] : slots_) slot.wanted = true;
   outbox_->Recover();

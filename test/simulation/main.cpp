@@ -139,16 +139,15 @@ int RunMany(const Options& options) {
   for (std::thread& thread : threads) thread.join();
   const auto count = [](std::uint64_t number) { return static_cast<unsigned long long>(number); };
   std::printf(
-      "simulated %llu days: %llu events (%llu more rejected), %llu requests, %llu doubles, %llu "
-      "ends "
-      "of a process\n"
+      "simulated %llu days: %llu events (%llu more rejected), %llu requests, %llu of them "
+      "batches, %llu doubles, %llu ends of a process\n"
       "delivered %llu, dead %llu, cancelled %llu, purged %llu, lost with a file %llu, not "
       "committed "
       "at a crash %llu; %llu steps\n",
       count(static_cast<std::uint64_t>(all.simulated_ms) / 86'400'000), count(all.events),
-      count(all.rejected), count(all.requests), count(all.doubles), count(all.crashes),
-      count(all.delivered), count(all.dead), count(all.cancelled), count(all.purged),
-      count(all.lost), count(all.gone), count(all.steps));
+      count(all.rejected), count(all.requests), count(all.batches), count(all.doubles),
+      count(all.crashes), count(all.delivered), count(all.dead), count(all.cancelled),
+      count(all.purged), count(all.lost), count(all.gone), count(all.steps));
   std::printf("%llu passed, %llu failed\n", count(passed), count(failed));
   return failed > 0 || passed == 0 ? 1 : 0;
 }

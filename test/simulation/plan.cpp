@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <string>
 
+#include "payload/recipe.hpp"
+
 namespace offline_post::simulation {
 
 namespace {
@@ -36,6 +38,20 @@ RetrySchedule MakeSchedule(Random& random) {
   schedule.waits_ms.push_back(
       std::max(schedule.waits_ms.back(), schedule.max_age_ms / kMostAttempts));
   return schedule;
+}
+
+void MakeBatch(Random& random, Endpoint& config) {
+  config.batch.max_events = static_cast<std::size_t>(random.Spread(2, 100));
+  config.batch.max_delay_ms =
+      random.Percent(80) ? random.Spread(1, 1'000) : random.Spread(1, 60'000);
+  config.batch.max_bytes = static_cast<std::size_t>(random.Spread(500, 1'000'000));
+  RecipeConfig recipe;
+  recipe.post_url = config.post_url;
+  recipe.format = Format::kJson;
+  recipe.token = true;
+  recipe.batch = true;
+  recipe.batch_form = random.Percent(50) ? BatchForm::kArray : BatchForm::kNdjson;
+  config.recipe = CompileRecipe(recipe).value();
 }
 
 }  // namespace
@@ -80,6 +96,11 @@ Plan MakePlan(Random& random) {
   if (plan.topics && random.Percent(40)) {
     plan.rates = {0, static_cast<std::uint64_t>(random.Spread(1, 100)), true};
   }
+  plan.batches = random.Percent(40);
+  plan.backend.results = random.Pick({0, 50, 100});
+  if (random.Percent(30)) {
+    plan.backend.body_limit = static_cast<std::size_t>(random.Spread(500, 20'000));
+  }
   plan.calm_ms = random.Spread(60 * kSecond, plan.duration);
   return plan;
 }
@@ -108,6 +129,7 @@ std::shared_ptr<const Endpoint> MakeConfig(const Plan& plan, Random& random, int
     config->retention.age_ms = random.Spread(60 * kSecond, 7 * 24 * kHour);
     config->retention.letters = static_cast<std::uint64_t>(random.Spread(1, 200));
   }
+  if (plan.batches && random.Percent(75)) MakeBatch(random, *config);
   return config;
 }
 

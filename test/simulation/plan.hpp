@@ -36,6 +36,7 @@ struct Plan {
   bool dead_letters = false;  // somebody lists, replays and drops them
   bool topics = false;        // events have some
   bool withdrawals = false;
+  bool batches = false;  // some endpoints have them
   // The same in all configurations: what they promise must not change while it is measured.
   Millis collapse_interval_ms = 0;
   RateLimits rates;

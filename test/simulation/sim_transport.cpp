@@ -13,18 +13,35 @@ std::optional<Millis> SimTransport::NextMs() const {
 
 void SimTransport::Send(Request request) {
   fuse_.Burn();
-  const Entry& entry = book_.Sent(request);
+  book_.Sent(request);
   ++sent_;
-  const EndpointId endpoint = entry.endpoint;
-  const std::uint64_t message = std::stoull(entry.event->message_id) + 1;
+  if (request.deliveries.size() > 1) ++batches_;
   const RequestId id = request.id;
   const Millis timeout = request.endpoint->timeout_ms;
-  Flight flight{std::move(request), {}, entry.event};
-  flight.fate = Decide(random_, habits_, hosts[flight.request.endpoint->origin.host],
-                       paths[endpoint], message, timeout);
+  Flight flight{std::move(request), {}, {}};
+  Batch batch{{}, flight.request.event_ids, flight.request.body.size(), AnswerKept(flight.request)};
+  EndpointId endpoint = 0;
+  for (const Entry* entry : book_.Carried(flight.request)) {
+    endpoint = entry->endpoint;
+    flight.events.push_back(entry->event);
+    batch.messages.push_back(std::stoull(entry->event->message_id) + 1);
+  }
+  const HostMood host = hosts[flight.request.endpoint->origin.host];
+  const PathMood path = paths[endpoint];
+  flight.fate = batch.ids.empty()
+                    ? Decide(random_, habits_, host, path, batch.messages.front(), timeout)
+                    : DecideBatch(random_, habits_, host, path, batch, timeout);
   due_.insert({clock_.now + flight.fate.latency, id});
   flight.due = clock_.now + flight.fate.latency;
   flights_.emplace(id, std::move(flight));
+}
+
+void SimTransport::Received(const Flight& flight) {
+  const std::vector<Said>& said = flight.fate.said;
+  for (std::size_t i = 0; i < flight.events.size(); ++i) {
+    if (said.empty() ? flight.fate.received : said[i].received)
+      book_.Received(book_.Find(*flight.events[i]));
+  }
 }
 
 bool SimTransport::Perform(TransportListener& listener) {
@@ -36,7 +53,7 @@ bool SimTransport::Perform(TransportListener& listener) {
     Flight flight = std::move(found->second);
     flights_.erase(found);
     any = true;
-    if (flight.fate.received) book_.Received(book_.Find(*flight.event));
+    Received(flight);
     Millis wait = 0;
     if (flight.fate.retry_after && flight.fate.answer.failure.empty()) {
       const RetryAfter asked = MakeRetryAfter(random_, habits_.odd_retry_after, clock_.UnixMs());
@@ -44,7 +61,7 @@ bool SimTransport::Perform(TransportListener& listener) {
       wait = asked.wait_ms;
     }
     std::vector<Outcome> outcomes = ReadAnswer(flight.request, flight.fate.answer, clock_.UnixMs());
-    book_.Answering(flight.request, flight.fate.answer, wait);
+    book_.Answering(flight.request, flight.fate, wait);
     listener.OnDone(id, std::move(outcomes));
     book_.Settled(flight.request);
   }
@@ -55,8 +72,7 @@ void SimTransport::Cancel(RequestId id) {
   fuse_.Burn();
   const auto found = flights_.find(id);
   if (found == flights_.end()) Fail("a request is cancelled that is not in flight");
-  if (found->second.fate.received && random_.Percent(50))
-    book_.Received(book_.Find(*found->second.event));
+  if (random_.Percent(50)) Received(found->second);
   due_.erase({found->second.due, id});
   book_.Cancelled(found->second.request);
   flights_.erase(found);
@@ -64,7 +80,7 @@ void SimTransport::Cancel(RequestId id) {
 
 void SimTransport::Die() {
   for (const auto& [id, flight] : flights_) {
-    if (flight.fate.received && random_.Percent(50)) book_.Received(book_.Find(*flight.event));
+    if (random_.Percent(50)) Received(flight);
   }
   flights_.clear();
   due_.clear();

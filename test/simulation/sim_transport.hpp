@@ -7,6 +7,7 @@
 #include <set>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "backend.hpp"
 #include "basics.hpp"
@@ -32,6 +33,7 @@ class SimTransport final : public Transport {
   void Die();
   std::size_t in_flight() const { return flights_.size(); }
   std::uint64_t sent() const { return sent_; }
+  std::uint64_t batches() const { return batches_; }  // of these with more than one event
   void set_habits(const BackendHabits& habits) { habits_ = habits; }
 
   void Send(Request request) override;
@@ -41,9 +43,10 @@ class SimTransport final : public Transport {
   struct Flight {
     Request request;
     Fate fate;
-    std::shared_ptr<const Event> event;
+    std::vector<std::shared_ptr<const Event>> events;
     Millis due = 0;
   };
+  void Received(const Flight& flight);
 
   const SimClock& clock_;
   Random& random_;
@@ -53,6 +56,7 @@ class SimTransport final : public Transport {
   std::map<RequestId, Flight> flights_;
   std::set<std::pair<Millis, RequestId>> due_;
   std::uint64_t sent_ = 0;
+  std::uint64_t batches_ = 0;
 };
 
 }  // namespace offline_post::simulation

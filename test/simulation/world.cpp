@@ -19,6 +19,7 @@ void Tally::Add(const Tally& other) {
   events += other.events;
   rejected += other.rejected;
   requests += other.requests;
+  batches += other.batches;
   doubles += other.doubles;
   crashes += other.crashes;
   delivered += other.delivered;
@@ -154,6 +155,7 @@ void World::Die(const char* how) {
   ++tally_.crashes;
   fuse_.Set(0);
   tally_.requests += transport_->sent();
+  tally_.batches += transport_->batches();
   engine_.reset();
   transport_->Die();
   outbox_->Die();

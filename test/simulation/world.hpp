@@ -28,6 +28,7 @@ struct Tally {
   std::uint64_t events = 0;
   std::uint64_t rejected = 0;
   std::uint64_t requests = 0;
+  std::uint64_t batches = 0;  // of these with more than one event
   std::uint64_t doubles = 0;
   std::uint64_t crashes = 0;
   std::uint64_t delivered = 0;

@@ -217,4 +217,49 @@ TEST_CASE("what a removed endpoint left ages to dead") {
   CHECK(f.Dead().back().note.reason == "endpoint removed");
 }
 
+TEST_CASE("a probe that is given up at another origin than its endpoint's is no probe there") {
+  ConfiguredEngine f;
+  const auto mate = test::MakeEndpoint();  // of the first origin
+  mate->key.vhost = "mate.org";
+  const auto ledger = std::make_shared<Ledger>();
+  f.Configure(2, mate, ledger);
+  for (int i = 0; i < 5; ++i) {
+    f.Accept("user" + std::to_string(i));
+    f.Answer(503);
+  }
+  while (f.transport.sent.empty()) f.AdvanceToNext();
+  CHECK(ledger->Snapshot().state == EndpointState::kProbing);
+  f.Configure(1, test::MakeEndpoint("other"), f.ledger);  // its probe is still out
+  CHECK(ledger->Snapshot().state == EndpointState::kProbing);
+  f.engine.Remove(1);
+  CHECK(ledger->Snapshot().state == EndpointState::kBroken);
+}
+
+TEST_CASE("a reload that shortens the interval counts for what waits already") {
+  test::BareEngine f;
+  f.endpoint->collapse_interval_ms = 3'600'000;
+  f.Configure();
+  for (const char* body : {"1", "2"}) {
+    auto event = test::MakeEvent("juliet", body);
+    event->topic = TopicKey(RecipientKey(*event), "from:romeo");
+    f.Accept(event);
+    if (body[0] == '1') f.Answer(200);
+  }
+  REQUIRE(f.transport.sent.empty());
+  const auto sooner = std::make_shared<Endpoint>(*f.endpoint);
+  SECTION("at its end") {
+    sooner->collapse_interval_ms = 10'000;
+    f.Configure(1, sooner, f.ledger);
+    CHECK(f.transport.sent.empty());
+    f.Advance(9'999);
+    CHECK(f.transport.sent.empty());
+    f.Advance(1);
+  }
+  SECTION("at once, if there is none") {
+    sooner->collapse_interval_ms = 0;
+    f.Configure(1, sooner, f.ledger);
+  }
+  CHECK(f.sent_text() == "2");
+}
+
 }  // namespace offline_post

@@ -4,6 +4,36 @@
 
 namespace offline_post {
 
+TEST_CASE("SipHash is what its paper says") {
+  std::string text;
+  for (char byte = 0; byte < 15; ++byte) text += byte;
+  const HashKey key{0x0706050403020100, 0x0f0e0d0c0b0a0908};
+  CHECK(SipHash(key).Add(text).Value() == 0xa129ca6149be45e5);
+  CHECK(SipHash(key).Add("").Value() == 0x726fdb47dd0e0e31);
+  CHECK(SipHash(key).Add(text.substr(0, 5)).Add(text.substr(5)).Value() == 0xa129ca6149be45e5);
+}
+
+TEST_CASE("the numbers of recipients and topics are made with the key, once there is one") {
+  SetHashKey({});
+  const std::uint64_t unkeyed = RecipientKey("juliet", "example.org");
+  CHECK(unkeyed == Fingerprint("juliet@example.org"));
+  CHECK(TopicKey(unkeyed, "call:1") == Fingerprint("juliet@example.org/call:1"));
+  SetHashKey({1, 2});
+  const std::uint64_t keyed = RecipientKey("juliet", "example.org");
+  CHECK(keyed != unkeyed);
+  CHECK(keyed == RecipientKey("juliet", "example.org"));
+  CHECK(keyed != RecipientKey("romeo", "example.org"));
+  CHECK(TopicKey(keyed, "") == 0);
+  const std::uint64_t topic = TopicKey(keyed, "call:1");
+  CHECK(topic == TopicKey(keyed, "call:1"));
+  CHECK(topic != TopicKey(keyed, "call:2"));
+  CHECK(topic != TopicKey(keyed + 1, "call:1"));
+  SetHashKey({1, 3});
+  CHECK(keyed != RecipientKey("juliet", "example.org"));
+  CHECK(topic != TopicKey(keyed, "call:1"));
+  SetHashKey({});
+}
+
 TEST_CASE("a recipient's key ignores the resource and tells users and servers apart") {
   Event a = *test::MakeEvent("juliet");
   Event b = a;

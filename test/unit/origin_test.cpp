@@ -5,7 +5,7 @@
 namespace offline_post {
 
 namespace {
-Result<Origin> Parse(const std::string& url) { return ParseOrigin(url, true, ""); }
+Result<Origin> Parse(const std::string& url) { return ParseOrigin(url); }
 }  // namespace
 
 TEST_CASE("an origin is scheme, host and port, whatever else the URL says") {
@@ -15,15 +15,6 @@ TEST_CASE("an origin is scheme, host and port, whatever else the URL says") {
   CHECK(OriginText(Parse("https://backend/").value()) == "https://backend:443");
   CHECK(OriginText(Parse("HTTP://backend").value()) == "http://backend:80");
   CHECK(OriginText(Parse("http://[::1]:81/").value()) == "http://[::1]:81");
-}
-
-TEST_CASE("TLS settings divide https origins alone") {
-  CHECK(ParseOrigin("http://b/", true, "").value() ==
-        ParseOrigin("http://b/x", false, "/ca").value());
-  CHECK(ParseOrigin("https://b/", true, "").value() !=
-        ParseOrigin("https://b/", false, "").value());
-  CHECK(ParseOrigin("https://b/", true, "/a").value() !=
-        ParseOrigin("https://b/", true, "/b").value());
 }
 
 TEST_CASE("what is no http or https URL is refused without repeating it") {

@@ -1,6 +1,6 @@
 #include "payload/answer.hpp"
-#include "payload/form.hpp"
 #include "payload/percent.hpp"
+#include "payload/recipe.hpp"
 #include "payload/request_builder.hpp"
 #include "payload/retry_after.hpp"
 #include "support/values.hpp"
@@ -34,6 +34,12 @@ Request OneDeliveryRequest() {
   return request;
 }
 
+std::string BodyOf(const std::shared_ptr<Event>& event, const std::shared_ptr<Endpoint>& endpoint) {
+  Delivery delivery = test::MakeDelivery(9, "nobody");
+  delivery.event = event;
+  return BuildRequest(3, endpoint, {delivery}, 0).body;
+}
+
 OutcomeClass ClassOf(int status) { return ClassifyStatus(status); }
 
 }  // namespace
@@ -55,42 +61,39 @@ TEST_CASE("any bytes survive percent-encoding and decoding") {
 }
 
 TEST_CASE("the form body is the original's, byte for byte") {
-  Event event = *test::MakeEvent("juliet", "hi & bye=50%+\n");
-  const auto endpoint = test::MakeEndpoint();
-  CHECK(FormBody(event, *endpoint) ==
+  const auto event = test::MakeEvent("juliet", "hi & bye=50%+\n");
+  CHECK(BodyOf(event, test::MakeEndpoint()) ==
         "to=juliet&from=romeo&body=hi%20%26%20bye%3D50%25%2B%0A&access_token=secret");
 }
 
 TEST_CASE("a hostile local part cannot forge a field") {
-  Event event = *test::MakeEvent("a&to=x");
-  const auto endpoint = test::MakeEndpoint();
-  CHECK(FormBody(event, *endpoint) == "to=a%26to%3Dx&from=romeo&body=hello&access_token=secret");
+  CHECK(BodyOf(test::MakeEvent("a&to=x"), test::MakeEndpoint()) ==
+        "to=a%26to%3Dx&from=romeo&body=hello&access_token=secret");
 }
 
 TEST_CASE("the presence body is the original's, byte for byte") {
   const auto endpoint = test::MakeEndpoint();
-  CHECK(PresenceBody(*test::MakeEvent("a&b@c"), *endpoint) ==
-        "jabber_id=a%26b%40c&access_token=secret");
-  endpoint->form = Form::kPresence;
-  const Request request = BuildRequest(3, endpoint, {test::MakeDelivery(9, "juliet")});
-  CHECK(request.body == "jabber_id=juliet&access_token=secret");
+  RecipeConfig presence;
+  presence.presence = true;
+  endpoint->recipe = CompileRecipe(presence).value();
+  CHECK(BodyOf(test::MakeEvent("a&b@c"), endpoint) == "jabber_id=a%26b%40c&access_token=secret");
 }
 
 TEST_CASE("an event without a text has an empty body") {
-  CHECK(FormBody(*test::MakeEvent("juliet", ""), *test::MakeEndpoint()) ==
+  CHECK(BodyOf(test::MakeEvent("juliet", ""), test::MakeEndpoint()) ==
         "to=juliet&from=romeo&body=&access_token=secret");
 }
 
 TEST_CASE("an empty token is an empty field") {
   const auto endpoint = test::MakeEndpoint();
   endpoint->auth_token.clear();
-  CHECK(FormBody(*test::MakeEvent("juliet"), *endpoint) ==
+  CHECK(BodyOf(test::MakeEvent("juliet"), endpoint) ==
         "to=juliet&from=romeo&body=hello&access_token=");
 }
 
 TEST_CASE("a request carries the event's id, the content type and an agent") {
   const Delivery delivery = test::MakeDelivery(9, "juliet");
-  const Request request = BuildRequest(3, test::MakeEndpoint(), {delivery});
+  const Request request = BuildRequest(3, test::MakeEndpoint(), {delivery}, 0);
   CHECK(request.id == 3);
   CHECK(request.deliveries == std::vector<Sequence>{9});
   CHECK(request.headers ==
@@ -158,6 +161,7 @@ TEST_CASE("Retry-After in the past is now, absurd is long, nonsense is absent") 
   CHECK(ParseRetryAfter("Thu, 01 Jan 1970 00:00:01 GMT", now) == 0);
   CHECK(ParseRetryAfter("99999999999999999999999999", now) > 300LL * 24 * 3'600'000);
   CHECK(ParseRetryAfter("Fri, 31 Dec 9999 23:59:59 GMT", now) > 300LL * 24 * 3'600'000);
+  CHECK(ParseRetryAfter("Sun Nov  6 08:49:37 1994608868", now) == 365LL * 24 * 3'600'000);
   for (const char* nonsense :
        {"", " ", "soon", "-5", "+5", "1.5", "12 apples", "Sun, 99 Foo 1994", "0x10"}) {
     INFO(nonsense);

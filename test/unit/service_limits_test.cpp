@@ -148,7 +148,7 @@ TEST_CASE("the presence form carries whose presence it is and the token, and no 
   HttpServer server([](const HttpRequest&) { return test::Status(200); });
   Fixture f;
   EndpointConfig config = Config(server.url());
-  config.form = Form::kPresence;
+  config.recipe.presence = true;
   REQUIRE_FALSE(f.service.Configure(config).has_value());
   REQUIRE(f.service.Submit(kKey, To("juliet", "")) == Admission::kAccepted);
   REQUIRE(Eventually([&f] { return f.stats().delivered == 1; }));

@@ -123,13 +123,17 @@ struct BareEngine {
   }
 
   void Answer(int status, const std::string& retry_after = "", const std::string& failure = "") {
-    REQUIRE_FALSE(transport.sent.empty());
-    const Request request = std::move(transport.sent.front());
-    transport.sent.pop_front();
     offline_post::Answer answer;
     answer.status = status;
     answer.retry_after = retry_after;
     answer.failure = failure;
+    Answer(answer);
+  }
+
+  void Answer(const offline_post::Answer& answer) {
+    REQUIRE_FALSE(transport.sent.empty());
+    const Request request = std::move(transport.sent.front());
+    transport.sent.pop_front();
     engine.OnDone(request.id, ReadAnswer(request, answer, clock.UnixMs()));
     Turn();
   }

@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -62,6 +63,15 @@ bool SendAll(int socket, const std::string& bytes) {
   return true;
 }
 
+// Until the client leaves.
+void Trickle(int socket, const std::string& more) {
+  constexpr int kPauseMs = 20;
+  pollfd leaves{socket, POLLIN, 0};
+  for (std::size_t i = 0; ::poll(&leaves, 1, kPauseMs) == 0; ++i) {
+    if (!SendAll(socket, more.substr(i % more.size(), 1))) return;
+  }
+}
+
 }  // namespace
 
 HttpReply Status(int status, const std::string& more_headers) {
@@ -117,10 +127,12 @@ void HttpServer::Serve(int socket, int number) {
     const HttpReply reply = handler_(request);
     if (!SendAll(socket, reply.bytes)) break;
     if (reply.then == HttpReply::Then::kEndless) {
-      const std::string zeros(65'536, '0');
-      while (SendAll(socket, zeros)) {
+      std::string many;
+      while (many.size() < 65'536) many += reply.more;
+      while (SendAll(socket, many)) {
       }
     }
+    if (reply.then == HttpReply::Then::kTrickle) Trickle(socket, reply.more);
     if (reply.then == HttpReply::Then::kHang) {
       char byte = 0;
       while (::recv(socket, &byte, 1, 0) > 0) {

@@ -19,9 +19,12 @@ struct HttpRequest {
 };
 
 struct HttpReply {
-  enum class Then { kKeep, kClose, kReset, kHang, kEndless };
+  // kEndless: `bytes`, then `more` again and again until the client leaves; kTrickle: the same, a
+  // byte now and then.
+  enum class Then { kKeep, kClose, kReset, kHang, kEndless, kTrickle };
   std::string bytes;
-  Then then = Then::kKeep;  // kEndless: `bytes`, then zeros until the client leaves
+  Then then = Then::kKeep;
+  std::string more = "0";
 };
 
 // A complete answer without a body.

@@ -1,0 +1,88 @@
+#include "http/peer.hpp"
+
+#include <openssl/x509_vfy.h>
+
+#include <ctime>
+#include <new>
+
+#include "http/x509.hpp"
+
+namespace offline_post {
+
+namespace {
+
+using Held = std::shared_ptr<Peer>;
+
+void Release(void* /*parent*/, void* held, CRYPTO_EX_DATA* /*data*/, int /*index*/, long /*argl*/,
+             void* /*argp*/) noexcept {
+  delete static_cast<Held*>(held);
+}
+
+int Index() noexcept {
+  static const int index = SSL_CTX_get_ex_new_index(0, nullptr, nullptr, nullptr, &Release);
+  return index;
+}
+
+Peer* Find(const SSL* connection) noexcept {
+  if (connection == nullptr || Index() < 0) return nullptr;
+  const SSL_CTX* context = SSL_get_SSL_CTX(connection);
+  const auto* held = static_cast<const Held*>(SSL_CTX_get_ex_data(context, Index()));
+  return held == nullptr ? nullptr : held->get();
+}
+
+std::string Describe(const X509* certificate) {
+  std::string text = "certificate of " + SubjectText(certificate);
+  const ASN1_TIME* begin = X509_get0_notBefore(certificate);
+  if (X509_cmp_current_time(begin) > 0) text += ", valid from " + TimeText(begin);
+  return text + ", valid until " + TimeText(X509_get0_notAfter(certificate));
+}
+
+// Called for each certificate of the chain, the server's last, and for each fault.
+int OnVerify(int accepted, X509_STORE_CTX* store) noexcept {
+  try {
+    const auto* connection = static_cast<const SSL*>(
+        X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx()));
+    Peer* peer = Find(connection);
+    const X509* certificate = X509_STORE_CTX_get_current_cert(store);
+    if (peer != nullptr && certificate != nullptr) {
+      if (X509_STORE_CTX_get_error_depth(store) == 0) peer->certificate = Describe(certificate);
+      if (accepted == 0 && peer->problem.empty()) peer->problem = Describe(certificate);
+    }
+  } catch (const std::bad_alloc&) {  // NOLINT(bugprone-empty-catch): a text less
+  }
+  return accepted;
+}
+
+int OnCertificateWanted(SSL* connection, void* /*arg*/) noexcept {
+  if (Peer* peer = Find(connection)) peer->wants_certificate = true;
+  return 1;
+}
+
+}  // namespace
+
+std::shared_ptr<const Peer> WatchPeer(SSL_CTX* context) noexcept {
+  try {
+    auto held = std::make_unique<Held>(std::make_shared<Peer>());
+    Held peer = *held;
+    if (Index() < 0 || SSL_CTX_set_ex_data(context, Index(), held.get()) != 1) return nullptr;
+    held.release();  // NOLINT(bugprone-unused-return-value): the context's now
+    const int mode = SSL_CTX_get_verify_mode(context);
+    if (mode != SSL_VERIFY_NONE) SSL_CTX_set_verify(context, mode, &OnVerify);
+    SSL_CTX_set_cert_cb(context, &OnCertificateWanted, nullptr);
+    return peer;
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
+}
+
+bool SpeaksHttp2(const SSL* connection) noexcept {
+  if (connection == nullptr) return false;
+  const unsigned char* name = nullptr;
+  unsigned size = 0;
+  SSL_get0_alpn_selected(connection, &name, &size);
+  return size == 2 && name[0] == 'h' && name[1] == '2';
+}
+
+const Peer* PeerOf(const SSL* connection) noexcept { return Find(connection); }
+
+}  // namespace offline_post

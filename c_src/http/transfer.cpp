@@ -1,0 +1,218 @@
+#include "http/transfer.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace offline_post {
+
+namespace {
+
+bool Has(int feature) {
+  static const int features = curl_version_info(CURLVERSION_NOW)->features;
+  return (features & feature) != 0;
+}
+
+}  // namespace
+
+std::size_t Transfer::OnBody(char* data, std::size_t, std::size_t size, void* self) noexcept {
+  auto& transfer = *static_cast<Transfer*>(self);
+  transfer.body_bytes_ += size;
+  std::string& kept = transfer.answer_.body;  // has room reserved: append cannot throw
+  const std::size_t room = transfer.kept_ - std::min(transfer.kept_, kept.size());
+  kept.append(data, std::min(size, room));
+  transfer.answer_.cut = transfer.answer_.cut || size > room;
+  return transfer.body_bytes_ > transfer.BodyLimit() ? 0 : size;
+}
+
+int Transfer::OnAttempt(void* self, char*, char*, int, int) noexcept {
+  auto& transfer = *static_cast<Transfer*>(self);
+  ++transfer.attempts_;
+  transfer.not_http2_ = transfer.only_http2_ && !SpeaksHttp2(transfer.Connection());
+  return transfer.not_http2_ ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
+}
+
+CURLcode Transfer::OnContext(CURL*, void* context, void* self) noexcept {
+  auto& transfer = *static_cast<Transfer*>(self);
+  transfer.peer_ = WatchPeer(static_cast<SSL_CTX*>(context));
+  ++transfer.contexts_;
+  return CURLE_OK;
+}
+
+std::size_t Transfer::BodyLimit() const { return std::max(kRead, kept_); }
+
+// The list of headers without a copy: curl only reads it.
+void Transfer::LinkHeaders() {
+  // An empty Expect keeps curl from waiting for "100 Continue" before a large body.
+  static std::array<char, 8> no_expect{"Expect:"};
+  headers_.clear();
+  headers_.push_back({no_expect.data(), nullptr});
+  for (std::string& header : request_.headers) headers_.push_back({header.data(), nullptr});
+  for (std::size_t i = 1; i < headers_.size(); ++i) headers_[i - 1].next = &headers_[i];
+}
+
+void Transfer::Reset() {
+  answer_.status = 0;
+  answer_.failure.clear();
+  answer_.retry_after.clear();
+  answer_.body.clear();
+  answer_.cut = false;
+  kept_ = AnswerKept(request_);
+  answer_.body.reserve(kept_);
+  error_.front() = '\0';
+  peer_.reset();
+  contexts_ = 0;
+  attempts_ = 0;
+  header_bytes_ = 0;
+  body_bytes_ = 0;
+  length_.reset();
+  head_ended_ = false;
+  chunked_ = false;
+  fault_ = nullptr;
+  wants_certificate_ = false;
+  not_http2_ = false;
+}
+
+// Before 8.1 libcurl keeps in an easy handle, even over curl_easy_reset, a pointer to the last
+// header of the answer before. An answer that begins with a folded line makes it write there. There
+// are no such lines in HTTP/2 (nghttp2 refuses them), so that a handle may be used again for that.
+void Transfer::Clear() {
+  constexpr unsigned kMended = 0x080100;
+  static const bool is_mended = curl_version_info(CURLVERSION_NOW)->version_num >= kMended;
+  request_ = {};
+  if (is_mended) return;
+  // Not through a proxy, whose answer to CONNECT has HTTP/1's headers.
+  only_http2_ = configured_for_ != nullptr && proxy_.address.empty() &&
+                Info(CURLINFO_HTTP_VERSION, 0) == CURL_HTTP_VERSION_2_0;
+  if (!only_http2_) Renew();
+}
+
+void Transfer::Renew() {
+  only_http2_ = false;
+  configured_for_ = nullptr;
+  easy_.reset(curl_easy_init());
+}
+
+std::optional<Request> Transfer::TakeUnsent(CURLcode code) {
+  if (code != CURLE_ABORTED_BY_CALLBACK || !not_http2_) return std::nullopt;
+  Renew();
+  return std::move(request_);
+}
+
+bool Transfer::Prepare(Request request) {
+  request_ = std::move(request);
+  Reset();
+  if (only_http2_ && configured_for_ != request_.endpoint) Renew();
+  if (!easy_) return false;
+  LinkHeaders();
+  if (configured_for_ != request_.endpoint) {
+    configured_for_ = nullptr;
+    if (!Configure()) return false;
+    configured_for_ = request_.endpoint;
+  }
+  if (has_own_url_ || !request_.url.empty()) {
+    const bool own = !request_.url.empty();
+    if (!Set(CURLOPT_URL, (own ? request_.url : request_.endpoint->post_url).c_str())) return false;
+    has_own_url_ = own;
+  }
+  return Set(CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(request_.body.size())) &&
+         // Not copied.
+         Set(CURLOPT_POSTFIELDS, request_.body.data()) && Set(CURLOPT_HTTPHEADER, headers_.data());
+}
+
+// Sets every option anew: libcurl 7.88 clears an easy handle's count of retries in curl_easy_reset
+// alone, and after five dead connections would refuse the handle for good.
+bool Transfer::Configure() {
+  const Endpoint& endpoint = *request_.endpoint;
+  curl_easy_reset(handle());
+  has_own_url_ = false;
+  return Set(CURLOPT_URL, endpoint.post_url.c_str()) && Set(CURLOPT_POST, 1L) &&
+         Set(CURLOPT_PROTOCOLS_STR, "http,https") && Set(CURLOPT_FOLLOWLOCATION, 0L) &&
+         Set(CURLOPT_HTTP_CONTENT_DECODING, 0L) &&  // what is kept of an answer is what came
+         Set(CURLOPT_TIMEOUT_MS, static_cast<long>(endpoint.timeout_ms)) &&
+         Set(CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(endpoint.connect_timeout_ms)) &&
+         Set(CURLOPT_NOSIGNAL, 1L) &&  // this is somebody else's process
+         // A name server that does not answer must not hold up a stop.
+         Set(CURLOPT_QUICK_EXIT, 1L) && Set(CURLOPT_NETRC, static_cast<long>(CURL_NETRC_IGNORED)) &&
+         SetProxy() && SetTls() && Set(CURLOPT_ERRORBUFFER, error_.data()) &&
+         Set(CURLOPT_PRIVATE, static_cast<void*>(this)) &&
+         Set(CURLOPT_HEADERFUNCTION, &Transfer::OnHeader) &&
+         Set(CURLOPT_HEADERDATA, static_cast<void*>(this)) &&
+         Set(CURLOPT_WRITEFUNCTION, &Transfer::OnBody) &&
+         Set(CURLOPT_WRITEDATA, static_cast<void*>(this)) &&
+         Set(CURLOPT_PREREQFUNCTION, &Transfer::OnAttempt) &&
+         Set(CURLOPT_PREREQDATA, static_cast<void*>(this));
+}
+
+bool Transfer::SetProxy() {
+  const Endpoint& endpoint = *request_.endpoint;
+  proxy_ = {};
+  // What the environment says is not the operator's configuration.
+  if (endpoint.origin.proxy.empty()) return Set(CURLOPT_PROXY, "");
+  Result<Proxy> proxy = ParseProxy(endpoint.origin.proxy);
+  if (!proxy.ok()) return false;
+  proxy_ = std::move(proxy.value());
+  if (!proxy_.user.empty() || !proxy_.password.empty()) {
+    // Not in the proxy's URL, which libcurl may repeat in an error.
+    if (!Set(CURLOPT_PROXYUSERNAME, proxy_.user.c_str()) ||
+        !Set(CURLOPT_PROXYPASSWORD, proxy_.password.c_str()) ||
+        !Set(CURLOPT_PROXYAUTH, static_cast<long>(CURLAUTH_BASIC))) {
+      return false;
+    }
+  }
+  // With CONNECT, what we tell the backend is not for the proxy, and what the proxy says is not the
+  // backend's answer.
+  return Set(CURLOPT_PROXY, proxy_.address.c_str()) && Set(CURLOPT_NOPROXY, "") &&
+         Set(CURLOPT_HEADEROPT, static_cast<long>(CURLHEADER_SEPARATE)) &&
+         Set(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+}
+
+// Not copied: the request holds the endpoint as long as the handle is in use.
+bool Transfer::SetBlob(CURLoption option, const std::string& text) {
+  if (text.empty()) return true;
+  curl_blob blob{const_cast<char*>(text.data()), text.size(), CURL_BLOB_NOCOPY};
+  return Set(option, &blob);
+}
+
+bool Transfer::SetTls() {
+  const Origin& origin = request_.endpoint->origin;
+  const bool secure = origin.scheme == "https";
+  const long verify = origin.tls.verify ? 1L : 0L;
+  // HTTP/2 through ALPN alone: libcurl 7.88 fails with it on a connection without TLS.
+  const bool two = secure && origin.http_version != HttpVersion::k1 && Has(CURL_VERSION_HTTP2);
+  if (!Set(CURLOPT_HTTP_VERSION,
+           static_cast<long>(two ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1))) {
+    return false;
+  }
+  // While the first connection is being made, nobody knows whether it will carry many requests.
+  if (two && !Set(CURLOPT_PIPEWAIT, 1L)) return false;
+  if (proxy_.tls) {
+    // The operator's authorities beside the system's: who stands for the proxy is said nowhere
+    // else.
+    if (!Set(CURLOPT_PROXY_SSLVERSION, static_cast<long>(CURL_SSLVERSION_TLSv1_2)) ||
+        !Set(CURLOPT_PROXY_SSL_VERIFYPEER, verify) ||
+        !Set(CURLOPT_PROXY_SSL_VERIFYHOST, 2 * verify) ||
+        !SetBlob(CURLOPT_PROXY_CAINFO_BLOB, origin.tls.authorities)) {
+      return false;
+    }
+  }
+  if (secure || proxy_.tls) {
+    if (!Set(CURLOPT_SSL_CTX_FUNCTION, &Transfer::OnContext) ||
+        !Set(CURLOPT_SSL_CTX_DATA, static_cast<void*>(this))) {
+      return false;
+    }
+  }
+  if (!secure) return true;
+  // These authorities, and no others.
+  if (!origin.tls.authorities.empty() && !Set(CURLOPT_CAPATH, static_cast<const char*>(nullptr))) {
+    return false;
+  }
+  return Set(CURLOPT_SSLVERSION, static_cast<long>(CURL_SSLVERSION_TLSv1_2)) &&
+         Set(CURLOPT_SSL_VERIFYPEER, verify) && Set(CURLOPT_SSL_VERIFYHOST, 2 * verify) &&
+         // A server asks for our certificate only when a session is new, and we want to know.
+         Set(CURLOPT_SSL_SESSIONID_CACHE, 0L) &&
+         SetBlob(CURLOPT_CAINFO_BLOB, origin.tls.authorities) &&
+         SetBlob(CURLOPT_SSLCERT_BLOB, origin.tls.certificate) &&
+         SetBlob(CURLOPT_SSLKEY_BLOB, origin.tls.key);
+}
+
+}  // namespace offline_post

@@ -1,0 +1,140 @@
+%% docs/formats.md is true: each configuration there is run, and what it shows is what comes. The JSON Schema beside it,
+%% checked by a validator that nobody here wrote, takes every kind of event that a real node posts.
+-module(formats_SUITE).
+
+-include_lib("common_test/include/ct.hrl").
+-include_lib("stdlib/include/assert.hrl").
+
+-export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
+-export([shown/1, compressed/1, schema/1, schema_can_refuse/1]).
+
+-define(JSON, "json.localhost").
+-define(GZIP, "gzip.localhost").
+-define(HOSTS, [?JSON, ?GZIP]).
+
+suite() -> [{timetrap, {minutes, 2}}].
+
+all() ->
+    [shown, compressed, schema, schema_can_refuse].
+
+init_per_suite(Config) ->
+    Own = offline_post_recipes:start(offline_post_document:examples("docs/formats.md"), ["https://backend.example"],
+                                     fun hosts/1),
+    Node = ?config(node, Own),
+    [offline_post_node:register(Node, User, Host, User ++ "-password") || Host <- ?HOSTS, User <- ["juliet", "romeo"]],
+    [offline_post_wait:until(fun() -> is_map(offline_post_node:stats(Node, Host)) end, 5000,
+                             fun() -> {does_not_run, Host, offline_post_node:log(Node)} end) || Host <- ?HOSTS],
+    [{clients, offline_post_client:start()} | Own] ++ Config.
+
+hosts(Backend) ->
+    Url = ["post_url: \"", offline_post_backend:url(Backend), "\"\nauth_token: s3cret\n"],
+    Modules = "mod_offline: {}\nmod_ping: {}\nmod_mam:\n  default: always\nmod_stream_mgmt: {}\n"
+        "mod_muc:\n  default_room_options:\n    allow_subscription: true\n    anonymous: false\n",
+    Presence = [[Module, ":\n  post_url: \"", offline_post_backend:url(Backend, "/presence"), "\"\n  format: json\n"] ||
+                   Module <- ["mod_available_post", "mod_unavailable_post"]],
+    [{?JSON, #{modules => [Modules, Presence],
+               offline_post => [Url, "format: json\nbadge: events\n"
+                                "notify: [text, encrypted, call, file, reaction, marker, other]\n"]}},
+     {?GZIP, #{modules => Modules, offline_post => [Url, "compress: gzip\n"]}}].
+
+end_per_suite(Config) ->
+    offline_post_client:stop(?config(clients, Config)),
+    offline_post_recipes:finish(Config).
+
+init_per_testcase(_Case, Config) ->
+    offline_post_client:take(?config(clients, Config)),
+    offline_post_recipes:init(Config).
+
+end_per_testcase(_Case, Config) ->
+    offline_post_client:reset(?config(clients, Config)),
+    [?assertEqual([], offline_post_law:violations(offline_post_node:stats(?config(node, Config), Host))) ||
+        Host <- ?HOSTS].
+
+%%%
+
+shown(Config) ->
+    Titles = lists:usort([Title || {_, Title, _} <- offline_post_recipes:vhosts(Config, all)]),
+    ?assertEqual(["Batches", "Compression", "Fields", "Form", "Headers", "JSON", "Signatures", "Stanza", "Token",
+                  "URL"],
+                 Titles),
+    [begin
+         [Shown] = Posts,
+         ?assertEqual({Title, same},
+                      {Title, offline_post_recipes:compare(N, Shown, offline_post_recipes:say(Config, N))})
+     end || {N, Title, Posts} <- offline_post_recipes:vhosts(Config, all)].
+
+compressed(Config) ->
+    Text = lists:duplicate(200, "parting is such sweet sorrow "),
+    #{headers := Headers, body := Body} = offline_post_recipes:posted(Config, ?GZIP, ["<body>", Text, "</body>"]),
+    ?assertEqual(<<"gzip">>, proplists:get_value(<<"content-encoding">>, Headers)),
+    ?assert(byte_size(Body) < 1000),
+    ?assertEqual([{<<"to">>, <<"juliet">>}, {<<"from">>, <<"romeo">>}, {<<"body">>, iolist_to_binary(Text)},
+                  {<<"access_token">>, <<"s3cret">>}], uri_string:dissect_query(zlib:gunzip(Body))).
+
+%%% The schema
+
+schema(Config) ->
+    {Node, Backend, Clients} = {?config(node, Config), ?config(backend, Config), ?config(clients, Config)},
+    Messages = [offline_post_recipes:posted(Config, ?JSON, Content) || Content <- contents()],
+    offline_post_recipes:room(Config, ?JSON),
+    InRoom = offline_post_backend:await(Backend),
+    %% A device that comes, hangs and ends.
+    offline_post_client:login_resumable(Clients, "phone", "juliet@" ?JSON "/phone", Node),
+    offline_post_client:online(Clients, "phone"),
+    Available = offline_post_backend:await(Backend),
+    offline_post_client:kill(Clients, "phone"),
+    offline_post_wait:until(fun() -> hangs(Node, <<"phone">>) end),
+    Pending = offline_post_recipes:posted(Config, ?JSON, "<body>To a phone that hangs</body>"),
+    1 = offline_post_node:call(Node, ejabberd_sm, kick_user, [<<"juliet">>, <<?JSON>>]),
+    Unavailable = offline_post_backend:await(Backend),
+    All = Messages ++ [InRoom, Available, Pending, Unavailable],
+    ?assertEqual([{Body, "valid"} || #{body := Body} <- All],
+                 lists:zip([Body || #{body := Body} <- All], validate(Config, [Body || #{body := Body} <- All]))),
+    %% Whatever the schema allows was there.
+    [?assertMatch({_, {match, _}}, {Member, re:run([Body || #{body := Body} <- All], ["\"", Member, "\":"])}) ||
+        Member <- ["trigger", "stored", "from", "resource", "room", "nick", "sender", "message_id", "stanza_id",
+                   "origin_id",
+                   "badge", "count", "jid", "access_token", "presence.available\",\"timestamp",
+                   "presence.unavailable\",\"timestamp"]].
+
+contents() ->
+    ["<body>Good night</body><origin-id xmlns='urn:xmpp:sid:0' id='o1'/>",
+     "<body>fallback</body><encrypted xmlns='eu.siacs.conversations.axolotl'><header sid='1'/><payload>AA</payload>"
+     "</encrypted>",
+     "<propose xmlns='urn:xmpp:jingle-message:0' id='s1'>"
+     "<description xmlns='urn:xmpp:jingle:apps:rtp:1' media='audio'/></propose>",
+     "<body>https://up.example/a.jpg</body><x xmlns='jabber:x:oob'><url>https://up.example/a.jpg</url></x>",
+     "<reactions xmlns='urn:xmpp:reactions:0' id='m0'><reaction>👍</reaction></reactions>"
+     "<store xmlns='urn:xmpp:hints'/>",
+     "<body>\"quotes\" \\ and \t lines\n, 🌹 \x{2028}</body>"].
+
+schema_can_refuse(Config) ->
+    #{body := Body} = offline_post_recipes:posted(Config, ?JSON, "<body>Good night</body>"),
+    Changed = fun(From, To) ->
+                      Other = unicode:characters_to_binary(string:replace(Body, From, To)),
+                      ?assertNotEqual(Body, Other),
+                      Other
+              end,
+    Wrong = [Changed("\"kind\":\"text\"", "\"kind\":\"txt\""), Changed("\"to\":", "\"recipient\":"),
+             Changed("\"count\":1", "\"count\":\"1\""), Changed("message.offline", "message.online"),
+             Changed("\"data\":{", "\"data\":{\"new\":1,"), Changed("\"}", "\"")],
+    ?assertEqual(["valid" | ["invalid" || _ <- Wrong]],
+                 [hd(string:split(Line, ":")) || Line <- validate(Config, [Body | Wrong])]).
+
+validate(Config, Bodies) ->
+    Dir = ?config(priv_dir, Config),
+    Files = [begin
+                 File = filename:join(Dir, "post" ++ integer_to_list(erlang:unique_integer([positive])) ++ ".json"),
+                 ok = file:write_file(File, Body),
+                 File
+             end || Body <- Bodies],
+    Root = offline_post_node:root(),
+    Output = os:cmd(lists:join($\s, [filename:join(Root, "test/support/json_schema.py"),
+                                     filename:join(Root, "docs/event.schema.json") | Files])),
+    string:lexemes(Output, "\n").
+
+hangs(Node, Resource) ->
+    case offline_post_node:call(Node, ejabberd_sm, get_user_info, [<<"juliet">>, <<?JSON>>, Resource]) of
+        offline -> ct:fail(no_session);
+        Info -> lists:keymember(offline_post_hanging, 1, Info)
+    end.
