@@ -46,6 +46,7 @@ rows() ->
      {format_form_ns, 0, {at_most, 1000}},
      {format_json_ns, 0, {at_most, 2500}},
      {sign_v1_ns, 0, none},
+     {sign_v1a_ns, 0, none},
      {router_ratio_dead_backend, 2, {at_most, 1.1}},
      {router_p50_us, 2, none},
      {healthy_stanza_added_us, 2, {at_most, 2}},

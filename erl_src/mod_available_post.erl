@@ -60,7 +60,7 @@ mod_doc() ->
               [<<"This module sends an HTTP POST to a URL of your choice when a session of a user becomes "
                  "available: for its first presence, not for those that change its state. A session that is "
                  "resumed after a lost connection (XEP-0198) was available all the time.">>,
-               <<"The body is 'application/x-www-form-urlencoded' and has the fields 'jabber_id', the user's name, and "
+               <<"By default the body is 'application/x-www-form-urlencoded' and has the fields 'jabber_id', the user's name, and "
                  "'access_token'. The options mean what they mean to mod_offline_post, which need not run.">>],
               ["modules:",
                "  mod_available_post:",

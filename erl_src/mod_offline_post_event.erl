@@ -114,8 +114,8 @@ taken(subject, {#message{subject = Subjects, lang = Lang}, _, _, true, _}) -> in
 taken(subject, _) -> <<>>;
 taken(thread, {#message{thread = #message_thread{data = Thread}}, _, _, _, _}) -> Thread;
 taken(thread, _) -> <<>>;
-taken(stanza, {Message, To, _, Content, IncludeSender}) ->
-    mod_offline_post_stanza:xml(Message#message{to = To}, Content, IncludeSender).
+taken(stanza, {Message, To, Context, Content, IncludeSender}) ->
+    mod_offline_post_stanza:xml(Message#message{to = To}, Content, IncludeSender, maps:get(sender, Context, undefined)).
 
 %% A nick and the JID behind it are the sender, the room is not.
 -spec with_context(context(), boolean(), event()) -> event().

@@ -1,20 +1,27 @@
 %% A message as XML (RFC 6120), with no more in it than the policy tells. Pure.
 -module(mod_offline_post_stanza).
 
--export([xml/3]).
+-export([xml/3, xml/4]).
 
 -include("xmpp.hrl").
 
 -define(NS_OCCUPANT, <<"urn:xmpp:occupant-id:0">>).
+-define(HINTS, [<<"no-permanent-store">>, <<"no-store">>, <<"no-copy">>, <<"store">>]).
 
 %% Content: what stands for the text; if that is not itself, nothing is left that a client has written, but for ids.
 %% IncludeSender: if not, nothing is left that names the sender, but for what the sender has written in the text.
 -spec xml(message(), mod_offline_post_policy:content(), IncludeSender :: boolean()) -> binary().
 xml(Message, Content, IncludeSender) ->
+    xml(Message, Content, IncludeSender, undefined).
+
+%% Sender: who is known to be behind a room's nick, if anybody is.
+-spec xml(message(), mod_offline_post_policy:content(), IncludeSender :: boolean(), Sender :: jid:jid() | undefined) ->
+          binary().
+xml(Message, Content, IncludeSender, Sender) ->
     El = with_namespace(without_text(Content, xmpp:encode(Message))),
     fxml:element_to_binary(case IncludeSender of
                                true -> El;
-                               false -> without_sender(Message, El)
+                               false -> without_sender(names(Message) ++ bare(Sender), El)
                            end).
 
 %% It stands alone in the request.
@@ -38,16 +45,21 @@ told(#xmlel{name = <<"thread">>} = El) ->
     [El];
 told(#xmlel{name = Name} = El) ->
     case {namespace(El), Name} of
-        {?NS_SID_0, _} -> [El#xmlel{children = []}];
-        {?NS_DELAY, <<"delay">>} -> [El#xmlel{children = []}];
-        {?NS_HINTS, _} -> [El#xmlel{children = []}];
-        {?NS_OCCUPANT, _} -> [El#xmlel{children = []}];
+        {?NS_SID_0, <<"stanza-id">>} -> [only(El, [<<"id">>, <<"by">>])];
+        {?NS_SID_0, <<"origin-id">>} -> [only(El, [<<"id">>])];
+        {?NS_DELAY, <<"delay">>} -> [only(El, [<<"from">>, <<"stamp">>])];
+        {?NS_HINTS, Hint} -> [only(El, []) || lists:member(Hint, ?HINTS)];
+        {?NS_OCCUPANT, <<"occupant-id">>} -> [only(El, [<<"id">>])];
         _ -> []
     end.
 
--spec without_sender(message(), fxml:xmlel()) -> fxml:xmlel().
-without_sender(Message, #xmlel{attrs = Attrs, children = Children} = El) ->
-    Names = names(Message),
+%% Without whatever a client may have added to it.
+-spec only(fxml:xmlel(), [binary()]) -> fxml:xmlel().
+only(#xmlel{attrs = Attrs} = El, Names) ->
+    El#xmlel{attrs = [Attr || {Name, _} = Attr <- Attrs, lists:member(Name, [<<"xmlns">> | Names])], children = []}.
+
+-spec without_sender(Names :: [binary()], fxml:xmlel()) -> fxml:xmlel().
+without_sender(Names, #xmlel{attrs = Attrs, children = Children} = El) ->
     El#xmlel{attrs = lists:keydelete(<<"from">>, 1, Attrs),
              children = [without_from(Child) || #xmlel{} = Child <- Children, not is_of_sender(Child, Names)]}.
 
@@ -81,7 +93,11 @@ is_about_sender(_) -> false.
 names(#message{type = groupchat, from = From}) ->
     [escaped(jid:encode(From))];
 names(#message{from = From}) ->
-    [escaped(jid:encode(jid:remove_resource(From)))].
+    bare(From).
+
+-spec bare(jid:jid() | undefined) -> [binary()].
+bare(undefined) -> [];
+bare(Jid) -> [escaped(jid:encode(jid:remove_resource(Jid)))].
 
 -spec escaped(binary()) -> binary().
 escaped(Text) ->

@@ -68,7 +68,7 @@ mod_doc() ->
               [<<"This module sends an HTTP POST to a URL of your choice when an available session of a user "
                  "ends: with a presence that says so, by logging out, or when its connection is lost. A "
                  "session that waits to be resumed (XEP-0198) has not ended yet.">>,
-               <<"The body is 'application/x-www-form-urlencoded' and has the fields 'jabber_id', the user's name, and "
+               <<"By default the body is 'application/x-www-form-urlencoded' and has the fields 'jabber_id', the user's name, and "
                  "'access_token'. The options mean what they mean to mod_offline_post, which need not run.">>],
               ["modules:",
                "  mod_unavailable_post:",

@@ -33,7 +33,6 @@ function isGenuine(headers, body) {
 }
 
 const seen = new Set();
-
 // 2xx: in safe hands, never sent again. 503: again later.
 async function take(headers, body) {
   if (!isGenuine(headers, body)) return 401;
@@ -52,6 +51,10 @@ async function take(headers, body) {
 http.createServer(async (request, response) => {
   const parts = [];
   let size = 0;
-  for await (const part of request) if ((size += part.length) <= MAX_BYTES) parts.push(part);
-  response.writeHead(size > MAX_BYTES ? 413 : await take(request.headers, Buffer.concat(parts))).end();
+  try {
+    for await (const part of request) if ((size += part.length) <= MAX_BYTES) parts.push(part);
+    response.writeHead(size > MAX_BYTES ? 413 : await take(request.headers, Buffer.concat(parts))).end();
+  } catch {
+    response.destroy(); // broken off, or no event
+  }
 }).listen(Number(process.argv[2]), '127.0.0.1');

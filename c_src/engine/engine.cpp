@@ -54,6 +54,7 @@ void Engine::Configure(EndpointId id, std::shared_ptr<const Endpoint> config,
   endpoint.gate = Breaker();
   endpoint.gate.SetLimit(endpoint.config->max_connections);
   endpoint.claimable = true;
+  endpoint.draining = false;
   Attach(endpoint);
   PruneOrigins();
   PublishState(*endpoint.origin);

@@ -57,6 +57,8 @@ class Engine final : public OutboxListener, public TransportListener {
   static constexpr std::size_t kSlice = 500;
   // What an endpoint may still get wrong before a message that others overtake is dead.
   static constexpr int kMisconfiguredAttempts = 5;
+  // After so many attempts an event leaves alone: it may be what makes the receiver stumble.
+  static constexpr int kAttemptsInCompany = 2;
   // How often the retention of dead letters is looked after.
   static constexpr Millis kPurgeMs = 60'000;
 
@@ -80,6 +82,8 @@ class Engine final : public OutboxListener, public TransportListener {
   // Gives up what is in flight, and keeps what is pending until the endpoint comes back or max_age
   // is over.
   void Remove(EndpointId id);
+  // It is about to be removed: what waits for company leaves without. Until the next Configure.
+  void Drain(EndpointId id);
 
   // An event for which room was reserved in the endpoint's ledger. It takes the place of an earlier
   // one of its topic that waits.
@@ -140,6 +144,7 @@ class Engine final : public OutboxListener, public TransportListener {
     std::deque<std::vector<Delivery>> apart;
     // Since when a batch that is due waits for a Claim that may fill it.
     std::optional<Millis> filling_ms;
+    bool draining = false;  // about to be removed
     Withdrawals withdrawals;
     Topics topics;
     std::uint64_t in_outbox = 0;  // there and not leased
@@ -196,6 +201,7 @@ class Engine final : public OutboxListener, public TransportListener {
   std::vector<Delivery> TakeBatch(EndpointRecord& endpoint);
   bool IsBatchDue(EndpointRecord& endpoint);
   static std::optional<Millis> BatchDueMs(const EndpointRecord& endpoint);
+  Request Build(EndpointRecord& endpoint, RequestId id, std::vector<Delivery>& deliveries);
   static bool MaySend(const EndpointRecord& endpoint, Millis now_ms);
   static void GiveBack(EndpointRecord& endpoint, std::vector<Delivery> deliveries);
   static void GiveBackApart(EndpointRecord& endpoint);

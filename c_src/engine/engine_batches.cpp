@@ -20,7 +20,7 @@ bool Engine::SendNext(const std::shared_ptr<OriginRecord>& origin) {
     std::vector<Delivery> deliveries = one ? TakeOne(endpoint) : TakeBatch(endpoint);
     if (deliveries.empty()) continue;
     const RequestId id = next_request_++;
-    Request request = BuildRequest(id, endpoint.config, deliveries, clock_.UnixMs());
+    Request request = Build(endpoint, id, deliveries);
     const auto rest = deliveries.begin() + static_cast<std::ptrdiff_t>(request.deliveries.size());
     GiveBack(endpoint, {std::make_move_iterator(rest), std::make_move_iterator(deliveries.end())});
     deliveries.erase(rest, deliveries.end());
@@ -40,6 +40,20 @@ bool Engine::SendNext(const std::shared_ptr<OriginRecord>& origin) {
     return true;
   }
   return false;
+}
+
+Request Engine::Build(EndpointRecord& endpoint, RequestId id, std::vector<Delivery>& deliveries) {
+  try {
+    return BuildRequest(id, endpoint.config, deliveries, clock_.UnixMs());
+  } catch (...) {  // no memory for it now
+    GiveBack(endpoint, std::move(deliveries));
+    throw;
+  }
+}
+
+void Engine::Drain(EndpointId id) {
+  const auto found = endpoints_.find(id);
+  if (found != endpoints_.end()) found->second.draining = true;
 }
 
 bool Engine::MaySend(const EndpointRecord& endpoint, Millis now_ms) {
@@ -87,8 +101,9 @@ std::vector<Delivery> Engine::TakeBatch(EndpointRecord& endpoint) {
     std::optional<Delivery> delivery = endpoint.window.Take();
     if (!delivery) break;
     if (!MayLeave(endpoint, *delivery)) continue;
-    if (delivery->misconfigured > 0) {
-      // Whether it is to blame shows when it leaves alone: nobody is dead for another's fault.
+    if (delivery->misconfigured > 0 || delivery->attempts >= kAttemptsInCompany) {
+      // Whether it is to blame shows when it leaves alone: nobody is dead, or held up, for
+      // another's fault.
       endpoint.apart.emplace_back().push_back(std::move(*delivery));
       continue;
     }
@@ -96,7 +111,8 @@ std::vector<Delivery> Engine::TakeBatch(EndpointRecord& endpoint) {
     batch.push_back(std::move(*delivery));
   }
   // Perhaps it was due only for what may not leave, or leaves alone.
-  if (batch.size() < limits.max_events && oldest + limits.max_delay_ms > clock_.MonotonicMs()) {
+  if (batch.size() < limits.max_events && !endpoint.draining &&
+      oldest + limits.max_delay_ms > clock_.MonotonicMs()) {
     GiveBack(endpoint, std::move(batch));
     return TakeApart(endpoint);
   }
@@ -109,7 +125,7 @@ std::vector<Delivery> Engine::TakeBatch(EndpointRecord& endpoint) {
 std::optional<Millis> Engine::BatchDueMs(const EndpointRecord& endpoint) {
   const BatchLimits& limits = endpoint.config->batch;
   if (!limits.any() || !endpoint.window.runnable()) return std::nullopt;
-  if (endpoint.window.runnable_lanes() >= limits.max_events) return 0;
+  if (endpoint.draining || endpoint.window.runnable_lanes() >= limits.max_events) return 0;
   const Millis due = endpoint.window.OldestMs() + limits.max_delay_ms;
   if (endpoint.claiming && endpoint.filling_ms) {
     return std::max(due, *endpoint.filling_ms + std::min(kFillingMs, limits.max_delay_ms));
@@ -123,7 +139,7 @@ bool Engine::IsBatchDue(EndpointRecord& endpoint) {
   const auto due = BatchDueMs(endpoint);
   if (!due || *due > now) return false;
   const bool full = endpoint.window.runnable_lanes() >= endpoint.config->batch.max_events;
-  if (full || !endpoint.claiming || endpoint.filling_ms) return true;
+  if (full || endpoint.draining || !endpoint.claiming || endpoint.filling_ms) return true;
   endpoint.filling_ms = now;  // where events keep coming, there always is a Claim: it has its time
   return false;
 }

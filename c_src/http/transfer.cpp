@@ -102,7 +102,8 @@ bool Transfer::Prepare(Request request) {
   request_ = std::move(request);
   Reset();
   if (only_http2_ && configured_for_ != request_.endpoint) Renew();
-  if (!easy_) return false;
+  error_[request_.fault.copy(error_.data(), error_.size() - 1)] = '\0';
+  if (!easy_ || !request_.fault.empty()) return false;
   LinkHeaders();
   if (configured_for_ != request_.endpoint) {
     configured_for_ = nullptr;
@@ -188,9 +189,9 @@ bool Transfer::SetTls() {
   if (proxy_.tls) {
     // The operator's authorities beside the system's: who stands for the proxy is said nowhere
     // else.
+    // tls_verify is about the backend, and not about who gets the proxy's credentials.
     if (!Set(CURLOPT_PROXY_SSLVERSION, static_cast<long>(CURL_SSLVERSION_TLSv1_2)) ||
-        !Set(CURLOPT_PROXY_SSL_VERIFYPEER, verify) ||
-        !Set(CURLOPT_PROXY_SSL_VERIFYHOST, 2 * verify) ||
+        !Set(CURLOPT_PROXY_SSL_VERIFYPEER, 1L) || !Set(CURLOPT_PROXY_SSL_VERIFYHOST, 2L) ||
         !SetBlob(CURLOPT_PROXY_CAINFO_BLOB, origin.tls.authorities)) {
       return false;
     }

@@ -16,6 +16,7 @@ using RequestId = std::uint64_t;
 
 struct Request {
   RequestId id = 0;
+  std::string fault;                         // not empty: why it cannot be sent now, fit for a log
   std::shared_ptr<const Endpoint> endpoint;  // URL, time limits and TLS settings of this attempt
   std::string url;                           // empty: the endpoint's, which names the same origin
   std::vector<std::string> headers;  // "Name: value", complete but for Host and Content-Length

@@ -133,9 +133,10 @@ void Store::Begin() {
 }
 
 void Store::ChooseHashKey() {
-  // A file of an older version has none until its backlog is gone.
+  // A file of an older version has none until its backlog is gone, and what may come back to it.
   if (hash_key_ != HashKey{}) return;
-  if (database_.Query("SELECT EXISTS (SELECT 1 FROM log) OR EXISTS (SELECT 1 FROM withdrawal)") > 0)
+  if (database_.Query("SELECT EXISTS (SELECT 1 FROM log) OR EXISTS (SELECT 1 FROM withdrawal) OR "
+                      "EXISTS (SELECT 1 FROM dead)") > 0)
     return;
   HashKey key;
   sqlite3_randomness(sizeof key, &key);

@@ -1,5 +1,6 @@
 #include "payload/answer.hpp"
 
+#include <algorithm>
 #include <utility>
 
 #include "payload/results.hpp"
@@ -106,7 +107,9 @@ std::vector<Outcome> ReadWhole(const Request& request, const Answer& answer, Mil
 
 std::size_t AnswerKept(const Request& request) {
   constexpr std::size_t kKeptPerEvent = 256;
-  return kAnswerTold + kKeptPerEvent * request.event_ids.size();
+  constexpr std::size_t kKeptAtLeast = std::size_t{64} * 1024;
+  if (request.event_ids.empty()) return kAnswerTold;
+  return std::max(kKeptAtLeast, kAnswerTold + kKeptPerEvent * request.event_ids.size());
 }
 
 std::vector<Outcome> ReadAnswer(const Request& request, const Answer& answer, Millis unix_now_ms) {

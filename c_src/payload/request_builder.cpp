@@ -106,7 +106,11 @@ void AddHeaders(const Recipe& recipe, const Delivery& delivery, const std::strin
   if (recipe.signer.any()) {
     const std::int64_t seconds = unix_now_ms / 1'000;
     request.headers.push_back("webhook-timestamp: " + std::to_string(seconds));
-    AddHeader("webhook-signature: " + recipe.signer.Sign(id, seconds, request.body), request);
+    if (const auto signature = recipe.signer.Sign(id, seconds, request.body)) {
+      request.headers.push_back("webhook-signature: " + *signature);
+    } else {
+      request.fault = "it cannot be signed now (OpenSSL refuses)";
+    }
   }
   AddHeader(HeaderLine("Authorization", Authorization(recipe.auth, endpoint.auth_token)), request);
   EventFields fields(delivery, endpoint);

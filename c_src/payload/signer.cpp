@@ -123,10 +123,13 @@ Result<Signer> Signer::Make(const std::vector<std::string>& secrets) {
     }
     signer.keys_.push_back(std::move(key.value()));
   }
+  // A library may load a key that its policy does not let it use.
+  if (signer.any() && !signer.Sign("msg_0", 0, "")) return Refused();
   return signer;
 }
 
-std::string Signer::Sign(std::string_view id, std::int64_t timestamp, std::string_view body) const {
+std::optional<std::string> Signer::Sign(std::string_view id, std::int64_t timestamp,
+                                        std::string_view body) const {
   std::string head(id);
   head.append(1, '.').append(std::to_string(timestamp)).append(1, '.');
   std::string signatures;
@@ -136,7 +139,7 @@ std::string Signer::Sign(std::string_view id, std::int64_t timestamp, std::strin
     const std::optional<std::string> signature =
         key.ed25519 ? Ed25519(key.ed25519.get(), head + std::string(body))
                     : Hmac(mac.get(), head, body);
-    if (!signature) continue;
+    if (!signature) return std::nullopt;
     if (!signatures.empty()) signatures += ' ';
     signatures += key.ed25519 ? "v1a," : "v1,";
     AppendBase64(*signature, signatures);

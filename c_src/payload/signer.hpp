@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -28,8 +29,9 @@ class Signer {
   bool any() const { return !keys_.empty(); }
 
   // The value of webhook-signature: one for each secret, in their order. `timestamp`: seconds since
-  // 1970. What the library refuses to sign (there is no memory) is missing.
-  std::string Sign(std::string_view id, std::int64_t timestamp, std::string_view body) const;
+  // 1970. Nothing: the library refuses to sign (there is no memory).
+  std::optional<std::string> Sign(std::string_view id, std::int64_t timestamp,
+                                  std::string_view body) const;
 
  private:
   struct MacDeleter {

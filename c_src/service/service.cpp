@@ -60,7 +60,13 @@ Status Service::Configure(const EndpointConfig& config, std::vector<std::string>
   recipe_config.token = !config.auth_token.empty();
   Result<std::shared_ptr<const Recipe>> recipe = CompileRecipe(recipe_config);
   if (!recipe.ok()) return recipe.error();
-  if (uses != nullptr) *uses = Uses(*recipe.value());
+  if (uses != nullptr) {
+    *uses = Uses(*recipe.value());
+    // What comes out of a room is no sender's: whoever limits senders must be told.
+    if (config.rates.sender > 0 && std::find(uses->begin(), uses->end(), "room") == uses->end()) {
+      uses->emplace_back("room");
+    }
+  }
   auto endpoint = std::make_shared<Endpoint>();
   endpoint->key = config.key;
   endpoint->post_url = config.post_url;
@@ -185,6 +191,7 @@ bool Service::Remove(EndpointKeyView key, Millis timeout_ms, RemovedCallback cal
     }
     removal_seen_ms_ = now;
     removals_.push_back({id, *removal_deadline_ms_, callback});
+    engine_->Drain(id);
   });
   return true;
 }

@@ -108,10 +108,18 @@ works(Config) ->
     [begin
          ct:pal("~p: ~p", [?config(name, Config), What]),
          Case(Config)
-     end || {What, Case} <- [{pushed, fun pushed/1}, {answer_lost, fun answer_lost/1}, {altered, fun altered/1},
+     end || {What, Case} <- [{broken_off, fun broken_off/1}, {pushed, fun pushed/1}, {answer_lost, fun answer_lost/1}, {altered, fun altered/1},
                              {old, fun old/1},
                              {unsigned, fun unsigned/1}, {service_down, fun service_down/1},
                                  {service_silent, fun service_silent/1}]].
+
+%% Whoever hangs up in the middle ends nothing but his own request: all that follows here is served.
+broken_off(Config) ->
+    {ok, Socket} = gen_tcp:connect({127, 0, 0, 1}, ?config(port, Config), [binary, {active, false}]),
+    ok = gen_tcp:send(Socket, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n{\"data\":"),
+    ok = inet:setopts(Socket, [{linger, {true, 0}}]),
+    ok = gen_tcp:close(Socket),
+    unsigned(Config).
 
 pushed(Config) ->
     front(Config, fun(_) -> pass end),

@@ -5,7 +5,7 @@
 
 main([Url, Authority, Spool, Seed]) ->
     Key = {<<"localhost">>, <<"mod_offline_post">>},
-    ok = mod_offline_post_nif:configure(Key, #{post_url => list_to_binary(Url), auth_token => <<>>, timeout => 5000,
+    {ok, _} = mod_offline_post_nif:configure(Key, #{post_url => list_to_binary(Url), auth_token => <<>>, timeout => 5000,
                                                connect_timeout => 5000, max_connections => 16, queue_limit => 10000,
                                                queue_bytes => 100000000, tls_verify => true,
                                                ca_file => list_to_binary(Authority), spool => true,
@@ -13,7 +13,10 @@ main([Url, Authority, Spool, Seed]) ->
                                                retry_schedule => [1000], max_age => 60000, order => recipient,
                                                dead_letter_retention => 60000, dead_letter_limit => 10,
                                                collapse_interval => 0, rate_sender => 0, rate_recipient => 0,
-                                               rate_beyond => drop, form => message}),
+                                               rate_beyond => drop, form => message, client_cert => <<>>,
+                                               client_key => <<>>, proxy => <<>>, http_version => auto, format => form,
+                                               content_type => <<>>, fields => none, room_fields => none, headers => [],
+                                               auth => body, signing_secrets => [], compress => none, batch => none}),
     [{ok, _} = mod_offline_post_nif:submit(Key, {<<"text">>, {integer_to_binary(I rem 50), <<"localhost">>, <<>>},
                                                  {<<"bob">>, <<"localhost">>, <<>>}, <<>>, <<"hello">>, <<>>, []}) ||
         I <- lists:seq(1, 500)],

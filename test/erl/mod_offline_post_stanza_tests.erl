@@ -57,6 +57,10 @@ room() ->
                        from = jid:replace_resource(Room, <<"Bobby & Co">>),
                        sub_els = [Behind, #stanza_id{by = Room, id = <<"17">>}, mention(<<"room@m.example/Bobby & Co">>)]},
     has(<<"bob@b.example">>, mod_offline_post_stanza:xml(Message, true, true)),
+    Known = Message#message{sub_els = [mention(<<"BOB@b.example">>), mention(<<"room@m.example">>)]},
+    OfKnown = mod_offline_post_stanza:xml(Known, true, false, jid:make(<<"bob">>, <<"b.example">>, <<"phone">>)),
+    [has_not(Part, OfKnown) || Part <- [<<"bob">>, <<"BOB">>]],
+    has(<<"reference">>, OfKnown),
     Hidden = mod_offline_post_stanza:xml(Message, true, false),
     [has_not(Part, Hidden) || Part <- [<<"bob">>, <<"Bobby">>, <<"reference">>]],
     [has(Part, Hidden) || Part <- [<<"room@m.example">>, <<"17">>, <<"Hi">>]].

@@ -57,7 +57,7 @@ refused_test_() ->
     Quotes = ["double quotes"],
     [{title(Yaml), fun() -> refused(Yaml, Where, Parts) end} ||
         {Yaml, Where, Parts} <-
-            [{"format: xml", "format", ["form, json, stanza"]}, {"format: [json]", "format", []},
+            [{"format: xml", "format", ["form, json, stanza"]},
              {"content_type: json", "content_type", ["application/json"]},
              {"content_type: \"text/plain\\r\\nX: y\"", "content_type", ["media type"]}, {"content_type: 5", "content_type", ["string"]},
              {"fields: \"{{to}}\"", "fields", ["Expected map"]}, {"fields: [a, b]", "fields", ["Expected map"]},

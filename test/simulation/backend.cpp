@@ -56,7 +56,8 @@ std::string Say(Random& random, const BackendHabits& habits, bool poison, bool u
 void WriteResults(Random& random, const BackendHabits& habits, PathMood path, const Batch& batch,
                   Fate& fate) {
   std::string text = "{\"results\":[";
-  const std::size_t chatter = habits.moody ? random.Below(400) : 0;
+  std::size_t chatter = habits.moody ? random.Below(400) : 0;
+  if (habits.moody && random.Percent(3)) chatter += batch.kept / batch.ids.size();  // too much
   for (std::size_t i = 0; i < batch.ids.size(); ++i) {
     Said& said = fate.said.emplace_back();
     const std::string status = Say(random, habits, IsPoison(batch.messages[i], path),

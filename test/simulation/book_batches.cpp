@@ -31,7 +31,8 @@ void Book::CheckBatch(const Request& request, const std::vector<Entry*>& carried
   for (const Entry* entry : carried) {
     if (entry->recipient != 0 && !recipients.insert(entry->recipient).second)
       Fail(Say(*entry) + " is in a batch with another one to its recipient");
-    if (count > 1 && entry->blamed) Fail(Say(*entry) + " may be to blame, and is not alone");
+    const bool apart = entry->blamed || entry->attempts >= Engine::kAttemptsInCompany;
+    if (count > 1 && apart) Fail(Say(*entry) + " may be to blame, and is not alone");
     if (entry->half_of != first.half_of)
       Fail(Say(*entry) + " leaves with one that was not refused with it");
     if (entry->half_of != 0 && count > entry->most)
@@ -45,7 +46,7 @@ void Book::CheckBatch(const Request& request, const std::vector<Entry*>& carried
   if (half_waits) Fail(Say(first) + " leaves before what was refused");
   const bool full =
       count == limits.max_events || request.body.size() + kLongestEvent > limits.max_bytes;
-  const bool alone = count == 1 && first.blamed;
+  const bool alone = count == 1 && (first.blamed || first.attempts >= Engine::kAttemptsInCompany);
   if (!full && !alone && !probe && clock_.now < oldest + limits.max_delay_ms) {
     Fail(Say(first) + " leaves in a batch of " + std::to_string(count) + " after " +
          std::to_string(clock_.now - oldest) + " ms");

@@ -121,7 +121,8 @@ void Book::CheckUnanswered(Entry& entry, Final how) {
   if (topic.newest == 0 || entry.superseded) return;
   Entry& newest = entries_[topic.newest - 1];
   newest.weight += entry.weight;
-  newest.weighed = newest.weighed && entry.weighed && entry.overtaken;
+  // What is on its way has said its number already.
+  newest.weighed = newest.weighed && entry.weighed && entry.overtaken && !newest.flight;
 }
 
 void Book::CheckMayLeave(Entry& entry, const Site& site) {

@@ -118,6 +118,34 @@ TEST_CASE("batch: who has waited long enough waits a moment more for a Claim und
   }
 }
 
+TEST_CASE("batch: before a removal nobody waits for company, and after it everybody does again") {
+  BatchEngine f;
+  f.Accept("a");
+  CHECK(f.out().empty());
+  f.engine.Drain(1);
+  CHECK(f.engine.NextTurnMs() == 0);
+  f.Turn();
+  CHECK(f.out() == List{"a"});
+  f.Answer(200);
+  f.Configure();
+  f.Accept("b");
+  CHECK(f.out().empty());
+}
+
+TEST_CASE("batch: who has failed twice leaves alone, for it may be what fails the others") {
+  BatchEngine f;
+  f.AcceptAll({"a", "b", "c", "d"});
+  constexpr Millis kAllAreDue = 60'000;
+  for (int attempt = 1; attempt <= Engine::kAttemptsInCompany; ++attempt) {
+    CHECK(f.out() == List{"a b c d"});
+    f.Answer(500);
+    f.Advance(kAllAreDue);
+  }
+  CHECK(f.out() == List{"a", "b", "c", "d"});
+  while (!f.transport.sent.empty()) f.Answer(200);
+  CHECK(f.stats().delivered == 4);
+}
+
 TEST_CASE("batch: trouble of single events in a 2xx is theirs alone") {
   BatchEngine f(4, 1);
   const std::string retries =

@@ -52,7 +52,7 @@ bool Verifies(const std::string& signature, const std::string& text) {
 std::string Sign(const std::vector<std::string>& secrets, const std::string& body = kBody) {
   auto signer = Signer::Make(secrets);
   REQUIRE(signer.ok());
-  return signer.value().Sign(kId, kTime, body);
+  return signer.value().Sign(kId, kTime, body).value();
 }
 
 std::string SecretError(const std::vector<std::string>& secrets) {

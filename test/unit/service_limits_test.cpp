@@ -80,7 +80,10 @@ TEST_CASE("a room is no sender with a rate: what it says comes to many") {
   Fixture f;
   EndpointConfig config = Config(test::DeadUrl());
   config.rates = {1, 0, false};
-  REQUIRE_FALSE(f.service.Configure(config).has_value());
+  std::vector<std::string> uses;
+  REQUIRE_FALSE(f.service.Configure(config, &uses).has_value());
+  // Though no request uses it.
+  CHECK(uses == std::vector<std::string>{"body", "room"});
   for (const char* member : {"juliet", "nurse", "paris"}) {
     const auto event = To(member);
     event->attributes = {{"trigger", "groupchat"}, {"room", "verona@rooms.example.org"}};

@@ -48,6 +48,27 @@ TEST_CASE("a request may have a URL of its own, and the next one has none") {
   CHECK(server.connections() == 1);
 }
 
+TEST_CASE("a request that cannot be sent is trouble that says why, and costs no connection") {
+  HttpServer server(Always(test::Status(200)));
+  TransportFixture f;
+  for (const char* fault : {"", "it cannot be signed now", ""}) {
+    Request request;
+    request.id = f.next_id++;
+    request.fault = fault;
+    request.endpoint = f.EndpointOf(server.url());
+    request.body = "to=juliet";
+    request.deliveries = {request.id};
+    const RequestId id = request.id;
+    f.transport.Send(std::move(request));
+    f.Run(f.listener.done.size() + 1);
+    const Outcome& outcome = f.listener.done.at(id);
+    const bool sent = *fault == '\0';
+    CHECK(outcome.kind == (sent ? OutcomeClass::kDelivered : OutcomeClass::kTrouble));
+    CHECK(outcome.reason == (sent ? "HTTP 200" : fault));
+  }
+  CHECK(server.requests().size() == 2);
+}
+
 TEST_CASE("a large body arrives whole") {
   HttpServer server(Always(test::Status(200)));
   TransportFixture f;
