@@ -35,7 +35,8 @@ struct Http2Fixture : test::TransportFixture {
     std::ofstream(path) << authority.certificate();
     TlsFiles files;
     files.ca_file = path;
-    EndpointOf(server.url(), files, "", HttpVersion::k2);
+    Endpoint& endpoint = *EndpointOf(server.url(), files, "", HttpVersion::k2);
+    endpoint.timeout_ms = endpoint.connect_timeout_ms = 5'000;  // handshakes take their time
   }
   static test::TlsServerOptions Options(const test::Authority& authority) {
     test::TlsServerOptions options;

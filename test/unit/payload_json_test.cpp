@@ -102,8 +102,8 @@ TEST_CASE("no value leaves its string in JSON") {
   for (const std::string& hostile :
        {std::string("\",\"to\":\"x"), std::string("\\"), std::string("\r\n\t\b\f"),
         std::string("\0", 1), std::string("\xff\xfe"), std::string("]]>'<"), std::string("\x7f"),
-        std::string("\xed\xa0\x80"), std::string("\xf0\x9f\x98"), std::string(65'536, '"'),
-        std::string(65'536, '\xc3')}) {
+        std::string("\xed\xa0\x80"), std::string("\xf0\x9f\x98"), std::string(4'096, '"'),
+        std::string(4'096, '\xc3')}) {
     Delivery delivery = test::FullDelivery();
     auto event = std::make_shared<Event>(*delivery.event);
     event->body = hostile;

@@ -199,13 +199,13 @@ TEST_CASE("who speaks no HTTP/2 gets HTTP/1.1, and who wanted it is told once") 
   TlsFixture f;
   const TlsServer server(Server(f.authority.Issue("localhost")), Http1(kOk));
   const TlsFiles files = f.Trusting(f.authority.certificate());
-  f.EndpointOf(server.url(), files, "", HttpVersion::kAuto);
+  f.EndpointOf(server.url(), files, "", HttpVersion::kAuto)->connect_timeout_ms = 5'000;
   CHECK(f.Post(server.url()).status == 200);
   CHECK(f.notices.empty());
   f.endpoints.clear();
   f.transport.Close();
   REQUIRE_FALSE(f.transport.Open().has_value());
-  f.EndpointOf(server.url(), files, "", HttpVersion::k2);
+  f.EndpointOf(server.url(), files, "", HttpVersion::k2)->connect_timeout_ms = 5'000;
   for (int i = 0; i < 3; ++i) CHECK(f.Post(server.url()).status == 200);
   f.transport.Close();
   REQUIRE_FALSE(f.transport.Open().has_value());

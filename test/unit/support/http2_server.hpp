@@ -68,7 +68,9 @@ inline TlsServer::Handler Http2(Http2Answer answer, bool at_head = false,
     while (true) {
       const std::string head = connection.Read(9);
       if (head.size() < 9) return;
-      const auto byte = [&head](std::size_t i) { return static_cast<unsigned char>(head[i]); };
+      const auto byte = [&head](std::size_t i) {
+        return static_cast<std::uint32_t>(static_cast<unsigned char>(head[i]));
+      };
       const std::size_t size = (byte(0) << 16U) | (byte(1) << 8U) | byte(2);
       const auto type = static_cast<FrameType>(byte(3));
       const std::uint32_t stream = (byte(5) << 24U) | (byte(6) << 16U) | (byte(7) << 8U) | byte(8);
