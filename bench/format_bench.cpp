@@ -104,7 +104,7 @@ double Sign(const char* secret, const std::string& body, int calls) {
   auto signer = Signer::Make({secret});
   if (!signer.ok()) throw std::runtime_error(signer.error().text);
   return Nanoseconds(calls, [&signer, &body] {
-    return signer.value().Sign("msg_0123456789abcdef_1", kNowMs / 1'000, body).size();
+    return signer.value().Sign("msg_0123456789abcdef_1", kNowMs / 1'000, body).value().size();
   });
 }
 

@@ -145,9 +145,8 @@ bool Engine::IsBatchDue(EndpointRecord& endpoint) {
 }
 
 void Engine::GiveBack(EndpointRecord& endpoint, std::vector<Delivery> deliveries) {
-  for (auto delivery = deliveries.rbegin(); delivery != deliveries.rend(); ++delivery) {
-    endpoint.window.Return(std::move(*delivery));
-  }
+  std::for_each(deliveries.rbegin(), deliveries.rend(),
+                [&endpoint](Delivery& delivery) { endpoint.window.Return(std::move(delivery)); });
 }
 
 void Engine::GiveBackApart(EndpointRecord& endpoint) {

@@ -66,8 +66,8 @@ std::shared_ptr<const Peer> WatchPeer(SSL_CTX* context) noexcept {
     Held peer = *held;
     if (Index() < 0 || SSL_CTX_set_ex_data(context, Index(), held.get()) != 1) return nullptr;
     held.release();  // NOLINT(bugprone-unused-return-value): the context's now
-    const int mode = SSL_CTX_get_verify_mode(context);
-    if (mode != SSL_VERIFY_NONE) SSL_CTX_set_verify(context, mode, &OnVerify);
+    // In any mode: later versions of libcurl let the handshake pass, and ask for the verdict then.
+    SSL_CTX_set_verify(context, SSL_CTX_get_verify_mode(context), &OnVerify);
     SSL_CTX_set_cert_cb(context, &OnCertificateWanted, nullptr);
     return peer;
   } catch (const std::bad_alloc&) {
