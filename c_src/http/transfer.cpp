@@ -187,9 +187,8 @@ bool Transfer::SetTls() {
   // While the first connection is being made, nobody knows whether it will carry many requests.
   if (two && !Set(CURLOPT_PIPEWAIT, 1L)) return false;
   if (proxy_.tls) {
-    // The operator's authorities beside the system's: who stands for the proxy is said nowhere
-    // else.
-    // tls_verify is about the backend, and not about who gets the proxy's credentials.
+    // Always verified: tls_verify is about the backend, not about who gets the proxy's credentials.
+    // By the operator's authorities beside the system's: none are named for the proxy alone.
     if (!Set(CURLOPT_PROXY_SSLVERSION, static_cast<long>(CURL_SSLVERSION_TLSv1_2)) ||
         !Set(CURLOPT_PROXY_SSL_VERIFYPEER, 1L) || !Set(CURLOPT_PROXY_SSL_VERIFYHOST, 2L) ||
         !SetBlob(CURLOPT_PROXY_CAINFO_BLOB, origin.tls.authorities)) {
