@@ -1,10 +1,7 @@
 #include "service/service.hpp"
 
 #include <algorithm>
-#include <array>
-#include <charconv>
 #include <chrono>
-#include <system_error>
 #include <utility>
 
 #include "http/origin.hpp"
@@ -17,16 +14,6 @@ namespace {
 
 // Removals that follow each other within this time share one deadline.
 constexpr Millis kSharedDeadlineMs = 1'000;
-
-std::string Hex(std::uint64_t number) {
-  std::array<char, 16> digits{};
-  const char* end = std::to_chars(digits.data(), digits.data() + digits.size(), number, 16).ptr;
-  const char* begin = digits.data();
-  return {begin, end};
-}
-
-// The `webhook-id` of all events of this run starts with it.
-std::string IdPrefix() { return "msg_" + Hex(RandomBits()) + "_"; }
 
 }  // namespace
 
@@ -46,7 +33,7 @@ Service::Service(NoticeSink sink)
     : notices_(clock_),
       transport_(clock_, &notices_),
       sink_(std::move(sink)),
-      id_prefix_(IdPrefix()) {}
+      event_ids_(RandomBits()) {}
 
 Service::~Service() { Shutdown(); }
 
@@ -147,7 +134,7 @@ Admission Service::Submit(EndpointKeyView key, const std::shared_ptr<Event>& eve
     return Admission::kLimited;
   }
   MakeStorable(event->attributes);
-  event->id = NextEventId();
+  event->id = event_ids_.Next();
   event->accepted_unix_ms = clock_.UnixMs();
   const Admission admission = registration.ledger->Reserve(EventBytes(*event), has_room_);
   if (admission != Admission::kAccepted) {
@@ -321,12 +308,6 @@ bool Service::IsWithinRate(const Registration& registration, Event& event) const
   if (!registration.limiter->limits().collapse || event.kind == "call") return false;
   event.topic = RateTopic(event);
   return true;
-}
-
-std::string Service::NextEventId() {
-  std::string id;
-  id.reserve(id_prefix_.size() + 16);  // one allocation
-  return id.append(id_prefix_).append(Hex(next_event_.fetch_add(1)));
 }
 
 }  // namespace offline_post

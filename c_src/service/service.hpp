@@ -23,6 +23,7 @@
 #include "engine/engine.hpp"
 #include "http/curl_transport.hpp"
 #include "http/tls_files.hpp"
+#include "model/event_ids.hpp"
 #include "model/result.hpp"
 #include "payload/recipe.hpp"
 #include "service/mailbox.hpp"
@@ -155,7 +156,6 @@ class Service {
   bool CommandFor(EndpointKeyView key, std::function<void(EndpointId)> command);
   void WakeSleeper();
 
-  std::string NextEventId();
   void WarnOfCertificate(const Endpoint& endpoint);  // the service thread
   bool IsWithinRate(const Registration& registration, Event& event) const;
 
@@ -181,8 +181,7 @@ class Service {
   SpoolConfig spool_;           // guarded by life_mutex_: what outbox_ was made for
   bool spool_enabled_ = false;  // of spool_, for the service thread
   NoticeSink sink_;
-  const std::string id_prefix_;
-  std::atomic<std::uint64_t> next_event_{1};
+  EventIds event_ids_;
 
   // The hook's way: a read lock, a ledger's lock, a push.
   mutable std::shared_mutex registry_mutex_;

@@ -1,8 +1,19 @@
 #include "model/event.hpp"
 
+#include "model/event_ids.hpp"
 #include "support/values.hpp"
 
 namespace offline_post {
+
+TEST_CASE("the ids of events have the form that the schema promises, whatever the run") {
+  EventIds small(0x1c3371078eeb57a);
+  CHECK(small.Next() == "msg_01c3371078eeb57a_1");
+  CHECK(small.Next() == "msg_01c3371078eeb57a_2");
+  CHECK(EventIds(0).Next() == "msg_0000000000000000_1");
+  EventIds large(0xffffffffffffffff);
+  for (int i = 0; i < 35; ++i) large.Next();
+  CHECK(large.Next() == "msg_ffffffffffffffff_24");
+}
 
 TEST_CASE("SipHash is what its paper says") {
   std::string text;
