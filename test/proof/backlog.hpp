@@ -23,6 +23,8 @@
 
 namespace offline_post::proof {
 
+constexpr std::uint64_t kDefaultEvents = 1'000'000;  // the full size
+
 // Who the numbered event is for.
 std::string RecipientOf(std::uint64_t number, std::uint64_t bad_tenths);
 

@@ -11,7 +11,6 @@ namespace offline_post::proof {
 
 namespace {
 
-constexpr std::uint64_t kDefaultEvents = 1'000'000;
 constexpr std::uint64_t kBadTenths = 3;
 constexpr std::uint64_t kDefaultPairs = 3;
 

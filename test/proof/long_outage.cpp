@@ -11,7 +11,6 @@ namespace offline_post::proof {
 
 namespace {
 
-constexpr std::uint64_t kDefaultEvents = 1'000'000;
 constexpr std::uint64_t kWarmUp = 2'000;
 constexpr std::chrono::milliseconds kSteady{4'000};
 constexpr double kMb = 1e6;

@@ -6,10 +6,10 @@ namespace offline_post {
 
 namespace {
 
-using List = std::vector<Attribute>;
+using Attributes = std::vector<Attribute>;
 using Pairs = std::vector<std::pair<std::string, std::string>>;
 
-Pairs PairsOf(const List& attributes) {
+Pairs PairsOf(const Attributes& attributes) {
   Pairs pairs;
   for (const Attribute& one : attributes) pairs.emplace_back(one.name, one.value);
   return pairs;
@@ -30,7 +30,7 @@ TEST_CASE("attributes: what is storable comes back as it was") {
        {std::string(), std::string("plain"), std::string("\"\\/\b\f\n\r\t\x1f\x7f"),
         std::string("a\0b", 3), std::string("z\u00fcrich \u6f22 \U0001f600"),
         std::string(5'000, 'x')}) {
-    List attributes = {{"zulu", value}, {"alpha", "1"}, {value, value}};
+    Attributes attributes = {{"zulu", value}, {"alpha", "1"}, {value, value}};
     MakeStorable(attributes);
     CHECK(PairsOf(ReadAttributes(AttributesText(attributes))) == PairsOf(attributes));
     CHECK(PairsOf(attributes) == Pairs{{"zulu", value}, {"alpha", "1"}, {value, value}});
@@ -38,7 +38,7 @@ TEST_CASE("attributes: what is storable comes back as it was") {
 }
 
 TEST_CASE("attributes: what is not UTF-8 is replaced, and then stays as it is") {
-  List attributes = {{"a", "\xff"}, {"b", "x\xc3"}, {"c", "\xe2\x82z"}, {"\xfe", "name"}};
+  Attributes attributes = {{"a", "\xff"}, {"b", "x\xc3"}, {"c", "\xe2\x82z"}, {"\xfe", "name"}};
   MakeStorable(attributes);
   const std::string replacement = "\uFFFD";
   CHECK(PairsOf(attributes) == Pairs{{"a", replacement},
@@ -49,7 +49,7 @@ TEST_CASE("attributes: what is not UTF-8 is replaced, and then stays as it is") 
 }
 
 TEST_CASE("attributes: a name stands once, with its last value") {
-  List attributes = {{"a", "1"}, {"b", "2"}, {"a", "3"}};
+  Attributes attributes = {{"a", "1"}, {"b", "2"}, {"a", "3"}};
   MakeStorable(attributes);
   CHECK(PairsOf(attributes) == Pairs{{"a", "3"}, {"b", "2"}});
 }

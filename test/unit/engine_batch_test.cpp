@@ -11,7 +11,7 @@ namespace offline_post {
 using test::BatchEngine;
 
 namespace {
-using List = std::vector<std::string>;
+using Ids = std::vector<std::string>;
 }  // namespace
 
 TEST_CASE("batch: a full one leaves at once, the others when their time has come") {
@@ -21,7 +21,7 @@ TEST_CASE("batch: a full one leaves at once, the others when their time has come
   CHECK(f.out().empty());
   CHECK(f.engine.NextTurnMs() == f.clock.MonotonicMs() + BatchEngine::kDelayMs);
   f.Accept("d");
-  CHECK(f.out() == List{"a b c d"});
+  CHECK(f.out() == Ids{"a b c d"});
   CHECK(f.stats().in_flight == 4);
   CHECK_FALSE(f.engine.NextTurnMs().has_value());
   f.Accept("e");
@@ -31,7 +31,7 @@ TEST_CASE("batch: a full one leaves at once, the others when their time has come
   f.Advance(39);
   CHECK(f.out().size() == 1);
   f.Advance(1);
-  CHECK(f.out() == List{"a b c d", "e f"});
+  CHECK(f.out() == Ids{"a b c d", "e f"});
   f.Answer(200);
   f.Answer(200);
   CHECK(f.stats().delivered == 14);
@@ -45,12 +45,12 @@ TEST_CASE("batch: of each recipient one event at a time, in order") {
   for (const char* body : {"1", "2", "3"}) f.Accept("juliet", body);
   f.Accept("nurse", "4");
   f.Advance(BatchEngine::kDelayMs);
-  CHECK(f.out() == List{"juliet nurse"});
-  CHECK(f.transport.sent[0].event_ids == List{"msg_juliet_1", "msg_nurse_4"});
+  CHECK(f.out() == Ids{"juliet nurse"});
+  CHECK(f.transport.sent[0].event_ids == Ids{"msg_juliet_1", "msg_nurse_4"});
   f.Answer(200);
-  CHECK(f.transport.sent.at(0).event_ids == List{"msg_juliet_2"});  // its time is over
+  CHECK(f.transport.sent.at(0).event_ids == Ids{"msg_juliet_2"});  // its time is over
   f.Answer(200);
-  CHECK(f.transport.sent.at(0).event_ids == List{"msg_juliet_3"});
+  CHECK(f.transport.sent.at(0).event_ids == Ids{"msg_juliet_3"});
   f.Answer(200);
   CHECK(f.stats().delivered == 12);
 }
@@ -59,9 +59,9 @@ TEST_CASE("batch: a request counts once, whatever it carries") {
   BatchEngine f(2, 2);
   f.WarmUp();
   f.AcceptAll({"a", "b", "c", "d", "e", "f"});
-  CHECK(f.out() == List{"a b", "c d"});
+  CHECK(f.out() == Ids{"a b", "c d"});
   f.Answer(200);
-  CHECK(f.out() == List{"c d", "e f"});
+  CHECK(f.out() == Ids{"c d", "e f"});
   f.Answer(200);
   f.Answer(200);
   CHECK(f.stats().delivered == 14);
@@ -75,7 +75,7 @@ TEST_CASE("batch: what does not fit into the body stays in front") {
   f.WarmUp();
   for (const char* to : {"a", "b", "c", "d", "e"}) f.Accept(to, std::string(200, 'x'));
   f.Advance(BatchEngine::kDelayMs);
-  List seen;
+  Ids seen;
   for (const Request& request : f.transport.sent) {
     CHECK(request.body.size() <= 1'000);
     CHECK(request.event_ids.size() < 5);
@@ -88,7 +88,7 @@ TEST_CASE("batch: what does not fit into the body stays in front") {
   while (!f.transport.sent.empty()) f.Answer(200);
   f.Accept("giant", std::string(5'000, 'x'));  // alone it goes all the same
   f.Advance(BatchEngine::kDelayMs);
-  CHECK(f.out() == List{"giant"});
+  CHECK(f.out() == Ids{"giant"});
   f.Answer(200);
   CHECK(f.stats().delivered == 14);
 }
@@ -106,7 +106,7 @@ TEST_CASE("batch: who has waited long enough waits a moment more for a Claim und
   CHECK(f.engine.NextTurnMs() == f.clock.MonotonicMs() + Engine::kFillingMs);
   SECTION("it comes") {
     f.Turn();
-    CHECK(f.out() == List{"a b"});
+    CHECK(f.out() == Ids{"a b"});
   }
   SECTION("it does not come") {
     f.clock.Advance(Engine::kFillingMs - 1);
@@ -114,7 +114,7 @@ TEST_CASE("batch: who has waited long enough waits a moment more for a Claim und
     CHECK(f.transport.sent.empty());
     f.clock.Advance(1);
     f.engine.Turn();
-    CHECK(f.out() == List{"a"});
+    CHECK(f.out() == Ids{"a"});
   }
 }
 
@@ -125,7 +125,7 @@ TEST_CASE("batch: before a removal nobody waits for company, and after it everyb
   f.engine.Drain(1);
   CHECK(f.engine.NextTurnMs() == 0);
   f.Turn();
-  CHECK(f.out() == List{"a"});
+  CHECK(f.out() == Ids{"a"});
   f.Answer(200);
   f.Configure();
   f.Accept("b");
@@ -137,11 +137,11 @@ TEST_CASE("batch: who has failed twice leaves alone, for it may be what fails th
   f.AcceptAll({"a", "b", "c", "d"});
   constexpr Millis kAllAreDue = 60'000;
   for (int attempt = 1; attempt <= Engine::kAttemptsInCompany; ++attempt) {
-    CHECK(f.out() == List{"a b c d"});
+    CHECK(f.out() == Ids{"a b c d"});
     f.Answer(500);
     f.Advance(kAllAreDue);
   }
-  CHECK(f.out() == List{"a", "b", "c", "d"});
+  CHECK(f.out() == Ids{"a", "b", "c", "d"});
   while (!f.transport.sent.empty()) f.Answer(200);
   CHECK(f.stats().delivered == 4);
 }

@@ -11,7 +11,7 @@ namespace offline_post {
 using test::BatchEngine;
 
 namespace {
-using List = std::vector<std::string>;
+using Ids = std::vector<std::string>;
 }  // namespace
 
 TEST_CASE("batch: a poisoned event is found, and dead alone") {
@@ -35,20 +35,20 @@ TEST_CASE("batch: a poisoned event is found, and dead alone") {
 TEST_CASE("batch: halves leave in order and before what is new") {
   BatchEngine f(4, 1);
   f.AcceptAll({"a", "b", "c", "d", "e", "f", "g", "h"});
-  CHECK(f.out() == List{"a b c d"});
+  CHECK(f.out() == Ids{"a b c d"});
   f.Answer(413);
-  CHECK(f.out() == List{"a b"});
+  CHECK(f.out() == Ids{"a b"});
   CHECK(f.stats().in_flight == 2);
   CHECK(f.stats().retries == 4);
   f.Answer(413);
-  CHECK(f.out() == List{"a"});
+  CHECK(f.out() == Ids{"a"});
   f.Answer(200);
-  CHECK(f.out() == List{"b"});
+  CHECK(f.out() == Ids{"b"});
   f.Answer(413);
   CHECK(f.stats().dead == 1);
-  CHECK(f.out() == List{"c d"});
+  CHECK(f.out() == Ids{"c d"});
   f.Answer(200);
-  CHECK(f.out() == List{"e f g h"});
+  CHECK(f.out() == Ids{"e f g h"});
   f.Answer(200);
   CHECK(f.stats().delivered == 7);
 }
@@ -58,7 +58,7 @@ TEST_CASE("batch: halves that wait outlive whatever happens to the endpoint") {
   f.AcceptAll({"a", "b", "c", "d"});
   f.Accept("a", "next");
   f.Answer(400);
-  REQUIRE(f.out() == List{"a b"});  // and c d wait
+  REQUIRE(f.out() == Ids{"a b"});  // and c d wait
   CHECK_FALSE(f.engine.Idle(1));
   SECTION("a removal: they come back in order") {
     f.engine.Remove(1);
@@ -67,7 +67,7 @@ TEST_CASE("batch: halves that wait outlive whatever happens to the endpoint") {
     CHECK(f.engine.Idle(1));
     f.Configure();
     f.Settle(BatchEngine::kDelayMs);
-    CHECK(f.out() == List{"a b c d"});
+    CHECK(f.out() == Ids{"a b c d"});
     CHECK(f.AnswerAll({}) == 2);
     CHECK(f.stats().delivered == 5);
   }
@@ -79,7 +79,7 @@ TEST_CASE("batch: halves that wait outlive whatever happens to the endpoint") {
     f.Answer(422);  // to the replaced one
     f.Advance(BatchEngine::kDelayMs);
     CHECK(f.stats().dead == 0);
-    CHECK(f.out() == List{"a b c d"});
+    CHECK(f.out() == Ids{"a b c d"});
     CHECK(f.AnswerAll({}) == 2);
     CHECK(f.stats().delivered == 5);
   }
@@ -102,7 +102,7 @@ TEST_CASE("batch: halves that wait outlive whatever happens to the endpoint") {
     CHECK_FALSE(f.engine.NextTurnMs().has_value());
     f.engine.Resume(1);
     f.Turn();
-    CHECK(f.out() == List{"a"});
+    CHECK(f.out() == Ids{"a"});
     CHECK(f.AnswerAll({"d"}) == 6);
     CHECK(f.stats().delivered == 4);
     CHECK(f.stats().dead == 1);
@@ -113,10 +113,10 @@ TEST_CASE("batch: halves that wait outlive whatever happens to the endpoint") {
     CHECK(f.out().empty());
     f.engine.Resume(1);
     f.Turn();
-    CHECK(f.out() == List{"c d"});
+    CHECK(f.out() == Ids{"c d"});
     f.Answer(200);
     f.Settle(BatchEngine::kDelayMs);
-    CHECK(f.out() == List{"a b"});
+    CHECK(f.out() == Ids{"a b"});
     CHECK(f.AnswerAll({}) == 2);
     CHECK(f.stats().delivered == 5);
   }
@@ -128,9 +128,9 @@ TEST_CASE("batch: halves that wait outlive whatever happens to the endpoint") {
     CHECK(f.stats().cancelled == 1);
     f.Answer(400);
     CHECK(f.stats().cancelled == 2);
-    CHECK(f.out() == List{"a"});
+    CHECK(f.out() == Ids{"a"});
     f.Answer(200);
-    CHECK(f.out() == List{"d"});
+    CHECK(f.out() == Ids{"d"});
     f.Answer(200);
     CHECK(f.AnswerAll({}) == 1);  // a's next
     CHECK(f.stats().delivered == 3);
@@ -138,7 +138,7 @@ TEST_CASE("batch: halves that wait outlive whatever happens to the endpoint") {
   }
   SECTION("trouble: the others go on") {
     f.Answer(503);
-    CHECK(f.out() == List{"c d"});
+    CHECK(f.out() == Ids{"c d"});
     f.Answer(200);
     CHECK(f.stats().pending == 3);
     f.Settle(2'000);
@@ -159,12 +159,12 @@ TEST_CASE("batch: a half that a later one of its topic speaks for does not leave
   f.Accept(event("a", "1"));
   f.Accept(event("b", "1"));
   f.Answer(400);
-  REQUIRE(f.transport.sent.at(0).event_ids == List{"msg_a_1"});  // and b's waits
+  REQUIRE(f.transport.sent.at(0).event_ids == Ids{"msg_a_1"});  // and b's waits
   f.Accept(event("b", "2"));
   f.Answer(200);
   f.Settle(BatchEngine::kDelayMs);
   REQUIRE(f.transport.sent.size() == 1);
-  CHECK(f.transport.sent[0].event_ids == List{"msg_b_2"});
+  CHECK(f.transport.sent[0].event_ids == Ids{"msg_b_2"});
   f.Answer(200);
   CHECK(f.stats().delivered == 2);
   CHECK(f.stats().cancelled == 1);
@@ -175,7 +175,7 @@ TEST_CASE("batch: a probe carries one event, also of a half that waits") {
   BatchEngine f(4, 1);
   f.AcceptAll({"a", "b", "c", "d", "e", "f", "g", "h"});
   f.Answer(400);
-  REQUIRE(f.out() == List{"a b"});
+  REQUIRE(f.out() == Ids{"a b"});
   auto other = test::MakeEndpoint();  // another endpoint of the origin opens the breaker
   const auto ledger = std::make_shared<Ledger>();
   other->max_connections = 8;

@@ -10,6 +10,7 @@ namespace offline_post {
 
 namespace {
 
+using test::Has;
 using test::HttpReply;
 using test::HttpRequest;
 using test::HttpServer;
@@ -19,10 +20,6 @@ using test::TransportFixture;
 std::string At(const HttpServer& server, const std::string& credentials = "") {
   const std::string url = server.url();
   return "http://" + credentials + url.substr(7, url.find('/', 7) - 7);
-}
-
-bool Has(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
 }
 
 }  // namespace

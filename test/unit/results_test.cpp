@@ -13,7 +13,7 @@ namespace {
 
 using Says = EventResult::Says;
 
-std::string Result(const std::string& id, const std::string& status) {
+std::string Entry(const std::string& id, const std::string& status) {
   return R"({"id":")" + id + R"(","status":)" + status + "}";
 }
 
@@ -60,7 +60,7 @@ TEST_CASE("results: each event has what was said of it, the others are delivered
 
 TEST_CASE("results: an HTTP status means what it means, of this event alone") {
   const auto of = [](const std::string& status) {
-    return KindsOf("[" + Result("b", status) + "]");
+    return KindsOf("[" + Entry("b", status) + "]");
   };
   CHECK(of("200") == "ddd");
   CHECK(of("204") == "ddd");
@@ -71,8 +71,8 @@ TEST_CASE("results: an HTTP status means what it means, of this event alone") {
   CHECK(of("503") == "dtd");
   CHECK(of("100") == "dtd");
   CHECK(of("410") == "drd");  // his device, not the endpoint
-  CHECK(Read("{\"results\":[" + Result("b", "503") + "]}")[1].reason == "HTTP 503 in results");
-  CHECK(Read("{\"results\":[" + Result("b", "503") + "]}")[1].status == 503);
+  CHECK(Read("{\"results\":[" + Entry("b", "503") + "]}")[1].reason == "HTTP 503 in results");
+  CHECK(Read("{\"results\":[" + Entry("b", "503") + "]}")[1].status == 503);
 }
 
 TEST_CASE("results: a status that nobody knows is a retry") {
@@ -81,7 +81,7 @@ TEST_CASE("results: a status that nobody knows is a retry") {
         "4294967496", "18446744073709551815", "99999999999999999999999", "true", "null", "{}", "[]",
         "[200]", "{\"status\":200}"}) {
     INFO(status);
-    const auto outcomes = Read("{\"results\":[" + Result("b", status) + "]}");
+    const auto outcomes = Read("{\"results\":[" + Entry("b", status) + "]}");
     CHECK(Kinds(outcomes) == "dtd");
     CHECK(outcomes[1].reason == "unknown status in results");
   }
@@ -90,12 +90,12 @@ TEST_CASE("results: a status that nobody knows is a retry") {
 }
 
 TEST_CASE("results: the last one of an id counts, and the last member of a name") {
-  CHECK(KindsOf("[" + Result("b", "\"retry\"") + "," + Result("b", "\"accepted\"") + "]") == "ddd");
-  CHECK(KindsOf("[" + Result("b", "200") + "," + Result("b", "\"refused\"") + "]") == "drd");
+  CHECK(KindsOf("[" + Entry("b", "\"retry\"") + "," + Entry("b", "\"accepted\"") + "]") == "ddd");
+  CHECK(KindsOf("[" + Entry("b", "200") + "," + Entry("b", "\"refused\"") + "]") == "drd");
   CHECK(KindsOf(R"([{"id":"a","id":"b","status":"refused","status":"retry"}])") == "dtd");
   CHECK(KindsOf(R"([{"id":"a","id":1,"status":"refused"}])") == "ddd");
-  CHECK(Kinds(Read("{\"results\":[" + Result("a", "500") + "],\"results\":[" + Result("a", "200") +
-                   "," + Result("b", "500") + "]}")) == "dtd");
+  CHECK(Kinds(Read("{\"results\":[" + Entry("a", "500") + "],\"results\":[" + Entry("a", "200") +
+                   "," + Entry("b", "500") + "]}")) == "dtd");
 }
 
 TEST_CASE("results: what names nobody says nothing") {
@@ -124,11 +124,11 @@ TEST_CASE("results: what is no results at all is delivered") {
 }
 
 TEST_CASE("results: broken ones are everybody's trouble, and the origin's") {
-  const std::string good = "{\"results\":[" + Result("a", "200") + "," + Result("b", "\"refused\"");
+  const std::string good = "{\"results\":[" + Entry("a", "200") + "," + Entry("b", "\"refused\"");
   for (const std::string& body :
        {good, good + "]", good + "}", good + "]}}", good + "]} x", good + ",]}", good + ",1e999]}",
         good + ",\"\xff\"]}", good + std::string("\0]}", 3), std::string("{\"results\":["),
-        good + "," + Result("c", "01") + "]}", good + ",\"\\ud800\"]}"}) {
+        good + "," + Entry("c", "01") + "]}", good + ",\"\\ud800\"]}"}) {
     INFO(body);
     const auto outcomes = Read(body);
     CHECK(Kinds(outcomes) == "ttt");
@@ -139,8 +139,8 @@ TEST_CASE("results: broken ones are everybody's trouble, and the origin's") {
 }
 
 TEST_CASE("results: of those that we have cut, what was read stands") {
-  const std::string body = "{\"results\":[" + Result("a", "200") + "," +
-                           Result("b", "\"refused\"") + R"(,{"id":"c","status":200)";
+  const std::string body = "{\"results\":[" + Entry("a", "200") + "," +
+                           Entry("b", "\"refused\"") + R"(,{"id":"c","status":200)";
   const auto outcomes = Read(body, true);
   CHECK(Kinds(outcomes) == "drt");
   CHECK(outcomes[2].reason == "results that cannot be read");
@@ -149,7 +149,7 @@ TEST_CASE("results: of those that we have cut, what was read stands") {
 }
 
 TEST_CASE("results: only a 2xx has them, and only a batch") {
-  const std::string body = "{\"results\":[" + Result("b", "\"retry\"") + "]}";
+  const std::string body = "{\"results\":[" + Entry("b", "\"retry\"") + "]}";
   CHECK(Kinds(Read(body, false, 202)) == "dtd");
   CHECK(Kinds(Read(body, false, 400)) == "rrr");
   CHECK(Kinds(Read(body, false, 503)) == "ttt");
@@ -173,7 +173,7 @@ TEST_CASE("results: Retry-After is about those who are to be tried again") {
   Answer answer;
   answer.status = 200;
   answer.retry_after = "17";
-  answer.body = "{\"results\":[" + Result("b", "429") + "]}";
+  answer.body = "{\"results\":[" + Entry("b", "429") + "]}";
   CHECK(ReadAnswer(request, answer, 0)[1].retry_after_ms == 17'000);
 }
 
@@ -185,8 +185,8 @@ TEST_CASE("results: neither depth nor length is too much") {
   for (int i = 0; i < 100'000; ++i) objects += "{\"results\":";
   CHECK(Kinds(Read(objects)) == "ddd");
   std::string many = "{\"results\":[";
-  for (int i = 0; i < 50'000; ++i) many += Result("x" + std::to_string(i), "503") + ",";
-  CHECK(Kinds(Read(many + Result("c", "503") + "]}")) == "ddt");
+  for (int i = 0; i < 50'000; ++i) many += Entry("x" + std::to_string(i), "503") + ",";
+  CHECK(Kinds(Read(many + Entry("c", "503") + "]}")) == "ddt");
 }
 
 TEST_CASE("results: an error's text is cut between characters, an answer to what is told") {

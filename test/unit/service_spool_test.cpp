@@ -6,6 +6,7 @@
 
 #include "service/service.hpp"
 #include "support/http_server.hpp"
+#include "support/service_fixture.hpp"
 #include "support/spool.hpp"
 #include "support/system_clock.hpp"
 #include "support/values.hpp"
@@ -16,9 +17,8 @@ namespace {
 
 using test::HttpRequest;
 using test::HttpServer;
+using test::kKey;
 using test::TemporaryDirectory;
-
-const EndpointKeyView kKey{"example.org", "mod_offline_post"};
 
 EndpointConfig Config(const std::string& url, const std::string& directory) {
   EndpointConfig config;

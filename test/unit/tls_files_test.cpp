@@ -12,6 +12,8 @@ namespace offline_post {
 
 namespace {
 
+using test::Has;
+
 struct Files {
   test::TemporaryDirectory directory;
   test::Authority authority;
@@ -38,10 +40,6 @@ struct Files {
     return files;
   }
 };
-
-bool Has(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
 
 }  // namespace
 

@@ -14,6 +14,7 @@ namespace {
 
 using test::Authority;
 using test::Certified;
+using test::Has;
 using test::Http1;
 using test::TlsConnection;
 using test::TlsServer;
@@ -54,10 +55,6 @@ TlsServerOptions Server(Certified identity) {
   TlsServerOptions options;
   options.identity = std::move(identity);
   return options;
-}
-
-bool Has(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
 }
 
 }  // namespace

@@ -25,6 +25,10 @@ class ManualClock final : public Clock {
   Millis unix_ms = 1'700'000'000'000;
 };
 
+inline bool Has(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
 inline std::shared_ptr<Event> MakeEvent(const std::string& to, const std::string& body = "hello") {
   auto event = std::make_shared<Event>();
   event->id = "msg_" + to + "_" + body;
