@@ -86,6 +86,10 @@ mod_doc() ->
               desc => <<"With 'format: json', several messages in one POST: at most 'max_events' (100), none of which "
                         "waits for others longer than 'max_delay' (100 ms), in at most 'max_bytes' (1048576); as a "
                         "JSON array or as lines of JSON. The default is 'none'.">>}},
+           {traceparent,
+            #{value => "true | false",
+              desc => <<"Whether each attempt has the header 'traceparent' (W3C Trace Context): all attempts of a message are "
+                        "one trace, each with a span of its own. The default is 'false'.">>}},
            {compress,
             #{value => "none | gzip",
               desc => <<"Whether bodies over 1024 bytes are compressed. The default is 'none'.">>}},

@@ -60,6 +60,7 @@
                     auth := body | bearer | basic | header,
                     signing_secrets := [binary()],
                     compress := none | gzip,
+                    traceparent := boolean(),
                     batch := none | {MaxEvents :: pos_integer(), MaxDelayMs :: pos_integer(), MaxBytes :: pos_integer(),
                                      array | ndjson}}.
 %% In the operator's order. A binary is a template. Nested no deeper than 32.

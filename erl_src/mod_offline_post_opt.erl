@@ -7,7 +7,7 @@
          include_sender/1, max_age/1, max_connections/1, max_rate/1, members_notify/1, notify/1,
          notify_hanging_device/1, order/1, post_url/1, proxy/1, queue_bytes/1, queue_limit/1, retry_schedule/1,
          room_fields/1, shutdown_timeout/1, signing_secrets/1, spool/1, spool_dir/1, spool_min_free/1, sync_commit/1,
-         timeout/1, tls_verify/1, triggers/1]).
+         timeout/1, tls_verify/1, traceparent/1, triggers/1]).
 
 -type source() :: gen_mod:opts() | global | binary().
 
@@ -139,6 +139,9 @@ timeout(Source) -> get(timeout, Source).
 
 -spec tls_verify(source()) -> boolean().
 tls_verify(Source) -> get(tls_verify, Source).
+
+-spec traceparent(source()) -> boolean().
+traceparent(Source) -> get(traceparent, Source).
 
 -spec triggers(source()) -> [offline | pending, ...].
 triggers(Source) -> get(triggers, Source).

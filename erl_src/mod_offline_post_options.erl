@@ -26,6 +26,7 @@ type(auth) -> econf:enum([body, bearer, basic, header]);
 type(signing_secrets) -> fun mod_offline_post_yaml:secrets/1;
 type(batch) -> either_none(batch());
 type(compress) -> econf:enum([none, gzip]);
+type(traceparent) -> econf:bool();
 type(http_version) -> fun check_http_version/1;
 type(tls_verify) -> econf:bool();
 type(ca_file) -> pem("CERTIFICATE", "certificate");
@@ -73,6 +74,7 @@ defaults() ->
      {signing_secrets, []},
      {batch, none},
      {compress, none},
+     {traceparent, false},
      {http_version, auto},
      {tls_verify, true},
      {ca_file, <<>>},

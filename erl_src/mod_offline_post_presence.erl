@@ -12,7 +12,7 @@
 
 %% Of mod_offline_post's: how a POST is sent and kept. The others are about messages.
 -define(OPTIONS, [post_url, auth_token, timeout, connect_timeout, shutdown_timeout, max_connections, queue_limit,
-                  queue_bytes, format, content_type, fields, headers, auth, signing_secrets, batch, compress,
+                  queue_bytes, format, content_type, fields, headers, auth, signing_secrets, batch, compress, traceparent,
                   http_version, tls_verify, ca_file, client_cert, client_key, proxy, spool, spool_dir, spool_min_free,
                   retry_schedule, max_age, order, dead_letter_retention, dead_letter_limit]).
 

@@ -169,6 +169,7 @@ void Engine::Turn() {
     PurgeDead(endpoint);
     if (!endpoint.withdrawals.empty() || endpoint.topics.incomplete()) ClearMarks(endpoint);
     HastenSlice(endpoint);
+    Summarize(endpoint);
     Claim(endpoint);
   }
   for (auto& [key, origin] : origins_) Dispatch(origin);

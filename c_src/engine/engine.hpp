@@ -59,6 +59,8 @@ class Engine final : public OutboxListener, public TransportListener {
   static constexpr int kMisconfiguredAttempts = 5;
   // After so many attempts an event leaves alone: it may be what makes the receiver stumble.
   static constexpr int kAttemptsInCompany = 2;
+  // How often the log is told of an endpoint in trouble.
+  static constexpr Millis kSummaryMs = 60'000;
   // How often the retention of dead letters is looked after.
   static constexpr Millis kPurgeMs = 60'000;
 
@@ -139,6 +141,7 @@ class Engine final : public OutboxListener, public TransportListener {
     Sequence last_trouble = 0;  // whose attempt it was
     int in_flight = 0;          // requests
     std::string why;            // of the trouble
+    Millis trouble_ms = 0;      // when it began
     std::vector<EndpointRecord*> endpoints;
     std::size_t next = 0;  // whose turn it is
   };
@@ -173,9 +176,11 @@ class Engine final : public OutboxListener, public TransportListener {
     Breaker gate;
     RequestId gate_probe = 0;  // the latest
     Sequence last_misconfigured = 0;
-    std::string why;                // of what the gate has seen
-    std::uint64_t hasten_left = 0;  // slices
-    Millis bury_ms = 0;             // removed: when what it left is dead
+    std::string why;                   // of what the gate has seen
+    std::uint64_t hasten_left = 0;     // slices
+    std::optional<Millis> summary_ms;  // in trouble: when the log is told next
+    Millis trouble_ms = 0;             // when that began
+    Millis bury_ms = 0;                // removed: when what it left is dead
   };
 
   struct InFlight {
@@ -260,6 +265,8 @@ class Engine final : public OutboxListener, public TransportListener {
   void PurgeDead(EndpointRecord& endpoint);
   void ReportToBreakers(InFlight& flight, const Outcome& outcome);
   void HastenSlice(EndpointRecord& endpoint);
+  void Summarize(EndpointRecord& endpoint);
+  static std::string Pending(const OriginRecord& origin);
   void EndTest(RequestId id, const Outcome& outcome);
   void Observe(const InFlight& flight, const std::vector<Outcome>& outcomes) const;
   void PublishConcurrency(const EndpointRecord& endpoint) const;

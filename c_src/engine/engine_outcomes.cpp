@@ -14,6 +14,8 @@ std::string Name(const Endpoint& endpoint) {
   return endpoint.key.module + " for " + endpoint.key.vhost;
 }
 
+std::string Seconds(Millis ms) { return std::to_string(ms / 1'000) + " s"; }
+
 // The origin answered: whatever is wrong, it is not the origin's health.
 bool IsAlive(const Outcome& outcome) {
   return outcome.kind != OutcomeClass::kTrouble || outcome.within_2xx;
@@ -51,6 +53,35 @@ void Engine::OnDone(RequestId id, std::vector<Outcome> outcomes) {
   GiveBack(*flight.endpoint, std::move(back));
 }
 
+std::string Engine::Pending(const OriginRecord& origin) {
+  std::uint64_t pending = 0;
+  for (const EndpointRecord* endpoint : origin.endpoints) pending += endpoint->ledger->pending();
+  return std::to_string(pending) + " notifications";
+}
+
+// The line at the beginning of a trouble may scroll away while it lasts.
+void Engine::Summarize(EndpointRecord& endpoint) {
+  const bool in_trouble = endpoint.origin != nullptr && endpoint.pause == Pause::kNone &&
+                          IsHeldBack(endpoint) && endpoint.ledger->pending() > 0;
+  if (!in_trouble) {
+    endpoint.summary_ms.reset();
+    return;
+  }
+  const Millis now = clock_.MonotonicMs();
+  if (!endpoint.summary_ms) {
+    endpoint.trouble_ms = now;
+    endpoint.summary_ms = now + kSummaryMs;
+  }
+  if (now < *endpoint.summary_ms) return;
+  endpoint.summary_ms = now + kSummaryMs;
+  const Stats stats = endpoint.ledger->Snapshot();
+  notices_.Add(Notice::Level::kWarning,
+               Name(*endpoint.config) + ": " + endpoint.origin->name + " in trouble for " +
+                   Seconds(now - endpoint.trouble_ms) + " (" +
+                   WhyOf(endpoint, EndpointState::kBroken) + "): " + std::to_string(stats.pending) +
+                   " notifications wait, " + std::to_string(stats.dead) + " are dead letters");
+}
+
 void Engine::ReportToBreakers(InFlight& flight, const Outcome& outcome) {
   OriginRecord& origin = *flight.origin;
   EndpointRecord& endpoint = *flight.endpoint;
@@ -70,15 +101,18 @@ void Engine::ReportToBreakers(InFlight& flight, const Outcome& outcome) {
     const bool news = probe || std::exchange(origin.last_trouble, sequence) != sequence;
     if (news && origin.breaker.OnTrouble(now, probe, retry_after, Unit())) {
       changed = true;
+      origin.trouble_ms = now;
       notices_.AddRarely(origin.name + " trouble", Notice::Level::kWarning,
-                         origin.name + " has trouble (" + outcome.reason +
-                             "): notifications wait, one probe at a time until it answers");
+                         origin.name + " has trouble (" + outcome.reason + ", last with " +
+                             flight.deliveries.front().event->id + "): " + Pending(origin) +
+                             " wait, one probe at a time until it answers");
     }
   } else {
     if (origin.breaker.OnAlive()) {
       changed = true;
       notices_.AddRarely(origin.name + " answers", Notice::Level::kInfo,
-                         origin.name + " answers again");
+                         origin.name + " answers again after " + Seconds(now - origin.trouble_ms) +
+                             ": " + Pending(origin) + " wait");
     }
     if (current && outcome.kind == OutcomeClass::kMisconfigured && !outcome.within_2xx) {
       endpoint.why = outcome.reason;

@@ -112,6 +112,7 @@ Result<std::shared_ptr<const Recipe>> CompileRecipe(const RecipeConfig& config) 
   const auto recipe = std::make_shared<Recipe>();
   recipe->auth = config.auth;
   recipe->gzip = config.gzip;
+  recipe->traceparent = config.traceparent;
   recipe->batch = config.batch;
   recipe->batch_form = config.batch_form;
   Result<UrlTemplate> url = UrlTemplate::Compile(config.post_url);

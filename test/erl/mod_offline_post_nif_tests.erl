@@ -75,7 +75,7 @@ events({Vm, Dir}) ->
                           {fields, [{a, <<"b">>}]}, {fields, [{<<"a">>, [<<"b">>]}]}, {fields, [{<<"a">>, {list, <<"b">>}}]},
                           {fields, [{<<"a">>, {map, [{<<"b">>, undefined}]}}]}, {fields, [{<<"a">>, <<"b">>} | c]},
                           {fields, nested(40)}, {room_fields, #{}}, {headers, none}, {headers, [{<<"X">>, 1}]},
-                          {auth, digest}, {signing_secrets, <<"a">>}, {signing_secrets, [a]}, {compress, zip}, {batch, {2, 1, 1}},
+                          {auth, digest}, {signing_secrets, <<"a">>}, {signing_secrets, [a]}, {compress, zip}, {traceparent, 1}, {batch, {2, 1, 1}},
                           {batch, {2, 1, 1024, list}}, {batch, {0, 1, 1024, array}}, {batch, {2, infinity, 1024, array}},
                           {http_version, 2}, {client_cert, none}, {client_key, "k"}, {proxy, none}]],
     [?assertError(badarg, call(Vm, configure, [Key, maps:remove(Name, config())])) || Name <- maps:keys(config())],
@@ -200,7 +200,7 @@ config() ->
       spool => false, spool_dir => <<>>, spool_min_free => 0, retry_schedule => [1000], max_age => 60000,
       order => recipient, dead_letter_retention => 60000, dead_letter_limit => 10, collapse_interval => 0,
       rate_sender => 0, rate_recipient => 0, rate_beyond => drop, form => message, format => form, content_type => <<>>, fields => none,
-      room_fields => none, headers => [], auth => body, signing_secrets => [], compress => none, batch => none, proxy => <<>>,
+      room_fields => none, headers => [], auth => body, signing_secrets => [], compress => none, traceparent => false, batch => none, proxy => <<>>,
       client_cert => <<>>, client_key => <<>>, http_version => auto}.
 
 built_later({Vm, Dir}) ->

@@ -10,7 +10,7 @@ defaults_test() ->
     ?assertEqual({ok, #{post_url => ?URL, auth_token => <<>>, timeout => 10000, connect_timeout => 5000,
                         shutdown_timeout => 5000, max_connections => 64, queue_limit => 1000000,
                         queue_bytes => undefined, format => form, content_type => <<>>, fields => none, room_fields => none,
-                        headers => [], auth => body, signing_secrets => [], batch => none, compress => none,
+                        headers => [], auth => body, signing_secrets => [], batch => none, compress => none, traceparent => false,
                         http_version => auto, tls_verify => true, ca_file => <<>>, client_cert => <<>>, client_key => <<>>,
                         proxy => none, spool => true,
                         spool_dir => <<>>, spool_min_free => 268435456, sync_commit => false,
