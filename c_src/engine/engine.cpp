@@ -164,7 +164,7 @@ void Engine::Turn() {
   VisitDead();
   for (auto& [id, endpoint] : endpoints_) {
     PurgeDead(endpoint);
-    if (!endpoint.withdrawals.empty() || endpoint.topics.incomplete()) ClearMarks(endpoint);
+    if (!endpoint.withdrawals.empty() || endpoint.topics.uncertain()) ClearMarks(endpoint);
     Claim(endpoint);
   }
   for (auto& [key, origin] : origins_) Dispatch(origin);
