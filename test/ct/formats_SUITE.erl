@@ -20,16 +20,11 @@ all() ->
 init_per_suite(Config) ->
     Own = offline_post_recipes:start(offline_post_document:examples("docs/formats.md"), ["https://backend.example"],
                                      fun hosts/1),
-    Node = ?config(node, Own),
-    [offline_post_node:register(Node, User, Host, User ++ "-password") || Host <- ?HOSTS, User <- ["juliet", "romeo"]],
-    [offline_post_wait:until(fun() -> is_map(offline_post_node:stats(Node, Host)) end, 5000,
-                             fun() -> {does_not_run, Host, offline_post_node:log(Node)} end) || Host <- ?HOSTS],
-    [{clients, offline_post_client:start()} | Own] ++ Config.
+    offline_post_recipes:with_clients(Own, ?HOSTS, ["juliet", "romeo"]) ++ Config.
 
 hosts(Backend) ->
     Url = ["post_url: \"", offline_post_backend:url(Backend), "\"\nauth_token: s3cret\n"],
-    Modules = "mod_offline: {}\nmod_ping: {}\nmod_mam:\n  default: always\nmod_stream_mgmt: {}\n"
-        "mod_muc:\n  default_room_options:\n    allow_subscription: true\n    anonymous: false\n",
+    Modules = ["mod_mam:\n  default: always\n", offline_post_recipes:modules()],
     Presence = [[Module, ":\n  post_url: \"", offline_post_backend:url(Backend, "/presence"), "\"\n  format: json\n"] ||
                    Module <- ["mod_available_post", "mod_unavailable_post"]],
     [{?JSON, #{modules => [Modules, Presence],
@@ -38,17 +33,13 @@ hosts(Backend) ->
      {?GZIP, #{modules => Modules, offline_post => [Url, "compress: gzip\n"]}}].
 
 end_per_suite(Config) ->
-    offline_post_client:stop(?config(clients, Config)),
     offline_post_recipes:finish(Config).
 
 init_per_testcase(_Case, Config) ->
-    offline_post_client:take(?config(clients, Config)),
     offline_post_recipes:init(Config).
 
 end_per_testcase(_Case, Config) ->
-    offline_post_client:reset(?config(clients, Config)),
-    [?assertEqual([], offline_post_law:violations(offline_post_node:stats(?config(node, Config), Host))) ||
-        Host <- ?HOSTS].
+    offline_post_recipes:check(Config, ?HOSTS).
 
 %%%
 
