@@ -167,7 +167,7 @@ void Engine::Turn() {
   VisitDead();
   for (auto& [id, endpoint] : endpoints_) {
     PurgeDead(endpoint);
-    if (!endpoint.withdrawals.empty() || endpoint.topics.incomplete()) ClearMarks(endpoint);
+    if (!endpoint.withdrawals.empty() || endpoint.topics.uncertain()) ClearMarks(endpoint);
     HastenSlice(endpoint);
     Summarize(endpoint);
     Claim(endpoint);

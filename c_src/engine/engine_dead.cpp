@@ -147,6 +147,7 @@ void Engine::OnLost(EndpointId id, std::uint64_t count, std::uint64_t bytes) {
   EndpointRecord& endpoint = endpoints_.at(id);
   endpoint.ledger->Forget(count, bytes);
   endpoint.in_outbox -= count;
+  endpoint.topics.Lost();
 }
 
 }  // namespace offline_post
