@@ -26,8 +26,9 @@
 %% What this module needs beside the native side.
 -define(HELPERS, [mod_offline_post_await, mod_offline_post_badge, mod_offline_post_commands, mod_offline_post_commit,
                   mod_offline_post_doc, mod_offline_post_endpoint, mod_offline_post_event,
-                  mod_offline_post_incidents, mod_offline_post_kind, mod_offline_post_members,
-                  mod_offline_post_mention, mod_offline_post_neighbours, mod_offline_post_notify,
+                  mod_offline_post_hook_cost, mod_offline_post_incidents, mod_offline_post_kind,
+                  mod_offline_post_members, mod_offline_post_mention,
+                  mod_offline_post_neighbours, mod_offline_post_notify,
                   mod_offline_post_operator, mod_offline_post_opt, mod_offline_post_options, mod_offline_post_owner,
                   mod_offline_post_policy, mod_offline_post_presence, mod_offline_post_stanza,
                   mod_offline_post_yaml, mod_available_post, mod_unavailable_post
@@ -134,8 +135,15 @@ drop_dead_letters(Host, Selection) -> mod_offline_post_operator:drop(Host, Selec
 
 %%% For the hooks
 
-%% Whatever goes wrong in a handler, the server runs on.
--spec guarded(hook | start | reload | stop, binary(), fun(() -> term())) -> ok.
+%% Whatever goes wrong in a handler, the server runs on. What it costs the session or room it runs in is measured; aside:
+%% the same in a process of ours, or within a handler.
+-spec guarded(hook | aside | start | reload | stop, binary(), fun(() -> term())) -> ok.
+guarded(hook, Host, Do) ->
+    Began = erlang:monotonic_time(nanosecond),
+    guarded(aside, Host, Do),
+    try mod_offline_post_hook_cost:took(erlang:monotonic_time(nanosecond) - Began)
+    catch error:_ -> ok
+    end;
 guarded(Where, Host, Do) ->
     try Do() of
         _ -> ok
@@ -151,8 +159,8 @@ incident(Host, What) ->
       fun(New) -> {error, "mod_offline_post: ~B defects in hooks (the last for ~ts: ~ts)", [New, Host, What]} end).
 
 %% Needs no other module of ours: one that is missing may be what has crashed.
--spec crashed(hook | start | reload | stop, binary(), fun(() -> iolist())) -> ok.
-crashed(hook, Host, Defect) ->
+-spec crashed(aside | start | reload | stop, binary(), fun(() -> iolist())) -> ok.
+crashed(aside, Host, Defect) ->
     try mod_offline_post_incidents:report(
           hook_crashes,
           fun(New) ->

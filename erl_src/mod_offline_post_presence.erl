@@ -105,15 +105,15 @@ posts(Module, Kind, #jid{luser = User, lserver = Host, lresource = Resource}) ->
 %% A removed account's posts are purged on every node. The others are told, not waited for.
 -spec remove_user(module(), User :: binary(), Host :: binary()) -> ok.
 remove_user(Module, User, Host) ->
-    purge_here(Module, User, Host),
     mod_offline_post:guarded(hook, Host, fun() ->
+        purge_here(Module, User, Host),
         [erpc:cast(Node, ?MODULE, purge_here, [Module, User, Host]) ||
             Node <- ejabberd_cluster:get_nodes(), Node =/= node()]
     end).
 
 -spec purge_here(module(), User :: binary(), Host :: binary()) -> ok.
 purge_here(Module, User, Host) ->
-    mod_offline_post:guarded(hook, Host, fun() ->
+    mod_offline_post:guarded(aside, Host, fun() ->
         mod_offline_post_nif:withdraw(mod_offline_post_endpoint:key(Host, Module), {User, Host}, all, purge)
     end).
 
