@@ -14,7 +14,8 @@
 -define(OPTIONS, [post_url, auth_token, timeout, connect_timeout, shutdown_timeout, max_connections, queue_limit,
                   queue_bytes, format, content_type, fields, headers, auth, signing_secrets, batch, compress,
                   http_version, tls_verify, ca_file, client_cert, client_key, proxy, spool, spool_dir, spool_min_free,
-                  retry_schedule, max_age, order, dead_letter_retention, dead_letter_limit]).
+                  retry_schedule, max_age, order, dead_letter_retention, dead_letter_limit, metrics_token,
+                  metrics_access]).
 
 %% After gen_mod has started, stopped and reloaded modules, at 60.
 -define(CONFIG_RELOADED, 90).
