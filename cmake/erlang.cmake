@@ -19,6 +19,7 @@ find_path(ERL_NIF_INCLUDE_DIR erl_nif.h PATHS "${ERLANG_ROOT}/usr/include" REQUI
 add_library(offline_post_nif MODULE
   c_src/nif/config.cpp
   c_src/nif/nif.cpp
+  c_src/nif/observed.cpp
   c_src/nif/read.cpp
   c_src/nif/terms.cpp
 )

@@ -92,6 +92,15 @@ class Engine final : public OutboxListener, public TransportListener {
   // What is in flight ends so only if it fails.
   void Withdraw(EndpointId id, const Withdrawal& withdrawal);
 
+  // What waits for a retry is tried now, in slices.
+  void Hasten(EndpointId id);
+
+  // Sends one event at once, whatever state the endpoint is in: it is neither pending nor counted,
+  // and what comes back says nothing to breakers. The answer comes in a later turn; none if the
+  // endpoint is unknown or goes.
+  using TestCallback = std::function<void(const Outcome& outcome, Millis took_ms)>;
+  void Test(EndpointId id, std::shared_ptr<const Event> event, TestCallback done);
+
   // The operator's: nothing is sent until Resume, which ends any pause.
   void Pause(EndpointId id);
   void Resume(EndpointId id);
@@ -129,6 +138,7 @@ class Engine final : public OutboxListener, public TransportListener {
     RequestId probe = 0;        // the latest
     Sequence last_trouble = 0;  // whose attempt it was
     int in_flight = 0;          // requests
+    std::string why;            // of the trouble
     std::vector<EndpointRecord*> endpoints;
     std::size_t next = 0;  // whose turn it is
   };
@@ -163,7 +173,9 @@ class Engine final : public OutboxListener, public TransportListener {
     Breaker gate;
     RequestId gate_probe = 0;  // the latest
     Sequence last_misconfigured = 0;
-    Millis bury_ms = 0;  // removed: when what it left is dead
+    std::string why;                // of what the gate has seen
+    std::uint64_t hasten_left = 0;  // slices
+    Millis bury_ms = 0;             // removed: when what it left is dead
   };
 
   struct InFlight {
@@ -172,6 +184,12 @@ class Engine final : public OutboxListener, public TransportListener {
     std::shared_ptr<const Endpoint> config;
     std::shared_ptr<OriginRecord> origin;  // the one it left for, whatever a reload did since
     std::vector<Delivery> deliveries;
+    Millis sent_ms = 0;
+  };
+
+  struct TestInFlight {
+    TestCallback done;
+    Millis sent_ms = 0;
   };
 
   // Work on dead letters that takes several slices, or a list.
@@ -241,8 +259,13 @@ class Engine final : public OutboxListener, public TransportListener {
   void VisitDead();
   void PurgeDead(EndpointRecord& endpoint);
   void ReportToBreakers(InFlight& flight, const Outcome& outcome);
+  void HastenSlice(EndpointRecord& endpoint);
+  void EndTest(RequestId id, const Outcome& outcome);
+  void Observe(const InFlight& flight, const std::vector<Outcome>& outcomes) const;
+  void PublishConcurrency(const EndpointRecord& endpoint) const;
+  static std::string WhyOf(const EndpointRecord& endpoint, EndpointState state);
   void PublishState(const OriginRecord& origin);
-  void PublishState(const EndpointRecord& endpoint);
+  void PublishState(const EndpointRecord& endpoint) const;
   static int Limit(const OriginRecord& origin);
   static std::size_t WindowSize(const EndpointRecord& endpoint);
   double Unit();
@@ -263,6 +286,7 @@ class Engine final : public OutboxListener, public TransportListener {
   std::map<EndpointId, EndpointRecord> endpoints_;
   std::map<Origin, std::shared_ptr<OriginRecord>> origins_;
   std::unordered_map<RequestId, InFlight> in_flight_;
+  std::map<RequestId, TestInFlight> tests_;
 };
 
 }  // namespace offline_post

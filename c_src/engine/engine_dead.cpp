@@ -93,6 +93,7 @@ void Engine::OnDeadVisited(DeadVisited visited) {
       break;
     case DeadAct::kReplay:
       endpoint.ledger->Replayed(visited.count, visited.bytes);
+      endpoint.ledger->seen().Replayed(job.visit.accepted_ms, visited.count);
       endpoint.dead -= visited.count;
       endpoint.in_outbox += visited.count;
       endpoint.claimable = true;

@@ -28,12 +28,16 @@ bool IsRefused(const Outcome& outcome) {
 
 void Engine::OnDone(RequestId id, std::vector<Outcome> outcomes) {
   const auto found = in_flight_.find(id);
-  if (found == in_flight_.end()) return;
+  if (found == in_flight_.end()) {
+    EndTest(id, outcomes.front());
+    return;
+  }
   InFlight flight = std::move(found->second);
   in_flight_.erase(found);
   --flight.origin->in_flight;
   --flight.endpoint->in_flight;
   const auto alive = std::find_if(outcomes.begin(), outcomes.end(), IsAlive);
+  Observe(flight, outcomes);
   ReportToBreakers(flight, alive != outcomes.end() ? *alive : outcomes.front());
   if (outcomes.size() > 1 && IsRefused(outcomes.front())) {
     Split(flight);
@@ -62,6 +66,7 @@ void Engine::ReportToBreakers(InFlight& flight, const Outcome& outcome) {
   const Sequence sequence = outcome.sequence;
   if (!IsAlive(outcome)) {
     if (current) endpoint.gate.OnCancelled(gate_probe);
+    origin.why = outcome.reason;
     const bool news = probe || std::exchange(origin.last_trouble, sequence) != sequence;
     if (news && origin.breaker.OnTrouble(now, probe, retry_after, Unit())) {
       changed = true;
@@ -76,6 +81,7 @@ void Engine::ReportToBreakers(InFlight& flight, const Outcome& outcome) {
                          origin.name + " answers again");
     }
     if (current && outcome.kind == OutcomeClass::kMisconfigured && !outcome.within_2xx) {
+      endpoint.why = outcome.reason;
       const bool news =
           gate_probe || std::exchange(endpoint.last_misconfigured, sequence) != sequence;
       if (news && endpoint.gate.OnTrouble(now, gate_probe, retry_after, Unit())) {
@@ -89,6 +95,7 @@ void Engine::ReportToBreakers(InFlight& flight, const Outcome& outcome) {
     }
   }
   if (changed) PublishState(origin);
+  PublishConcurrency(endpoint);
 }
 
 bool Engine::Settle(const InFlight& flight, Delivery& delivery, const Outcome& outcome) {
@@ -186,6 +193,7 @@ void Engine::Bury(EndpointRecord& endpoint, const Delivery& delivery, const Note
 void Engine::Finish(EndpointRecord& endpoint, const Delivery& delivery, Final how,
                     const Note& note) {
   endpoint.ledger->Settle(how, EventBytes(*delivery.event));
+  endpoint.ledger->seen().Settled(delivery.accepted_ms, endpoint.ledger->pending());
   outbox_.Finish(delivery, how, note);
   if (delivery.event->topic != 0) {
     endpoint.topics.Ended(delivery, IntervalOf(*endpoint.config, *delivery.event) > 0);
@@ -200,29 +208,6 @@ void Engine::PauseGone(EndpointRecord& endpoint) {
                                           " answered 410 Gone: paused, nothing is lost; correct "
                                           "post_url, and ejabberdctl reload_config or "
                                           "offline_post_resume resumes");
-}
-
-void Engine::SetPause(EndpointRecord& endpoint, enum Pause pause) {
-  endpoint.pause = pause;
-  endpoint.paused_url = Fingerprint(endpoint.config->post_url);
-  outbox_.SetPause(endpoint.id, pause, endpoint.paused_url);
-  if (endpoint.origin != nullptr) PublishState(endpoint);
-}
-
-void Engine::Pause(EndpointId id) {
-  const auto found = endpoints_.find(id);
-  if (found != endpoints_.end()) SetPause(found->second, Pause::kOperator);
-}
-
-void Engine::Resume(EndpointId id) {
-  const auto found = endpoints_.find(id);
-  if (found == endpoints_.end()) return;
-  EndpointRecord& endpoint = found->second;
-  SetPause(endpoint, Pause::kNone);
-  if (endpoint.origin == nullptr) return;
-  // Whoever resumes wants to see what happens.
-  endpoint.gate.Hasten(clock_.MonotonicMs());
-  endpoint.origin->breaker.Hasten(clock_.MonotonicMs());
 }
 
 }  // namespace offline_post

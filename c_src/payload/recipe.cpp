@@ -11,8 +11,6 @@ namespace offline_post {
 
 namespace {
 
-Error Invalid(std::string text) { return {Error::Kind::kInvalid, std::move(text)}; }
-
 bool Has(const FieldSet& fields, Field field) { return fields[static_cast<std::size_t>(field)]; }
 
 bool AreConstant(const FieldSet& fields) {

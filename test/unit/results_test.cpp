@@ -59,9 +59,7 @@ TEST_CASE("results: each event has what was said of it, the others are delivered
 }
 
 TEST_CASE("results: an HTTP status means what it means, of this event alone") {
-  const auto of = [](const std::string& status) {
-    return KindsOf("[" + Entry("b", status) + "]");
-  };
+  const auto of = [](const std::string& status) { return KindsOf("[" + Entry("b", status) + "]"); };
   CHECK(of("200") == "ddd");
   CHECK(of("204") == "ddd");
   CHECK(of("422") == "drd");
@@ -139,8 +137,8 @@ TEST_CASE("results: broken ones are everybody's trouble, and the origin's") {
 }
 
 TEST_CASE("results: of those that we have cut, what was read stands") {
-  const std::string body = "{\"results\":[" + Entry("a", "200") + "," +
-                           Entry("b", "\"refused\"") + R"(,{"id":"c","status":200)";
+  const std::string body = "{\"results\":[" + Entry("a", "200") + "," + Entry("b", "\"refused\"") +
+                           R"(,{"id":"c","status":200)";
   const auto outcomes = Read(body, true);
   CHECK(Kinds(outcomes) == "drt");
   CHECK(outcomes[2].reason == "results that cannot be read");
