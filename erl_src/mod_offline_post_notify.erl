@@ -197,7 +197,7 @@ withdraw(Host, User, What, How) ->
 -spec withdraw_here(binary(), {User :: binary(), Server :: binary()}, all | binary(), cancel | purge) -> ok.
 withdraw_here(Host, User, What, How) ->
     Withdraw = fun() -> mod_offline_post_nif:withdraw(mod_offline_post_endpoint:key(Host), User, What, How) end,
-    mod_offline_post:guarded(hook, Host, fun() ->
+    mod_offline_post:guarded(aside, Host, fun() ->
         case mod_offline_post_policy:get(Host) of
             undefined ->
                 ok;
