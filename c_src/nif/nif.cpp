@@ -20,6 +20,7 @@
 #include "nif/answer.hpp"
 #include "nif/atoms.hpp"
 #include "nif/config.hpp"
+#include "nif/read.hpp"
 #include "nif/terms.hpp"
 #include "service/service.hpp"
 
@@ -29,7 +30,7 @@ namespace {
 
 // Raise it together with -define(ABI, ...) in mod_offline_post_nif.erl whenever a function or a
 // term changes.
-constexpr int kAbi = 4;
+constexpr int kAbi = 5;
 
 // Who reads the log lines.
 std::mutex listener_mutex;
@@ -196,6 +197,32 @@ ERL_NIF_TERM Dead(ErlNifEnv* env, int, const ERL_NIF_TERM argv[]) {
   });
 }
 
+ERL_NIF_TERM ImportOpen(ErlNifEnv* env, int, const ERL_NIF_TERM argv[]) {
+  return Guarded(env, [&] {
+    std::string path;
+    if (!Read(env, argv[0], path)) return enif_make_badarg(env);
+    const Status status = TheService().OpenImport(path);
+    return status ? MakeError(env, MakeBinary(env, status->text)) : atoms.ok_;
+  });
+}
+
+ERL_NIF_TERM ImportNext(ErlNifEnv* env, int, const ERL_NIF_TERM[]) {
+  return Guarded(env, [&] {
+    const Answer answer(env, atoms.offline_post_imported_);
+    const auto report =
+        TheService().NextImport([answer] { answer.Send([](ErlNifEnv*) { return atoms.ok_; }); });
+    if (!report) return answer.MakeOk(env);
+    return enif_make_tuple2(env, atoms.done_, MakeReport(env, *report));
+  });
+}
+
+ERL_NIF_TERM ImportClose(ErlNifEnv* env, int, const ERL_NIF_TERM[]) {
+  return Guarded(env, [&] {
+    TheService().CloseImport();
+    return atoms.ok_;
+  });
+}
+
 ERL_NIF_TERM Stop(ErlNifEnv* env, int, const ERL_NIF_TERM[]) {
   return Guarded(env,
                  [&] { return TheService().Stop() ? atoms.ok_ : MakeError(env, atoms.busy_); });
@@ -265,6 +292,9 @@ ErlNifFunc functions[] = {
     {"pause", 1, Pause, ERL_NIF_DIRTY_JOB_IO_BOUND},
     {"resume", 1, Resume, ERL_NIF_DIRTY_JOB_IO_BOUND},
     {"dead", 2, Dead, ERL_NIF_DIRTY_JOB_IO_BOUND},
+    {"import_open", 1, ImportOpen, ERL_NIF_DIRTY_JOB_IO_BOUND},
+    {"import_next", 0, ImportNext, ERL_NIF_DIRTY_JOB_IO_BOUND},
+    {"import_close", 0, ImportClose, ERL_NIF_DIRTY_JOB_IO_BOUND},
     {"stop", 0, Stop, ERL_NIF_DIRTY_JOB_IO_BOUND},
     {"stats", 1, GetStats, 0},
     {"attach", 1, Attach, 0},

@@ -67,11 +67,14 @@ struct PurgeDeadCommand {
   std::uint64_t excess;
   std::size_t limit;
 };
+struct ImportCommand {
+  std::unique_ptr<const ImportedRows> rows;
+};
 
 using SpoolCommand =
     std::variant<AppendCommand, FlushCommand, ClaimCommand, FinishCommand, RescheduleCommand,
                  ParkCommand, HastenCommand, VisitDeadCommand, PurgeDeadCommand, RegisterCommand,
-                 SetPauseCommand, SetWithdrawalCommand, ClearWithdrawalsCommand>;
+                 SetPauseCommand, SetWithdrawalCommand, ClearWithdrawalsCommand, ImportCommand>;
 
 struct CommittedDone {
   Ticket ticket;
@@ -97,8 +100,8 @@ struct NoticeDone {
   std::string line;
 };
 
-using SpoolCompletion =
-    std::variant<CommittedDone, ClaimedDone, DeadVisited, PurgedDone, LostDone, NoticeDone>;
+using SpoolCompletion = std::variant<CommittedDone, ClaimedDone, DeadVisited, PurgedDone, LostDone,
+                                     ImportDone, NoticeDone>;
 
 template <typename... Functions>
 struct Overloaded : Functions... {

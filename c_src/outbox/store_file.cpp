@@ -14,9 +14,6 @@ namespace offline_post {
 
 namespace {
 
-// "mopo": tells our file from any other SQLite database (PRAGMA application_id).
-constexpr std::int64_t kApplicationId = 0x6d6f706f;
-
 // log: rows are inserted and deleted, and hardly ever changed; key = endpoint << 44 | sequence, so
 // one tree holds all endpoints, each in order, and needs no other index. parked: which rows of the
 // log wait for their recipient, and how often they were tried. lane: one row per recipient that has

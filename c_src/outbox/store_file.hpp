@@ -19,6 +19,9 @@ struct StoreFault {
   std::string text;      // what failed, on what, what to do
 };
 
+// "mopo": tells our file from any other SQLite database (PRAGMA application_id).
+inline constexpr std::int64_t kApplicationId = 0x6d6f706f;
+
 // One entry per schema version: what makes it of the one before. Only ever appended to.
 std::span<const char* const> StoreMigrations();
 

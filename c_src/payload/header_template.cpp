@@ -30,7 +30,7 @@ bool IsRefused(std::string_view name) {
          std::any_of(kRefusedBeginnings.begin(), kRefusedBeginnings.end(), begins);
 }
 
-Error Wrong(std::string_view name, const std::string& what) {
+Error WrongHeader(std::string_view name, const std::string& what) {
   return {Error::Kind::kInvalid, "headers: " + Shown(name) + ": " + what};
 }
 
@@ -70,14 +70,14 @@ std::string HeaderLine(std::string_view name, std::string_view value) {
 Result<HeaderTemplate> HeaderTemplate::Compile(const std::string& name, const std::string& value) {
   if (name.empty()) return Error{Error::Kind::kInvalid, "headers: a name is empty"};
   if (!std::all_of(name.begin(), name.end(), IsTokenCharacter)) {
-    return Wrong(name, "a header's name has only letters, digits and !#$%&'*+-.^_`|~");
+    return WrongHeader(name, "a header's name has only letters, digits and !#$%&'*+-.^_`|~");
   }
-  if (IsRefused(name)) return Wrong(name, "this header is not for configurations to set");
+  if (IsRefused(name)) return WrongHeader(name, "this header is not for configurations to set");
   if (!IsHeaderText(value)) {
-    return Wrong(name, "a header's value is one line, without control characters");
+    return WrongHeader(name, "a header's value is one line, without control characters");
   }
   Result<Template> parts = ParseTemplate(value);
-  if (!parts.ok()) return Wrong(name, parts.error().text);
+  if (!parts.ok()) return WrongHeader(name, parts.error().text);
   HeaderTemplate header;
   header.name_ = name;
   header.value_.AddTemplate(parts.value(), Encoding::kNone, Encoding::kHeader);
@@ -100,7 +100,7 @@ Result<std::vector<HeaderTemplate>> CompileHeaders(
       return SameHeader(other.name(), name);
     };
     if (std::any_of(compiled.begin(), compiled.end(), same)) {
-      return Wrong(name, "it is there twice");
+      return WrongHeader(name, "it is there twice");
     }
     compiled.push_back(std::move(header.value()));
   }
