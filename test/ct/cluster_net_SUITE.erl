@@ -6,7 +6,7 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
--export([killed/1, cut_off/1, parted/1, moving/1]).
+-export([killed/1, cut_off/1, parted/1, moving/1, taken_over/1]).
 
 -define(HOST, "localhost").
 -define(SERVER, <<?HOST>>).
@@ -15,7 +15,7 @@
 suite() -> [{timetrap, {minutes, 3}}].
 
 all() ->
-    [killed, cut_off, parted, moving].
+    [killed, cut_off, parted, moving, taken_over].
 
 init_per_suite(Config) ->
     case offline_post_net:missing() of
@@ -185,7 +185,48 @@ moving(Config) ->
     [await(Node, #{pending => 0, accepted => 2, delivered => 1, cancelled => 1}) || Node <- [First, Second]],
     once(Taken, Config).
 
+%% A node that does not come back: the other one imports its file, and delivers what was in it as that node would have.
+taken_over(Config) ->
+    [First, Second] = ?config(nodes, Config),
+    Backend = ?config(backend, Config),
+    File = filename:join(offline_post_node:spool(First), "mod_offline_post.db"),
+    offline_post_backend:set(Backend, {reply, 400}),
+    say(First, "u1", "not for this receiver"),
+    await(First, #{pending => 0, dead => 1}),
+    refuse(Config),
+    [FirstTexts, SecondTexts] =
+        [[say(Node, User, text(Node, User, N)) || N <- lists:seq(1, 4), User <- users()] || Node <- [First, Second]],
+    [await(Node, #{pending => 20}) || Node <- [First, Second]],
+    offline_post_wait:until(fun() -> maps:get(attempts, stats(First)) > 2 end),
+    says(Second, [File], 1, "a node that runs has it"),
+    says(Second, ["mod_offline_post.db"], 1, "with its whole path"),
+    says(Second, [offline_post_node:spool(Second) ++ "/mod_offline_post.db"], 1, "this node's own spool"),
+    Given = maps:from_list([{offline_post_case:text(Post), offline_post_case:id(Post)} || Post <- offline_post_backend:posts(Backend)]),
+
+    137 = offline_post_node:kill(First),
+    says(Second, [File], 0, "pending\t20\ndead\t1\nwithdrawn\t0\nbefore\t0\nfile\t" ++ File ++ ".imported\n"),
+    says(Second, [File], 1, "cannot find"),
+    says(Second, [File ++ ".imported"], 0, "pending\t0\ndead\t0\nwithdrawn\t0\nbefore\t21\n"),
+    await(Second, #{accepted => 41, pending => 40, dead => 1}),
+    offline_post_node:await_log(Second, "took over 20 messages and 1 dead letters"),
+
+    take(Config),
+    Taken = taken(FirstTexts ++ SecondTexts),
+    [in_order(Node, Taken) || Node <- [First, Second]],
+    await(Second, #{pending => 0, delivered => 40, dead => 1, rejected => 0}),
+    [?assertEqual({Text, maps:get(Text, Given, Id)}, {Text, Id}) || {Text, Id} <- Taken],
+    {ok, [#{body := <<"not for this receiver">>, status := 400}], undefined} =
+        offline_post_node:call(Second, mod_offline_post, dead_letters, [?SERVER, all, 0, 10]),
+    once(Taken, Config),
+    %% Its node begins with nothing, should it start all the same.
+    Again = offline_post_node:boot(First),
+    await(Again, #{accepted => 0, pending => 0}).
+
 %%%
+
+says(Node, Args, Status, Text) ->
+    {Got, Said} = offline_post_node:ctl(Node, ["offline_post_import" | Args]),
+    ?assertEqual({Status, Text}, {Got, case string:find(Said, Text) of nomatch -> Said; _ -> Text end}).
 
 users() -> ["u1", "u2", "u3", "u4", "u5"].
 
