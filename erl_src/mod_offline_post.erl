@@ -26,7 +26,7 @@
 %% What this module needs beside the native side.
 -define(HELPERS, [mod_offline_post_await, mod_offline_post_badge, mod_offline_post_commands, mod_offline_post_commit,
                   mod_offline_post_doc, mod_offline_post_endpoint, mod_offline_post_event, mod_offline_post_figures,
-                  mod_offline_post_hook_cost, mod_offline_post_incidents, mod_offline_post_kind,
+                  mod_offline_post_hook_cost, mod_offline_post_import, mod_offline_post_incidents, mod_offline_post_kind,
                   mod_offline_post_members, mod_offline_post_mention, mod_offline_post_metrics,
                   mod_offline_post_neighbours, mod_offline_post_notify, mod_offline_post_openmetrics,
                   mod_offline_post_operator, mod_offline_post_opt, mod_offline_post_options, mod_offline_post_owner,

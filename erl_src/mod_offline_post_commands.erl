@@ -3,7 +3,7 @@
 -module(mod_offline_post_commands).
 
 -export([register/0, unregister/0]).
--export([stats/1, pause/1, resume/1, dead_list/3, dead_show/2, dead_replay/2, dead_drop/2]).
+-export([stats/1, pause/1, resume/1, dead_list/3, dead_show/2, dead_replay/2, dead_drop/2, import/1]).
 
 -include("ejabberd_commands.hrl").
 
@@ -83,6 +83,27 @@ dead_replay(Host, Which) ->
 -spec dead_drop(binary(), binary()) -> non_neg_integer() | failure().
 dead_drop(Host, Which) ->
     selected(Host, Which, fun(Name, Selection) -> counted(Selection, mod_offline_post_operator:drop(Name, Selection)) end).
+
+%% Of all virtual hosts.
+-spec import(binary()) -> [field()] | failure().
+import(File) ->
+    case mod_offline_post_operator:import(File) of
+        {ok, #{trouble := <<>>} = Imported} ->
+            [{"pending", value(maps:get(pending, Imported))}, {"dead", value(maps:get(dead, Imported))},
+             {"withdrawn", value(maps:get(withdrawn, Imported))}, {"before", value(maps:get(before, Imported))},
+             {"file", in_line(maps:get(file, Imported))}];
+        {ok, #{trouble := Trouble, pending := Pending, dead := Dead, left := Left}} ->
+            failure(timeout, "imported ~B messages and ~B dead letters, ~B are left: ~ts. Mend this and import it again",
+                    [Pending, Dead, Left, Trouble]);
+        {error, {refused, Why}} ->
+            failure(not_exists, "nothing was imported: ~ts", [Why]);
+        {error, busy} ->
+            failure(timeout, "another import is under way: its end is told in ejabberd's log", []);
+        {error, timeout} ->
+            failure(timeout, "it is not over yet, and goes on: its end is told in ejabberd's log", []);
+        {error, unknown} ->
+            failure(not_exists, "mod_offline_post does not run on this node: the reason is in ejabberd's log", [])
+    end.
 
 %%% What they have in common
 
@@ -236,7 +257,25 @@ commands() ->
              {replayed, integer}, "How many", 3),
      command(offline_post_dead_drop, dead_drop, [which(<<"msg_b9d1f3a07c5e2468_1f">>)],
              "Throw messages away that failed for good", "'which' is as in offline_post_dead_list. They are counted as cancelled.",
-             {dropped, integer}, "How many", 1)].
+             {dropped, integer}, "How many", 1),
+     import_command()].
+
+-spec import_command() -> #ejabberd_commands{}.
+import_command() ->
+    #ejabberd_commands{name = offline_post_import, tags = [offline_post],
+                       desc = "Take over what waits in the spool of a node that is no more",
+                       longdesc = "The file mod_offline_post.db, with mod_offline_post.db-wal beside it, of a node that is "
+                                  "stopped for good. Its messages and dead letters become this node's, under their old ids, for "
+                                  "the virtual hosts that run mod_offline_post here; then the file is renamed to "
+                                  "FILE.imported. It may be said again: what was taken over is not taken twice. "
+                                  "'withdrawn' had been withdrawn and were left out, 'before' were taken over before."
+                                  "\nExample: ejabberdctl offline_post_import /mnt/old-node/mod_offline_post.db",
+                       module = ?MODULE, function = import,
+                       args = [{file, binary}], args_desc = ["The file's whole path, on this node"],
+                       args_example = [<<"/mnt/old-node/mod_offline_post.db">>],
+                       result = {imported, {list, {counter, ?KEY_AND_VALUE}}}, result_desc = "Names and values",
+                       result_example = [{"pending", <<"12">>}, {"dead", <<"1">>},
+                                         {"file", <<"/mnt/old-node/mod_offline_post.db.imported">>}]}.
 
 -type argument() :: {Name :: atom(), integer | binary, Desc :: string(), Example :: integer() | binary()}.
 

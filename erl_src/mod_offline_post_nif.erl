@@ -3,13 +3,14 @@
 -module(mod_offline_post_nif).
 
 -export([status/0, check/2, configure/2, submit/2, submit_sync/2, withdraw/4, pause/1, resume/1, hasten/1, test/2, dead/2,
-         remove/2, stop/0, stats/1, observe/1, attach/1, info/0]).
--export_type([observed/0, outcome/0, tested/0, histogram/0, key/0, config/0, fields/0, field/0, checked/0, event/0, address/0, filter/0, dead_request/0, letter/0,
-              attribute/0]).
+         remove/2, stop/0, stats/1, observe/1, attach/1, info/0,
+         import_open/1, import_next/0, import_close/0]).
+-export_type([key/0, config/0, fields/0, field/0, checked/0, event/0, address/0, filter/0, dead_request/0, letter/0,
+              attribute/0, imported/0, observed/0, outcome/0, tested/0, histogram/0]).
 
 -on_load(load/0).
 -nifs([check/2, configure/2, submit/2, submit_sync/2, withdraw/4, pause/1, resume/1, hasten/1, test/2, dead/2, remove/2,
-       stop/0, stats/1, observe/1, attach/1, info/0]).
+       stop/0, stats/1, observe/1, attach/1, info/0, import_open/1, import_next/0, import_close/0]).
 
 %% The version of the contract between this module and the library. The library refuses any other.
 -ifndef(ABI).
@@ -115,6 +116,15 @@
 -type tested() :: #{request := #{url := binary(), headers := [{Name :: binary(), Value :: binary()}], body := binary()},
                     status := non_neg_integer(), reason := binary(), answer := binary(), us := non_neg_integer()}.
 
+%% What came of an import.
+-type imported() :: #{pending := non_neg_integer(),    % taken over
+                      dead := non_neg_integer(),       % the same, dead letters
+                      withdrawn := non_neg_integer(),  % had been, and were left out
+                      before := non_neg_integer(),     % an earlier import had them
+                      left := non_neg_integer(),       % still to be taken over
+                      trouble := binary(),             % why; <<>>: there was none
+                      file := binary()}.               % the file's name now
+
 %% Whether this node can deliver; if not, one line that says what to do.
 -spec status() -> ok | {error, binary()}.
 status() ->
@@ -174,6 +184,18 @@ test(_Key, _Event) -> erlang:nif_error(not_loaded).
 %% Next to go on with or undefined; of replay and drop: how many.
 -spec dead(key(), dead_request()) -> {ok, reference()} | {error, unknown}.
 dead(_Key, _Request) -> erlang:nif_error(not_loaded).
+
+%% The file of a spool that another node has left, to be taken over by import_next/0 again and again. One at a time:
+%% another ends the first.
+-spec import_open(Path :: binary()) -> ok | {error, binary()}.
+import_open(_Path) -> erlang:nif_error(not_loaded).
+
+%% {offline_post_imported, Ref, ok} is sent to the caller when a slice is safe here. done: it is over.
+-spec import_next() -> {ok, reference()} | {done, imported()}.
+import_next() -> erlang:nif_error(not_loaded).
+
+-spec import_close() -> ok.
+import_close() -> erlang:nif_error(not_loaded).
 
 %% Accepts nothing from now on, sends what is due for at most TimeoutMs (one deadline for the node), then
 %% sends {offline_post_removed, Ref, Pending} to the caller.

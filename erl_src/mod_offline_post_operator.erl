@@ -1,7 +1,8 @@
 %% What an operator asks of one virtual host's endpoint: its counters, to pause it, and its dead letters.
 -module(mod_offline_post_operator).
 
--export([status/0, stats/1, observe/1, test/2, flush/1, pause/1, resume/1, dead_letters/4, dead_letter/2, replay/2, drop/2]).
+-export([status/0, stats/1, observe/1, test/2, flush/1, pause/1, resume/1, dead_letters/4, dead_letter/2, replay/2, drop/2,
+         import/1]).
 -export_type([selection/0, endpoint/0]).
 
 %% Which dead letters. reason: those whose reason begins so; "HTTP 4" finds those with "HTTP 404" and "HTTP 413".
@@ -98,6 +99,15 @@ replay(Host, Selection) ->
 -spec drop(binary(), selection()) -> {ok, Count :: non_neg_integer()} | {error, unknown | timeout}.
 drop(Host, Selection) ->
     ask(Host, {drop, filter(Selection)}, ?BULK_MS).
+
+%% What another node's spool has left, for all virtual hosts. timeout: it goes on.
+-spec import(File :: binary()) ->
+          {ok, mod_offline_post_nif:imported()} | {error, unknown | busy | timeout | {refused, binary()}}.
+import(File) ->
+    case filename:pathtype(File) of
+        absolute -> mod_offline_post_import:import(File, ?BULK_MS);
+        _ -> {error, {refused, <<"name the file with its whole path, from / on">>}}
+    end.
 
 -spec filter(selection()) -> mod_offline_post_nif:filter().
 filter(all) -> #{id => <<>>, reason => <<>>};

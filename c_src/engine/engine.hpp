@@ -69,6 +69,25 @@ class Engine final : public OutboxListener, public TransportListener {
       std::function<void(std::vector<DeadLetter> letters, std::optional<Sequence> next)>;
   using CountCallback = std::function<void(std::uint64_t count)>;
 
+  struct ImportSlice {
+    std::string source;  // see ImportedRows, as of `position`
+    std::vector<Delivery> pending;
+    std::vector<DeadLetter> dead;
+    ImportPosition position;  // after the whole slice
+  };
+  struct ImportResult {
+    enum class End {
+      kAll,
+      kFull,     // the rest of the slice has no room
+      kStopped,  // nothing is accepted for this endpoint
+      kRefused,  // the outbox is in memory only, or has lost the rows: none is kept
+    } end = End::kAll;
+    std::uint64_t pending = 0;  // how many of the slice are kept here, on the disk
+    std::uint64_t dead = 0;
+    ImportPosition position;  // where to go on
+  };
+  using ImportCallback = std::function<void(ImportResult)>;
+
   // All must outlive the engine. `seed`: for jitter.
   Engine(Outbox& outbox, Transport& transport, const Clock& clock, Notices& notices,
          std::uint64_t seed);
@@ -113,6 +132,11 @@ class Engine final : public OutboxListener, public TransportListener {
   void ReplayDead(EndpointId id, DeadFilter filter, CountCallback done);
   void DropDead(EndpointId id, DeadFilter filter, CountCallback done);
 
+  // Takes over a slice of what another node has left for this endpoint, from the front on as far as
+  // there is room; sequences are the other's. Its events keep their ids, and come behind what waits
+  // here. They have lost their topics, which another node's key was needed to tell.
+  void Import(EndpointId id, ImportSlice slice, ImportCallback done);
+
   // Does what can be done now: commits, claims, sends. Call it after Accept, completions, and at
   // NextTurnMs.
   void Turn();
@@ -129,6 +153,7 @@ class Engine final : public OutboxListener, public TransportListener {
   void OnDeadVisited(DeadVisited visited) override;
   void OnPurged(EndpointId id, std::uint64_t count) override;
   void OnLost(EndpointId id, std::uint64_t count, std::uint64_t bytes) override;
+  void OnImported(const ImportDone& done) override;
   void OnDone(RequestId id, std::vector<Outcome> outcomes) override;
 
  private:
@@ -206,6 +231,15 @@ class Engine final : public OutboxListener, public TransportListener {
     std::vector<DeadLetter> letters;
     ListCallback listed;
     CountCallback counted;
+  };
+
+  // A slice on its way into the outbox.
+  struct ImportJob {
+    EndpointId endpoint = 0;
+    std::uint64_t reserved = 0;  // in the ledger
+    std::uint64_t bytes = 0;
+    ImportResult result;
+    ImportCallback done;
   };
 
   void Attach(EndpointRecord& endpoint);
@@ -290,6 +324,7 @@ class Engine final : public OutboxListener, public TransportListener {
   std::vector<CommitCallback> unflushed_;  // of what was appended
   std::uint64_t next_job_ = 1;
   std::map<std::uint64_t, DeadJob> dead_jobs_;
+  std::map<std::uint64_t, ImportJob> import_jobs_;
   std::map<EndpointId, EndpointRecord> endpoints_;
   std::map<Origin, std::shared_ptr<OriginRecord>> origins_;
   std::unordered_map<RequestId, InFlight> in_flight_;

@@ -72,12 +72,15 @@ void Engine::Mark(EndpointRecord& endpoint, const StoredWithdrawal& mark) {
 }
 
 bool Engine::HasPending(const EndpointRecord& endpoint) const {
-  // Dead letters on their way back are as good as pending.
+  // Dead letters on their way back are as good as pending, and so is what another node has left.
   return endpoint.in_outbox > 0 || endpoint.window.size() > 0 ||
-         std::any_of(dead_jobs_.begin(), dead_jobs_.end(), [&endpoint](const auto& job) {
-           return job.second.visit.endpoint == endpoint.id &&
-                  job.second.visit.act == DeadAct::kReplay;
-         });
+         std::any_of(dead_jobs_.begin(), dead_jobs_.end(),
+                     [&endpoint](const auto& job) {
+                       return job.second.visit.endpoint == endpoint.id &&
+                              job.second.visit.act == DeadAct::kReplay;
+                     }) ||
+         std::any_of(import_jobs_.begin(), import_jobs_.end(),
+                     [&endpoint](const auto& job) { return job.second.endpoint == endpoint.id; });
 }
 
 void Engine::ClearMarks(EndpointRecord& endpoint) {

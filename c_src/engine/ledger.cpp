@@ -27,12 +27,27 @@ void Ledger::Close() {
 
 Admission Ledger::Reserve(std::uint64_t bytes, bool room) {
   const std::lock_guard lock(mutex_);
-  const bool full =
-      !room || stats_.pending >= limits_.events || stats_.pending_bytes + bytes > limits_.bytes;
-  if (!open_ || full) {
-    ++stats_.rejected;
-    if (open_) ++stats_.rejected_full;
-    return open_ ? Admission::kFull : Admission::kStopped;
+  const Admission admission = Admit(bytes, room);
+  if (admission != Admission::kAccepted) ++stats_.rejected;
+  if (admission == Admission::kFull) ++stats_.rejected_full;
+  return admission;
+}
+
+Admission Ledger::ReserveImported(std::uint64_t bytes, bool room) {
+  const std::lock_guard lock(mutex_);
+  return Admit(bytes, room);
+}
+
+void Ledger::ImportedDead(std::uint64_t count) {
+  const std::lock_guard lock(mutex_);
+  stats_.accepted += count;
+  stats_.dead += count;
+}
+
+Admission Ledger::Admit(std::uint64_t bytes, bool room) {
+  if (!open_) return Admission::kStopped;
+  if (!room || stats_.pending >= limits_.events || stats_.pending_bytes + bytes > limits_.bytes) {
+    return Admission::kFull;
   }
   ++stats_.accepted;
   ++stats_.pending;

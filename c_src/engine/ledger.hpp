@@ -49,6 +49,11 @@ class Ledger {
   // the outbox has some.
   Admission Reserve(std::uint64_t bytes, bool room = true);
 
+  // The same for one that another node has accepted before; what is refused is not counted.
+  Admission ReserveImported(std::uint64_t bytes, bool room);
+  // Its dead letters.
+  void ImportedDead(std::uint64_t count);
+
   // An event that a rate limit dropped.
   void Limited();
 
@@ -71,6 +76,8 @@ class Ledger {
   const Observations& seen() const { return seen_; }
 
  private:
+  Admission Admit(std::uint64_t bytes, bool room);  // with mutex_ held
+
   mutable std::mutex mutex_;
   bool open_ = false;  // guarded by mutex_, as all below
   QueueLimits limits_;

@@ -120,6 +120,33 @@ struct DeadVisited {
   bool reached = true;              // false: they are out of reach for now, and nothing was done
 };
 
+// How far another node's outbox was taken over, in that one's sequences; each part in their order.
+struct ImportPosition {
+  Sequence pending = 0;
+  Sequence dead = 0;
+};
+
+// A slice of it, which is kept as a whole or not at all, together with the position after it. Its
+// deliveries have sequences of this outbox. Without rows it is a question: how far it was before.
+struct ImportedRows {
+  std::uint64_t tag = 0;  // comes back with the answer
+  EndpointId endpoint = 0;
+  std::string source;  // names the other outbox, in the state in which it was left
+  std::vector<Delivery> pending;
+  std::vector<DeadLetter> dead;
+  ImportPosition position;
+};
+
+struct ImportDone {
+  std::uint64_t tag = 0;
+  EndpointId endpoint = 0;
+  std::uint64_t pending = 0;  // rows that are kept
+  std::uint64_t bytes = 0;    // of those, as EventBytes counts
+  std::uint64_t dead = 0;
+  ImportPosition position;  // as it is remembered now
+  bool reached = true;      // false: nothing was done
+};
+
 class OutboxListener {
  public:
   virtual ~OutboxListener() = default;
@@ -133,6 +160,7 @@ class OutboxListener {
   virtual void OnPurged(EndpointId endpoint, std::uint64_t count) = 0;
   // This many deliveries that were not leased are out of reach for good.
   virtual void OnLost(EndpointId endpoint, std::uint64_t count, std::uint64_t bytes) = 0;
+  virtual void OnImported(const ImportDone& /*done*/) {}
 };
 
 class Outbox {
@@ -191,6 +219,9 @@ class Outbox {
   // that died before `died_before_ms`. Completion: OnPurged, also for none.
   virtual void PurgeDead(EndpointId endpoint, Millis died_before_ms, std::uint64_t excess,
                          std::size_t limit) = 0;
+
+  // Completion: OnImported. False, and none: nothing here outlives the process.
+  virtual bool Import(ImportedRows /*rows*/) { return false; }
 
   // Hands completions over. False: there were none.
   virtual bool Poll(OutboxListener& listener) = 0;

@@ -51,7 +51,10 @@ std::uint64_t Fingerprint(std::string_view text, std::uint64_t seed) {
 }
 
 std::uint64_t RecipientKey(std::string_view user, std::string_view server) {
-  const HashKey key = CurrentHashKey();
+  return RecipientKey(CurrentHashKey(), user, server);
+}
+
+std::uint64_t RecipientKey(const HashKey& key, std::string_view user, std::string_view server) {
   if (key == HashKey{}) return Fingerprint(server, Fingerprint("@", Fingerprint(user)));
   return SipHash(key).Add(user).Add("@").Add(server).Value();
 }

@@ -55,6 +55,8 @@ void SetHashKey(const HashKey& key);
 
 // Equal for equal bare recipients.
 std::uint64_t RecipientKey(std::string_view user, std::string_view server);
+// The same as another process would have it, whose key that is.
+std::uint64_t RecipientKey(const HashKey& key, std::string_view user, std::string_view server);
 inline std::uint64_t RecipientKey(const Event& event) {
   return RecipientKey(event.to.user, event.to.server);
 }

@@ -21,6 +21,7 @@
 #include "nif/atoms.hpp"
 #include "nif/config.hpp"
 #include "nif/observed.hpp"
+#include "nif/read.hpp"
 #include "nif/terms.hpp"
 #include "service/service.hpp"
 
@@ -223,6 +224,32 @@ ERL_NIF_TERM Dead(ErlNifEnv* env, int, const ERL_NIF_TERM argv[]) {
   });
 }
 
+ERL_NIF_TERM ImportOpen(ErlNifEnv* env, int, const ERL_NIF_TERM argv[]) {
+  return Guarded(env, [&] {
+    std::string path;
+    if (!Read(env, argv[0], path)) return enif_make_badarg(env);
+    const Status status = TheService().OpenImport(path);
+    return status ? MakeError(env, MakeBinary(env, status->text)) : atoms.ok_;
+  });
+}
+
+ERL_NIF_TERM ImportNext(ErlNifEnv* env, int, const ERL_NIF_TERM[]) {
+  return Guarded(env, [&] {
+    const Answer answer(env, atoms.offline_post_imported_);
+    const auto report =
+        TheService().NextImport([answer] { answer.Send([](ErlNifEnv*) { return atoms.ok_; }); });
+    if (!report) return answer.MakeOk(env);
+    return enif_make_tuple2(env, atoms.done_, MakeReport(env, *report));
+  });
+}
+
+ERL_NIF_TERM ImportClose(ErlNifEnv* env, int, const ERL_NIF_TERM[]) {
+  return Guarded(env, [&] {
+    TheService().CloseImport();
+    return atoms.ok_;
+  });
+}
+
 ERL_NIF_TERM Stop(ErlNifEnv* env, int, const ERL_NIF_TERM[]) {
   return Guarded(env,
                  [&] { return TheService().Stop() ? atoms.ok_ : MakeError(env, atoms.busy_); });
@@ -296,6 +323,9 @@ ErlNifFunc functions[] = {
     {"test", 2, Test, ERL_NIF_DIRTY_JOB_IO_BOUND},
     {"observe", 1, Observe, ERL_NIF_DIRTY_JOB_IO_BOUND},
     {"dead", 2, Dead, ERL_NIF_DIRTY_JOB_IO_BOUND},
+    {"import_open", 1, ImportOpen, ERL_NIF_DIRTY_JOB_IO_BOUND},
+    {"import_next", 0, ImportNext, ERL_NIF_DIRTY_JOB_IO_BOUND},
+    {"import_close", 0, ImportClose, ERL_NIF_DIRTY_JOB_IO_BOUND},
     {"stop", 0, Stop, ERL_NIF_DIRTY_JOB_IO_BOUND},
     {"stats", 1, GetStats, 0},
     {"attach", 1, Attach, 0},

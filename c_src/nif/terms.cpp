@@ -246,6 +246,17 @@ ERL_NIF_TERM MakeStats(ErlNifEnv* env, const Stats& stats, SpoolState spool,
                        {atoms.spool_bytes_, count(spool_bytes)}});
 }
 
+ERL_NIF_TERM MakeReport(ErlNifEnv* env, const SpoolImport::Report& report) {
+  const auto count = [env](std::uint64_t value) { return enif_make_uint64(env, value); };
+  return MakeMap(env, {{atoms.pending_, count(report.pending)},
+                       {atoms.dead_, count(report.dead)},
+                       {atoms.withdrawn_, count(report.withdrawn)},
+                       {atoms.before_, count(report.before)},
+                       {atoms.left_, count(report.left)},
+                       {atoms.trouble_, MakeBinary(env, report.trouble)},
+                       {atoms.file_, MakeBinary(env, report.file)}});
+}
+
 ERL_NIF_TERM MakeNotices(ErlNifEnv* env, const std::vector<Notice>& notices) {
   ERL_NIF_TERM list = enif_make_list(env, 0);
   std::for_each(notices.rbegin(), notices.rend(), [env, &list](const Notice& notice) {

@@ -53,6 +53,8 @@ ERL_NIF_TERM StateAtom(EndpointState state);
 // The map of mod_offline_post_nif:stats().
 ERL_NIF_TERM MakeStats(ErlNifEnv* env, const Stats& stats, SpoolState spool,
                        std::uint64_t spool_bytes);
+// The map of mod_offline_post_nif:imported().
+ERL_NIF_TERM MakeReport(ErlNifEnv* env, const SpoolImport::Report& report);
 // {offline_post, [{Level, Line}]}
 ERL_NIF_TERM MakeNotices(ErlNifEnv* env, const std::vector<Notice>& notices);
 // {[Letter], Next | undefined}

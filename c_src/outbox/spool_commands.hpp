@@ -71,11 +71,15 @@ struct PurgeDeadCommand {
   std::uint64_t excess;
   std::size_t limit;
 };
+struct ImportCommand {
+  std::unique_ptr<const ImportedRows> rows;
+};
 
 using SpoolCommand =
     std::variant<AppendCommand, FlushCommand, ClaimCommand, FinishCommand, RescheduleCommand,
                  ParkCommand, HastenCommand, HastenAllCommand, VisitDeadCommand, PurgeDeadCommand,
-                 RegisterCommand, SetPauseCommand, SetWithdrawalCommand, ClearWithdrawalsCommand>;
+                 RegisterCommand, SetPauseCommand, SetWithdrawalCommand, ClearWithdrawalsCommand,
+                 ImportCommand>;
 
 struct CommittedDone {
   Ticket ticket;
@@ -101,8 +105,8 @@ struct NoticeDone {
   std::string line;
 };
 
-using SpoolCompletion =
-    std::variant<CommittedDone, ClaimedDone, DeadVisited, PurgedDone, LostDone, NoticeDone>;
+using SpoolCompletion = std::variant<CommittedDone, ClaimedDone, DeadVisited, PurgedDone, LostDone,
+                                     ImportDone, NoticeDone>;
 
 template <typename... Functions>
 struct Overloaded : Functions... {

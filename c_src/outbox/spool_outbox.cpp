@@ -175,6 +175,12 @@ void SpoolOutbox::PurgeDead(EndpointId endpoint, Millis died_before_ms, std::uin
   urgent_ = true;
 }
 
+bool SpoolOutbox::Import(ImportedRows rows) {
+  collected_.emplace_back(ImportCommand{std::make_unique<const ImportedRows>(std::move(rows))});
+  urgent_ = true;
+  return true;
+}
+
 bool SpoolOutbox::HasRoom() const {
   const SpoolHealth& health = worker_->health();
   return health.disk_has_room &&
@@ -229,6 +235,7 @@ bool SpoolOutbox::HandOut(OutboxListener& listener) {
                    [&](DeadVisited& d) { listener.OnDeadVisited(std::move(d)); },
                    [&](PurgedDone& d) { listener.OnPurged(d.endpoint, d.count); },
                    [&](LostDone& d) { listener.OnLost(d.endpoint, d.count, d.bytes); },
+                   [&](const ImportDone& d) { listener.OnImported(d); },
                    [&](NoticeDone& d) {
                      if (d.topic.empty()) {
                        notices_.Add(d.level, std::move(d.line));

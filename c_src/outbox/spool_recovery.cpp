@@ -11,7 +11,7 @@ namespace {
 
 constexpr Millis kLongestRetryMs = 30'000;
 
-// A command on dead letters that did not take effect.
+// A command on dead letters, or an import, that did not take effect.
 void Undo(SpoolCompletion& completion) {
   if (auto* visited = std::get_if<DeadVisited>(&completion)) {
     visited->count = 0;
@@ -20,6 +20,9 @@ void Undo(SpoolCompletion& completion) {
     visited->reached = false;
   }
   if (auto* purged = std::get_if<PurgedDone>(&completion)) purged->count = 0;
+  if (auto* imported = std::get_if<ImportDone>(&completion)) {
+    *imported = {imported->tag, imported->endpoint, 0, 0, 0, {}, false};
+  }
 }
 
 }  // namespace

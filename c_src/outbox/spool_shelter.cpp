@@ -105,15 +105,16 @@ void SpoolWorker::EnterShelter(Store::Remains remains, std::span<SpoolCommand> u
     if (again.insert(KeyOf(delivery)).second) AddWaiting(std::move(delivery), std::nullopt);
   }
 
-  // Nobody knows whether the failed commit took effect: what it did to dead letters is told when
-  // the file can be read again.
+  // Nobody knows whether the failed commit took effect: what it did to dead letters, or imported,
+  // is told when the file can be read again.
   merging_ = false;
   awaiting_.clear();  // the commands are at hand
   for (SpoolCompletion& completion : std::exchange(staged_, {})) {
     const auto* visited = std::get_if<DeadVisited>(&completion);
     if (visited != nullptr && visited->act == DeadAct::kShow) {
       Emit(std::move(completion));
-    } else if (visited != nullptr || std::holds_alternative<PurgedDone>(completion)) {
+    } else if (visited != nullptr || std::holds_alternative<PurgedDone>(completion) ||
+               std::holds_alternative<ImportDone>(completion)) {
       doubtful_.push_back(std::move(completion));
     }
   }
@@ -122,7 +123,8 @@ void SpoolWorker::EnterShelter(Store::Remains remains, std::span<SpoolCommand> u
     const bool put_off = merging && finish != nullptr && finish->how == Final::kCancelled;
     replay_doubt_ = put_off ? 0 : failed_commit_;
     const bool told = std::holds_alternative<VisitDeadCommand>(command) ||
-                      std::holds_alternative<PurgeDeadCommand>(command);
+                      std::holds_alternative<PurgeDeadCommand>(command) ||
+                      std::holds_alternative<ImportCommand>(command);
     // What was given back and then claimed is leased again.
     const Delivery* ended = EndedBy(command);
     const bool again_leased = ended != nullptr && told_.contains(KeyOf(*ended));
@@ -214,8 +216,17 @@ void SpoolWorker::Shelter(SpoolCommand& command) {
                  [](const SetPauseCommand&) {},
                  [](const SetWithdrawalCommand&) {},
                  [](const ClearWithdrawalsCommand&) {},
+                 [&](const ImportCommand& c) { Emit(NotImported(*c.rows)); },
              },
              command);
+}
+
+ImportDone SpoolWorker::NotImported(const ImportedRows& rows) {
+  ImportDone done;
+  done.tag = rows.tag;
+  done.endpoint = rows.endpoint;
+  done.reached = false;
+  return done;
 }
 
 void SpoolWorker::ShelterClaim(EndpointId endpoint, std::size_t limit) {

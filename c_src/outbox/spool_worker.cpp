@@ -107,6 +107,10 @@ void SpoolWorker::Execute(SpoolCommand& command) {
           [&](const ClearWithdrawalsCommand& c) {
             if (!merging_) store.ClearWithdrawals(c.endpoint);
           },
+          [&](const ImportCommand& c) {
+            // What is merged comes first, and nobody is in a hurry.
+            staged_.emplace_back(merging_ ? NotImported(*c.rows) : store.Import(*c.rows));
+          },
       },
       command);
 }
@@ -232,6 +236,12 @@ void SpoolWorker::Tally(const SpoolCompletion& completion) {
     truth.counters.accepted -= lost->count;
     truth.pending -= lost->count;
     truth.counters.pending_bytes -= lost->bytes;
+  } else if (const auto* imported = std::get_if<ImportDone>(&completion)) {
+    Truth& truth = truth_[imported->endpoint];
+    truth.counters.accepted += imported->pending + imported->dead;
+    truth.pending += imported->pending;
+    truth.counters.pending_bytes += imported->bytes;
+    truth.counters.dead += imported->dead;
   }
 }
 

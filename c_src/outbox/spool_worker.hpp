@@ -137,6 +137,7 @@ class SpoolWorker {
   void ShelterBack(const Delivery& delivery, std::optional<Millis> due_ms);
   void AddWaiting(Delivery delivery, std::optional<Millis> due_ms);
   void RememberHasten(const HastenCommand& command);
+  static ImportDone NotImported(const ImportedRows& rows);
   std::optional<Millis> DueOf(const Waiting& waiting) const;
   bool IsStuck(EndpointId endpoint, std::uint64_t recipient) const;
   bool IsDeferred(EndpointId endpoint) const;

@@ -53,6 +53,7 @@ class Database {
 class Statement {
  public:
   Statement(Database& database, const char* sql);
+  Statement(Database& database, const std::string& sql) : Statement(database, sql.c_str()) {}
 
   // Runs it to its end.
   template <typename... Values>

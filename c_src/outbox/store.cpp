@@ -228,15 +228,18 @@ void Store::Finish(const Delivery& delivery, Final how, const Note& note) {
   Count(book, how);
 }
 
-void Store::Bury(const Delivery& d, const Note& note) {
+void Store::Bury(const Delivery& delivery, const Note& note) {
+  InsertDead(delivery, note, clock_.UnixMs(), clock_.MonotonicMs());
+}
+
+void Store::InsertDead(const Delivery& d, const Note& note, Millis died_unix_ms, Millis died_ms) {
   Begin();
   const Event& e = *d.event;
-  sql_->add_dead.Run(RowKey(d.endpoint, d.sequence), d.endpoint, ToStore(clock_.MonotonicMs()),
-                     clock_.UnixMs(), d.attempts, note.status, note.reason, note.answer,
-                     d.recipient, ToStore(d.accepted_ms), d.stands_for, e.id, e.accepted_unix_ms,
-                     e.to.user, e.to.server, e.to.resource, e.from.user, e.from.server,
-                     e.from.resource, e.message_id, e.body, e.kind, e.topic,
-                     AttributesText(e.attributes));
+  sql_->add_dead.Run(RowKey(d.endpoint, d.sequence), d.endpoint, ToStore(died_ms), died_unix_ms,
+                     d.attempts, note.status, note.reason, note.answer, d.recipient,
+                     ToStore(d.accepted_ms), d.stands_for, e.id, e.accepted_unix_ms, e.to.user,
+                     e.to.server, e.to.resource, e.from.user, e.from.server, e.from.resource,
+                     e.message_id, e.body, e.kind, e.topic, AttributesText(e.attributes));
 }
 
 void Store::KeepParked(Book& book, const Delivery& d) {

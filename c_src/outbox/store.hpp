@@ -97,6 +97,7 @@ class Store {
   DeadVisited VisitDead(const DeadVisit& visit);
   std::uint64_t PurgeDead(EndpointId endpoint, Millis died_before_ms, std::uint64_t excess,
                           std::size_t limit);
+  ImportDone Import(const ImportedRows& rows);
 
   // Something awaits Commit that others wait for; and what can wait a while: rows of deliveries
   // that are done.
@@ -226,6 +227,9 @@ class Store {
   bool InsertLog(const Delivery& delivery);
   Book& MergeRow(const Delivery& delivery);
   void Bury(const Delivery& delivery, const Note& note);
+  // `died_unix_ms`: by the wall clock; `died_ms`: monotonic.
+  void InsertDead(const Delivery& delivery, const Note& note, Millis died_unix_ms, Millis died_ms);
+  ImportPosition PositionOf(const ImportedRows& rows);
   void DropDone();
   void Count(Book& book, Final how);
 

@@ -14,9 +14,6 @@ namespace offline_post {
 
 namespace {
 
-// "mopo": tells our file from any other SQLite database (PRAGMA application_id).
-constexpr std::int64_t kApplicationId = 0x6d6f706f;
-
 // log: rows are inserted and deleted, and hardly ever changed; key = endpoint << 44 | sequence, so
 // one tree holds all endpoints, each in order, and needs no other index. parked: which rows of the
 // log wait for their recipient, and how often they were tried. lane: one row per recipient that has
@@ -88,8 +85,6 @@ constexpr const char* kVersion3 = R"(
 
 constexpr std::array kMigrations = {kVersion1, kVersion2, kVersion3};
 
-std::string Reason(int error) { return std::generic_category().message(error); }
-
 std::string DirectoryOf(const std::string& path) {
   const std::size_t slash = path.rfind('/');
   if (slash == std::string::npos) return ".";
@@ -125,8 +120,8 @@ std::optional<StoreFault> CreateFile(const std::string& path) {
   if (error == EACCES || error == EPERM || error == EROFS)
     advice = "let the user that runs ejabberd write there, or set another spool_dir";
   if (error == ENOSPC || error == EDQUOT) advice = "the disk is full: free some space";
-  return StoreFault{false,
-                    "cannot create the spool " + path + " (" + Reason(error) + "): " + advice};
+  return StoreFault{
+      false, "cannot create the spool " + path + " (" + SystemReason(error) + "): " + advice};
 }
 
 void Configure(Database& database) {

@@ -7,6 +7,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <system_error>
 
 #include "model/clock.hpp"
 #include "outbox/sqlite.hpp"
@@ -18,6 +19,12 @@ struct StoreFault {
   bool corrupt = false;  // set it aside
   std::string text;      // what failed, on what, what to do
 };
+
+// What an errno means, for an error's text.
+inline std::string SystemReason(int error) { return std::generic_category().message(error); }
+
+// "mopo": tells our file from any other SQLite database (PRAGMA application_id).
+inline constexpr std::int64_t kApplicationId = 0x6d6f706f;
 
 // One entry per schema version: what makes it of the one before. Only ever appended to.
 std::span<const char* const> StoreMigrations();

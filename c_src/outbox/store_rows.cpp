@@ -8,6 +8,8 @@ namespace offline_post {
   "event_id, event_unix_ms, to_user, to_server, to_resource, from_user, from_server," \
   " from_resource, message_id, body, kind, topic, attributes"
 
+const char* const kEventColumns = EVENT_COLUMNS;
+
 std::shared_ptr<const Event> ReadEvent(const Statement& row, int column) {
   auto event = std::make_shared<Event>();
   event->id = row.Text(column);

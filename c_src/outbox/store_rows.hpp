@@ -20,7 +20,8 @@ inline std::int64_t RowKey(EndpointId endpoint, Sequence sequence) {
 }
 inline Sequence SequenceOf(std::int64_t key) { return static_cast<Sequence>(key) & kSequenceMask; }
 
-// The thirteen columns of an event, from `column` on.
+// The thirteen columns of an event, as a list for SQL; and read, from `column` on.
+extern const char* const kEventColumns;
 std::shared_ptr<const Event> ReadEvent(const Statement& row, int column);
 
 // Every statement that a running store needs, prepared once.

@@ -28,6 +28,7 @@
 #include "payload/recipe.hpp"
 #include "service/mailbox.hpp"
 #include "service/rate_limiter.hpp"
+#include "service/spool_import.hpp"
 
 namespace offline_post {
 
@@ -113,6 +114,13 @@ class Service {
                 Engine::ListCallback done);
   bool ReplayDead(EndpointKeyView key, DeadFilter filter, Engine::CountCallback done);
   bool DropDead(EndpointKeyView key, DeadFilter filter, Engine::CountCallback done);
+
+  // Takes over what the file of another node's spool has left, for endpoints that are configured
+  // here. First OpenImport, which waits for disks; then NextImport again and again, each time after
+  // `told` was called: until it reports. One at a time: another OpenImport ends the first.
+  Status OpenImport(const std::string& path);
+  std::optional<SpoolImport::Report> NextImport(const std::function<void()>& told);
+  void CloseImport();
 
   // Joins the thread and closes every descriptor. False: an endpoint is configured.
   bool Stop();
@@ -217,6 +225,9 @@ class Service {
   std::deque<std::function<void()>> commands_;  // guarded by command_mutex_
   std::atomic<bool> stopping_{false};
   bool last_words_ = false;  // set before stopping_: somebody still reads the notices
+
+  std::mutex import_mutex_;
+  std::shared_ptr<SpoolImport> import_;  // guarded by import_mutex_
 
   // The service thread's own.
   std::vector<Mail> inbox_;

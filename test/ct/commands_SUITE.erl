@@ -219,7 +219,8 @@ first_and_last_host(Config) ->
 commands() ->
     [{"offline_post_stats", ["counters"]}, {"offline_post_pause", ["outlives a restart"]}, {"offline_post_resume", ["410"]},
      {"offline_post_dead_list", ["which", "after", "100 at a time"]}, {"offline_post_dead_show", ["id", "answer"]},
-     {"offline_post_dead_replay", ["which", "once more"]}, {"offline_post_dead_drop", ["which", "Throw"]}].
+     {"offline_post_dead_replay", ["which", "once more"]}, {"offline_post_dead_drop", ["which", "Throw"]},
+     {"offline_post_import", ["file", "mod_offline_post.db-wal", "FILE.imported"]}].
 
 %% Both virtual hosts are always there; the module runs for these.
 options(Hosts, Backend) ->

@@ -21,7 +21,8 @@
 start() ->
     start(#{}).
 
-%% tls => ssl options of the server: https; with `never` it accepts connections and does no handshake.
+%% tls => ssl options of the server: https; with `never` it accepts connections and does no handshake. at => a place of
+%% offline_post_net where it listens.
 start(Options) ->
     Self = self(),
     Backend = spawn(fun() -> init(Self, Options) end),
@@ -42,8 +43,8 @@ port(Backend) -> request(Backend, port).
 url(Backend) -> url(Backend, "/offline").
 
 url(Backend, Path) ->
-    {Scheme, Port} = request(Backend, origin),
-    lists:flatten([Scheme, "://localhost:", integer_to_list(Port), Path]).
+    {Scheme, Host, Port} = request(Backend, origin),
+    lists:flatten([Scheme, "://", Host, ":", integer_to_list(Port), Path]).
 
 %% How many connections are open; how many there were in all.
 connections(Backend) -> request(Backend, connections).
@@ -78,7 +79,14 @@ init(Owner, Options) ->
                                   #{tls := Tls} -> {"https", ssl, Tls};
                                   _ -> {"http", gen_tcp, []}
                               end,
-    {ok, Listener} = Module:listen(maps:get(port, Options, 0), [binary, {active, false}, {packet, http_bin}, {ip, {127, 0, 0, 1}}, {reuseaddr, true},
+    {Host, Place} = case Options of
+                        #{at := At} ->
+                            {ok, Address} = inet:parse_address(offline_post_net:address(At)),
+                            {offline_post_net:address(At), [{netns, offline_post_net:netns(At)}, {ip, Address}]};
+                        _ ->
+                            {"localhost", [{ip, {127, 0, 0, 1}}]}
+                    end,
+    {ok, Listener} = Module:listen(maps:get(port, Options, 0), Place ++ [binary, {active, false}, {packet, http_bin}, {reuseaddr, true},
                                        {backlog, 1024}, {nodelay, true}, % the buffer: as long may a header be
                                        {buffer, 65536}, {send_timeout, ?TIMEOUT} | Extra]),
     {ok, {_, Port}} = case Module of ssl -> ssl:sockname(Listener); gen_tcp -> inet:sockname(Listener) end,
@@ -89,7 +97,7 @@ init(Owner, Options) ->
            end,
     spawn_link(fun() -> accept(Server, Kind, Listener) end),
     Owner ! {self(), started},
-    loop(#{origin => {Scheme, Port}, owner => Owner, what => {reply, 200}, open => #{}, accepted => 0}).
+    loop(#{origin => {Scheme, Host, Port}, owner => Owner, what => {reply, 200}, open => #{}, accepted => 0}).
 
 loop(#{owner := Owner, what := What, open := Open, accepted := Accepted, origin := Origin} = State) ->
     receive
@@ -110,7 +118,7 @@ loop(#{owner := Owner, what := What, open := Open, accepted := Accepted, origin 
             loop(State#{what := New});
         {Ref, From, Item} when is_reference(Ref) ->
             From ! {Ref, case Item of
-                             port -> element(2, Origin);
+                             port -> element(3, Origin);
                              origin -> Origin;
                              connections -> map_size(Open);
                              accepted -> Accepted

@@ -1,15 +1,20 @@
 %% Real XMPP clients (test/support/xmpp_client.py), any number behind one port.
 -module(offline_post_client).
 
--export([start/0, take/1, reset/1, stop/1, login/4, login_managed/4, login_resumable/4, resume/2, kill/2,
+-export([start/0, start/1, take/1, reset/1, stop/1, login/4, login_managed/4, login_resumable/4, resume/2, kill/2,
          deaf/2, ended/2, online/2, carbons/2, send/3, message/4, say/5, acked/2, acked/3, received/3, drain/2,
          ping_ms/2, request/4, is_quick/2, offline/2, escape/1]).
 
 -define(TIMEOUT, 20000).
 
 start() ->
+    start([]).
+
+%% Enter: what the command is to begin with, as of offline_post_net.
+start(Enter) ->
     Script = filename:join([offline_post_node:root(), "test", "support", "xmpp_client.py"]),
-    offline_post_port:open("/usr/bin/python3", ["-u", Script], [{line, 4 * 1024 * 1024}]).
+    [Exec | Args] = Enter ++ ["/usr/bin/python3", "-u", Script],
+    offline_post_port:open(os:find_executable(Exec), Args, [{line, 4 * 1024 * 1024}]).
 
 %% From now on this process is the one that hears of what arrives.
 take(Clients) ->
@@ -42,7 +47,7 @@ login_resumable(Clients, Name, Jid, Node) ->
 login(Clients, Name, Jid, Node, How) ->
     [User, Rest] = string:split(Jid, "@"),
     Resource = case string:find(Rest, "/") of nomatch -> "/test"; _ -> "" end,
-    command(Clients, ["connect ", Name, " ", Jid, Resource, " ", password(User), " 127.0.0.1 ",
+    command(Clients, ["connect ", Name, " ", Jid, Resource, " ", password(User), " ", offline_post_node:address(Node), " ",
                       integer_to_list(offline_post_node:c2s(Node)), How]),
     expect(Clients, ["connected ", Name, " "]).
 

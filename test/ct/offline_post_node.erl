@@ -4,7 +4,7 @@
 
 -export([start/1, boot/1, boot_fails/1, current/1, stop/1, cleanup/1, finish/2, await_exit/2, kill/1]).
 -export([call/4, call/5, reload/2, try_reload/2, configure/2, stats/2, route/4, message/4, os_pid/1, is_alive/1]).
--export([await_running/2, ctl/2, http/3, log/1, await_log/2, count_log/2, threads/1, descriptors/1, register/4, dir/1, spool/1, c2s/1,
+-export([await_running/2, ctl/2, http/3, log/1, await_log/2, count_log/2, threads/1, descriptors/1, register/4, dir/1, spool/1, c2s/1, address/1,
          free_port/0, root/0, library/0, modules/0, unprivileged/0]).
 
 -define(BOOT_MS, 60000).
@@ -12,7 +12,8 @@
 
 %% Config: hosts => [{Host, #{modules => YAML, offline_post => YAML of our options}}], top => YAML at the top level,
 %% loglevel; api => true for mod_http_api, open to everybody on this machine; install => false for an empty modules directory; user => whom to run as;
-%% env => [{Name, Value}] of its process; joins => a node whose cluster it joins, with that node's epmd and cookie.
+%% env => [{Name, Value}] of its process; joins => a node whose cluster it joins, with that node's epmd and cookie;
+%% at => a host of offline_post_net, where it runs beside an epmd of its own; erl => arguments of its erl.
 start(Config) ->
     Dir = string:trim(os:cmd("mktemp -d")),
     Other = maps:get(joins, Config, undefined),
@@ -21,10 +22,12 @@ start(Config) ->
                #{epmd := Shared} -> Shared
            end,
     C2s = free_port(),
-    Name = "op" ++ os:getpid() ++ integer_to_list(erlang:unique_integer([positive])) ++ "@127.0.0.1",
+    At = maps:get(at, Config, undefined),
+    Name = "op" ++ os:getpid() ++ integer_to_list(erlang:unique_integer([positive])) ++ "@" ++ address_of(At),
     Node = #{dir => Dir, name => list_to_atom(Name), c2s => C2s, api => free_port(), epmd => Epmd,
-             user => maps:get(user, Config, undefined), env => maps:get(env, Config, []), is_guest => Other =/= undefined},
-    _ = Other =:= undefined andalso os:cmd("epmd -daemon -relaxed_command_check -address 127.0.0.1 -port " ++ integer_to_list(Epmd)),
+             user => maps:get(user, Config, undefined), env => maps:get(env, Config, []), is_guest => Other =/= undefined andalso At =:= undefined,
+             at => At, erl => maps:get(erl, Config, [])},
+    _ = is_guest(Node) orelse epmd(Node, "-daemon -relaxed_command_check -address " ++ address_of(At)),
     try
         maps:get(install, Config, true) andalso install(filename:join([Dir, "modules", "mod_offline_post"])),
         configure(Node, Config),
@@ -37,6 +40,22 @@ start(Config) ->
             cleanup(Node),
             erlang:raise(Class, Reason, Stack)
     end.
+
+%% Its epmd is another node's.
+is_guest(#{is_guest := IsGuest}) -> IsGuest.
+
+epmd(#{epmd := Port} = Node, Args) ->
+    os:cmd(lists:flatten(lists:join(" ", enter(Node) ++ ["epmd", "-port", integer_to_list(Port), Args]))).
+
+address_of(undefined) -> "127.0.0.1";
+address_of(At) -> offline_post_net:address(At).
+
+%% What a command begins with that is to run where the node does.
+enter(#{at := undefined}) -> [];
+enter(#{at := At}) -> offline_post_net:enter(At).
+
+%% Where its clients find it.
+address(#{at := At}) -> address_of(At).
 
 share_cookie(undefined, _Node) ->
     ok;
@@ -62,7 +81,9 @@ boot(#{dir := Dir, epmd := Epmd} = Node) ->
     {os_pid, Pid} = erlang:port_info(Port, os_pid),
     Cookie = filename:join([Dir, "home", ".erlang.cookie"]),
     offline_post_wait:until(fun() -> not has_ended(Node#{port => Port}) andalso cookie(Cookie) =/= "" end, ?BOOT_MS),
-    {ok, Controller, _} = peer:start(#{name => peer:random_name(), host => "127.0.0.1", longnames => true,
+    [Exec | ExecArgs] = enter(Node) ++ ["erl"],
+    {ok, Controller, _} = peer:start(#{name => peer:random_name(), host => address(Node), longnames => true,
+                                       exec => {os:find_executable(Exec), ExecArgs},
                                        connection => standard_io, wait_boot => ?BOOT_MS,
                                        env => [{"ERL_EPMD_PORT", integer_to_list(Epmd)}],
                                        args => ["-hidden", "-start_epmd", "false", "-setcookie", cookie(Cookie)]}),
@@ -82,9 +103,10 @@ boot_fails(Node) ->
     Port = run(Node),
     {offline_post_port:await_exit(Port, ?BOOT_MS), offline_post_port:output(Port)}.
 
-run(#{dir := Dir, name := Name, epmd := Epmd, user := User, env := Env}) ->
+run(#{dir := Dir, name := Name, epmd := Epmd, user := User, env := Env, erl := Erl} = Node) ->
     {Command, Args} = as(User, Dir),
-    offline_post_port:open(Command, Args ++ [Dir, atom_to_list(Name)],
+    [Exec | ExecArgs] = enter(Node) ++ [Command | Args],
+    offline_post_port:open(os:find_executable(Exec), ExecArgs ++ [Dir, atom_to_list(Name) | Erl],
                            [{env, Env ++
                                   [{"ERL_EPMD_PORT", integer_to_list(Epmd)},
                                    %% For what module_install builds.
@@ -159,13 +181,13 @@ stop_controller(Controller) ->
     catch exit:_ -> ok
     end.
 
-cleanup(#{dir := Dir, epmd := Epmd, is_guest := IsGuest} = Node) ->
+cleanup(#{dir := Dir} = Node) ->
     case current(Node) of
         {up, Running} -> kill(Running);
         {down, _} -> ok
     end,
     _ = persistent_term:erase({?MODULE, Dir}),
-    _ = IsGuest orelse os:cmd("epmd -port " ++ integer_to_list(Epmd) ++ " -kill"),
+    _ = is_guest(Node) orelse epmd(Node, "-kill"),
     ok = file:del_dir_r(Dir).
 
 call(Node, Module, Function, Args) ->
@@ -184,7 +206,7 @@ configure(#{dir := Dir, c2s := C2s} = Node, Config) ->
               "loglevel: ", maps:get(loglevel, Config, "info"), "\n",
               "auth_method: [internal]\n",
               "listen:\n",
-              "  -\n    port: ", integer_to_list(C2s), "\n    ip: \"127.0.0.1\"\n    module: ejabberd_c2s\n",
+              "  -\n    port: ", integer_to_list(C2s), "\n    ip: \"", address(Node), "\"\n    module: ejabberd_c2s\n",
               api(Node, Config), maps:get(top, Config, ""),
               "host_config:\n", [host(Host, Options) || {Host, Options} <- Hosts]])).
 
@@ -213,8 +235,9 @@ try_reload(Node, Config) ->
     call(Node, ejabberd_config, reload, []).
 
 %% ejabberdctl in a VM of its own, as an operator runs it: {exit status, what it prints}.
-ctl(#{dir := Dir, name := Name, epmd := Epmd}, Args) ->
-    Port = offline_post_port:open(filename:join([root(), "test", "support", "ejabberd-ctl"]), [Dir, atom_to_list(Name) | Args],
+ctl(#{dir := Dir, name := Name, epmd := Epmd} = Node, Args) ->
+    [Exec | ExecArgs] = enter(Node) ++ [filename:join([root(), "test", "support", "ejabberd-ctl"])],
+    Port = offline_post_port:open(os:find_executable(Exec), ExecArgs ++ [Dir, atom_to_list(Name) | Args],
                                   [{env, [{"ERL_EPMD_PORT", integer_to_list(Epmd)}]}, stderr_to_stdout]),
     {offline_post_port:await_exit(Port, ?BOOT_MS), offline_post_port:output(Port)}.
 

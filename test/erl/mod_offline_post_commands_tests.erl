@@ -12,7 +12,7 @@ commands_test_() ->
     {setup, fun setup/0, fun offline_post_vm:stop/1,
      fun(Vm) -> [{Name, {timeout, 60, fun() -> Test(Vm) end}} ||
                     {Name, Test} <- [{"stats", fun stats/1}, {"pause and resume", fun pause/1}, {"which letters", fun which/1},
-                                     {"list", fun list/1}, {"show", fun show/1}, {"replay and drop", fun bulk/1},
+                                     {"import", fun import/1}, {"list", fun list/1}, {"show", fun show/1}, {"replay and drop", fun bulk/1},
                                      {"a host that is not there", fun unknown_host/1},
                                      {"one that was configured once", fun former_host/1},
                                      {"one that does not run", fun not_running/1}]]
@@ -73,6 +73,19 @@ bulk(Vm) ->
     answer(Vm, 12),
     ?assertEqual(12, command(Vm, dead_replay, [?HOST, <<"all">>])).
 
+%% The file may be in any state; an answer that is not complete is a failure, so that no script goes on.
+import(Vm) ->
+    Imported = #{pending => 12, dead => 1, withdrawn => 2, before => 3, left => 0, trouble => <<>>, file => <<"/a\nb.imported">>},
+    answer(Vm, {done, Imported}),
+    ?assertEqual([{"pending", <<"12">>}, {"dead", <<"1">>}, {"withdrawn", <<"2">>}, {"before", <<"3">>},
+                  {"file", <<"/a", 16#FFFD/utf8, "b.imported">>}], command(Vm, import, [<<"/a">>])),
+    ?assertEqual({import_open, <<"/a">>}, asked(Vm)),
+    answer(Vm, {done, Imported#{left := 5, trouble := <<"there is no more room">>}}),
+    says(command(Vm, import, [<<"/a">>]), timeout, <<"imported 12 messages and 1 dead letters, 5 are left: there is no more room.">>),
+    answer(Vm, {error, <<"somebody has it">>}),
+    says(command(Vm, import, [<<"/a">>]), not_exists, <<"nothing was imported: somebody has it">>),
+    says(command(Vm, import, [<<"a">>]), not_exists, <<"with its whole path">>).
+
 unknown_host(Vm) ->
     answer(Vm, unknown),
     [says(command(Vm, Command, [Host | More]), not_exists, Host) || {Command, More} <- all(), Host <- [?NOBODY, <<"@">>]].
@@ -126,7 +139,13 @@ setup() ->
 
 fake_nif() ->
     "-module(mod_offline_post_nif).\n"
-    "-export([loaded/1, stats/1, pause/1, resume/1, dead/2]).\n"
+    "-export([loaded/1, stats/1, pause/1, resume/1, dead/2, import_open/1, import_next/0]).\n"
+    "import_open(File) -> case answer({import_open, File}) of {error, _} = Error -> Error; _ -> put(slices, 2), ok end.\n"
+    "import_next() ->\n"
+    "    case put(slices, get(slices) - 1) of\n"
+    "        0 -> persistent_term:get({fake, answer});\n"
+    "        _ -> Ref = make_ref(), self() ! {offline_post_imported, Ref, ok}, {ok, Ref}\n"
+    "    end.\n"
     "loaded(Host) ->\n"
     "    Self = self(),\n"
     "    spawn(fun() ->\n"

@@ -84,4 +84,51 @@ TEST_CASE("a removed account's dead letters are purged once the disk is back") {
   CHECK(f.engine.NextTurnMs().value_or(f.spool.clock.MonotonicMs()) > f.spool.clock.MonotonicMs());
 }
 
+TEST_CASE("what another node has left is taken over as a whole, or not at all") {
+  EngineOnDisk f;
+  std::vector<Engine::ImportResult> results;
+  const auto import = [&](ImportPosition position) {
+    Engine::ImportSlice slice;
+    slice.source = "another node";
+    slice.pending = {test::MakeDelivery(7, "juliet"), test::MakeDelivery(8, "nurse")};
+    slice.dead.emplace_back().delivery = test::MakeDelivery(3, "paris");
+    slice.dead.back().died_unix_ms = f.spool.clock.UnixMs();
+    slice.position = position;
+    f.engine.Import(1, std::move(slice),
+                    [&](const Engine::ImportResult& result) { results.push_back(result); });
+    f.Turn();
+  };
+  bool applied = false;
+  SECTION("when the disk takes it") {
+    import({8, 3});
+    applied = true;
+  }
+  SECTION("when the disk refuses just then") {
+    f.spool.faults.full = true;
+    import({8, 3});
+    REQUIRE_FALSE(f.spool.outbox->IsDurable());
+    CHECK(results.empty());  // nobody knows yet
+    CHECK(f.ledger->Snapshot().pending == 2);
+    f.Heal();
+  }
+  SECTION("when it refuses already") {
+    f.spool.faults.full = true;
+    f.Accept("romeo");
+    REQUIRE_FALSE(f.spool.outbox->IsDurable());
+    import({8, 3});
+    CHECK(results.size() == 1);
+    f.Heal();
+  }
+  REQUIRE(results.size() == 1);
+  using End = Engine::ImportResult::End;
+  CHECK(results[0].end == (applied ? End::kAll : End::kRefused));
+  CHECK(results[0].pending == (applied ? 2 : 0));
+  CHECK(f.ledger->Snapshot().dead == (applied ? 1 : 0));
+  import({8, 3});
+  REQUIRE(results.size() == 2);
+  CHECK(results[1].pending == (applied ? 0 : 2));  // of a position that it has reached: a question
+  CHECK(f.ledger->Snapshot().dead == 1);
+  CHECK(results[1].position.pending == 8);
+}
+
 }  // namespace offline_post
