@@ -3,7 +3,7 @@
 -module(mod_offline_post_commands).
 
 -export([register/0, unregister/0]).
--export([stats/1, pause/1, resume/1, dead_list/3, dead_show/2, dead_replay/2, dead_drop/2, import/1]).
+-export([status/0, test/2, flush/1, stats/1, pause/1, resume/1, dead_list/3, dead_show/2, dead_replay/2, dead_drop/2, import/1]).
 
 -include("ejabberd_commands.hrl").
 
@@ -44,6 +44,42 @@ stats(Host) ->
                           Stats -> [{atom_to_list(Key), value(Value)} || {Key, Value} <- lists:sort(maps:to_list(Stats))]
                       end
               end).
+
+%% One line for each endpoint of the node: what an operator looks at first.
+-spec status() -> [tuple()].
+status() ->
+    Now = erlang:system_time(millisecond),
+    [{Host, atom_to_binary(Module, utf8), atom_to_binary(State, utf8), in_line(Why), age(Since, Now), Pending, InFlight,
+      age(Oldest, Now), Dead, atom_to_binary(Spool, utf8)} ||
+        #{host := Host, module := Module, stats := #{pending := Pending, in_flight := InFlight, dead := Dead, spool := Spool},
+          observed := #{state := State, why := Why, since := Since, oldest_pending := Oldest}} <-
+            mod_offline_post_operator:status()].
+
+%% In seconds; 0 where there is none.
+-spec age(UnixMs :: integer(), Now :: integer()) -> non_neg_integer().
+age(0, _Now) -> 0;
+age(Since, Now) -> max(0, Now - Since) div 1000.
+
+-spec test(binary(), binary()) -> [field()] | failure().
+test(Host, User) ->
+    for(Host, fun(Name) ->
+                      case mod_offline_post_operator:test(Name, User) of
+                          {ok, Tested} -> tested(Tested);
+                          Error -> Error
+                      end
+              end).
+
+-spec tested(mod_offline_post_nif:tested()) -> [field()].
+tested(#{request := #{url := Url, headers := Headers, body := Body}, status := Status, reason := Reason, answer := Answer,
+         us := Us}) ->
+    [{"result", in_line(Reason)}, {"status", value(Status)}, {"milliseconds", value(Us div 1000)}, {"answer", in_line(Answer)},
+     {"request", in_line(<<"POST ", Url/binary>>)}]
+        ++ [{"header", in_line(<<Name/binary, ": ", Value/binary>>)} || {Name, Value} <- Headers]
+        ++ [{"body", in_line(Body)}].
+
+-spec flush(binary()) -> {ok, binary()} | failure().
+flush(Host) ->
+    for(Host, fun(Name) -> done(mod_offline_post_operator:flush(Name), "what waits for ~ts is tried now", [Name]) end).
 
 -spec pause(binary()) -> {ok, binary()} | failure().
 pause(Host) ->
@@ -219,7 +255,26 @@ text(Format, Args) ->
 
 -spec commands() -> [#ejabberd_commands{}].
 commands() ->
-    [command(offline_post_stats, stats, [],
+    [node_command(offline_post_status, status, [],
+                  "Show for each virtual host of this node whether notifications flow, and why not",
+                  "State: healthy, probing or broken (the backend has trouble, and for how long), paused. Ages are in seconds, "
+                  "0 where there is none. 'spool': durable is well, degraded means that the disk refuses.",
+                  {endpoints, {list, {endpoint, {tuple, [{host, string}, {module, string}, {state, string}, {why, string},
+                                                         {since, integer}, {pending, integer}, {in_flight, integer},
+                                                         {oldest, integer}, {dead, integer}, {spool, string}]}}}},
+                  "Virtual host, module, state, why, for how long, pending, in flight, age of the oldest, dead letters, spool",
+                  [{<<"example.org">>, <<"mod_offline_post">>, <<"broken">>, <<"HTTP 503">>, 75, 120, 0, 75, 0, <<"durable">>}]),
+     command(offline_post_test, test, [{user, binary, "The recipient's name, as the backend is to see it", <<"juliet">>}],
+             "Send one POST now, and show it with the answer",
+             "It is sent whatever state the endpoint is in; it is neither queued nor counted. What may be a secret is shown as "
+             "'(hidden)'. Its text says that it is a test.",
+             {test, {list, {part, ?KEY_AND_VALUE}}}, "Names and values",
+             [{"result", <<"HTTP 200">>}, {"status", <<"200">>}]),
+     command(offline_post_flush, flush, [],
+             "Try now what waits for a retry",
+             "A backend that has trouble is probed at once. It ends no pause: offline_post_resume does.",
+             {res, restuple}, "Whether it is tried", {ok, <<"what waits for example.org is tried now">>}),
+     command(offline_post_stats, stats, [],
              "Show the counters of mod_offline_post for a virtual host",
              "All are of one moment, in which accepted = delivered + pending + dead + cancelled + purged. Counted beside "
              "that since the node has started: 'duplicates' (messages that came on a second way), 'vetoed' (by a "
@@ -258,24 +313,15 @@ commands() ->
      command(offline_post_dead_drop, dead_drop, [which(<<"msg_b9d1f3a07c5e2468_1f">>)],
              "Throw messages away that failed for good", "'which' is as in offline_post_dead_list. They are counted as cancelled.",
              {dropped, integer}, "How many", 1),
-     import_command()].
-
--spec import_command() -> #ejabberd_commands{}.
-import_command() ->
-    #ejabberd_commands{name = offline_post_import, tags = [offline_post],
-                       desc = "Take over what waits in the spool of a node that is no more",
-                       longdesc = "The file mod_offline_post.db, with mod_offline_post.db-wal beside it, of a node that is "
-                                  "stopped for good. Its messages and dead letters become this node's, under their old ids, for "
-                                  "the virtual hosts that run mod_offline_post here; then the file is renamed to "
-                                  "FILE.imported. It may be said again: what was taken over is not taken twice. "
-                                  "'withdrawn' had been withdrawn and were left out, 'before' were taken over before."
-                                  "\nExample: ejabberdctl offline_post_import /mnt/old-node/mod_offline_post.db",
-                       module = ?MODULE, function = import,
-                       args = [{file, binary}], args_desc = ["The file's whole path, on this node"],
-                       args_example = [<<"/mnt/old-node/mod_offline_post.db">>],
-                       result = {imported, {list, {counter, ?KEY_AND_VALUE}}}, result_desc = "Names and values",
-                       result_example = [{"pending", <<"12">>}, {"dead", <<"1">>},
-                                         {"file", <<"/mnt/old-node/mod_offline_post.db.imported">>}]}.
+     node_command(offline_post_import, import,
+                  [{file, binary, "The file's whole path, on this node", <<"/mnt/old-node/mod_offline_post.db">>}],
+                  "Take over what waits in the spool of a node that is no more",
+                  "The file mod_offline_post.db, with mod_offline_post.db-wal beside it, of a node that is stopped for good. Its "
+                  "messages and dead letters become this node's, under their old ids, for the virtual hosts that run "
+                  "mod_offline_post here; then the file is renamed to FILE.imported. It may be said again: what was taken "
+                  "over is not taken twice. 'withdrawn' had been withdrawn and were left out, 'before' were taken over before.",
+                  {imported, {list, {counter, ?KEY_AND_VALUE}}}, "Names and values",
+                  [{"pending", <<"12">>}, {"dead", <<"1">>}, {"file", <<"/mnt/old-node/mod_offline_post.db.imported">>}])].
 
 -type argument() :: {Name :: atom(), integer | binary, Desc :: string(), Example :: integer() | binary()}.
 
@@ -294,7 +340,11 @@ id() ->
 
 -spec command(atom(), atom(), [argument()], string(), string(), rterm(), string(), term()) -> #ejabberd_commands{}.
 command(Name, Function, More, Desc, Long, Result, ResultDesc, ResultExample) ->
-    Args = [{host, binary, "The virtual host", <<"example.org">>} | More],
+    node_command(Name, Function, [{host, binary, "The virtual host", <<"example.org">>} | More], Desc, Long, Result,
+                 ResultDesc, ResultExample).
+
+-spec node_command(atom(), atom(), [argument()], string(), string(), rterm(), string(), term()) -> #ejabberd_commands{}.
+node_command(Name, Function, Args, Desc, Long, Result, ResultDesc, ResultExample) ->
     Example = lists:join(" ", [atom_to_list(Name) | [in_a_shell(Value) || {_, _, _, Value} <- Args]]),
     #ejabberd_commands{name = Name, tags = [offline_post], desc = Desc,
                        longdesc = lists:append([Long, "\nExample: ejabberdctl " | Example]),

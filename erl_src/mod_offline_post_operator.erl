@@ -49,6 +49,13 @@ observe(Host) ->
 %% A POST for User, who need not exist, as of a text that he was sent by himself.
 -spec test(binary(), User :: binary()) -> {ok, mod_offline_post_nif:tested()} | {error, unknown | timeout}.
 test(Host, User) ->
+    case gen_mod:is_loaded(Host, mod_offline_post) of
+        true -> send_test(Host, User);
+        false -> {error, unknown}
+    end.
+
+-spec send_test(binary(), binary()) -> {ok, mod_offline_post_nif:tested()} | {error, unknown | timeout}.
+send_test(Host, User) ->
     Address = {User, Host, <<>>},
     Text = <<"A test of mod_offline_post: what you read here was sent by an operator of ", Host/binary>>,
     Event = {<<"text">>, Address, Address, <<"offline-post-test">>, Text, <<>>,

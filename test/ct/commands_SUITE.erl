@@ -6,7 +6,7 @@
 -include("ejabberd_commands.hrl").
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
--export([help/1, examples/1, stats/1, pause_and_resume/1, dead_letters_on_the_shell/1, dead_letters_over_http/1,
+-export([help/1, examples/1, stats/1, status/1, test/1, flush/1, pause_and_resume/1, dead_letters_on_the_shell/1, dead_letters_over_http/1,
          pages/1, functions/1, mistakes/1, first_and_last_host/1]).
 
 -define(ONE, "one.localhost").
@@ -15,7 +15,7 @@
 suite() -> [{timetrap, {minutes, 2}}].
 
 all() ->
-    [help, examples, stats, pause_and_resume, dead_letters_on_the_shell, dead_letters_over_http, pages, functions,
+    [help, examples, stats, status, test, flush, pause_and_resume, dead_letters_on_the_shell, dead_letters_over_http, pages, functions,
      mistakes, first_and_last_host].
 
 init_per_suite(Config) ->
@@ -48,7 +48,7 @@ help(Config) ->
     [begin
          {0, Help} = ctl(Config, ["help", Name]),
          ct:pal("~ts", [Help]),
-         contains(Help, [Name, "offline_post", "host", "Example: ejabberdctl" | Parts])
+         contains(Help, [Name, "offline_post", "Example: ejabberdctl" | Parts])
      end || {Name, Parts} <- commands()],
     {0, Tagged} = ctl(Config, ["help", "--tags", "offline_post"]),
     contains(Tagged, [Name || {Name, _} <- commands()]).
@@ -63,8 +63,13 @@ examples(Config) ->
          [?assert(is_of(Type, Example)) || {{_, Type}, Example} <- lists:zip(Args, Examples)],
          ?assert(is_of(element(2, Result), ResultExample)),
          ?assert(is_list(ResultDesc)),
-         {1, Said} = ctl(Config, [Name | [lists:flatten(io_lib:format("~ts", [text_of(E)])) || E <- Examples]]),
-         contains(Said, ["not configured for a virtual host example.org"])
+         {Status, Said} = ctl(Config, [Name | [lists:flatten(io_lib:format("~ts", [text_of(E)])) || E <- Examples]]),
+         ?assertEqual({Name, case Name of "offline_post_status" -> 0; _ -> 1 end}, {Name, Status}),
+         contains(Said, case Name of
+                            "offline_post_status" -> [?ONE, ?TWO];
+                            "offline_post_import" -> ["nothing was imported"];
+                            _ -> ["not configured for a virtual host example.org"]
+                        end)
      end || {Name, _} <- commands()].
 
 is_of(integer, Value) -> is_integer(Value);
@@ -89,6 +94,57 @@ stats(Config) ->
     ?assertEqual({<<"healthy">>, <<"durable">>}, {field("state", Text), field("spool", Text)}),
     {200, Json} = http(Config, "offline_post_stats", ["{\"host\": \"", ?ONE, "\"}"]),
     contains(Json, ["{\"key\":\"delivered\",\"value\":\"", "{\"key\":\"state\",\"value\":\"healthy\"}"]).
+
+%% Of the whole node, without arguments.
+status(Config) ->
+    {0, _} = ctl(Config, ["offline_post_pause", ?ONE]),
+    say(Config, ?ONE, "later"),
+    offline_post_wait:until(fun() -> maps:get(pending, offline_post_node:stats(?config(node, Config), ?ONE)) =:= 1 end),
+    {0, Text} = ctl(Config, ["offline_post_status"]),
+    ct:pal("~ts", [Text]),
+    [One, Two] = [binary:split(Line, <<"\t">>, [global]) || Line <- lines(Text)],
+    ?assertMatch([<<?ONE>>, <<"mod_offline_post">>, <<"paused">>, <<"paused by the operator">>, _, <<"1">>, <<"0">>, _, <<"0">>,
+                  <<"durable">>], One),
+    ?assertMatch([<<?TWO>>, <<"mod_offline_post">>, <<"healthy">>, <<>>, _, <<"0">>, <<"0">>, <<"0">>, <<"0">>, <<"durable">>], Two),
+    {200, Json} = http(Config, "offline_post_status", "{}"),
+    contains(Json, ["\"host\":\"" ?ONE "\"", "\"why\":\"paused by the operator\""]),
+    {0, _} = ctl(Config, ["offline_post_resume", ?ONE]),
+    settled(Config, ?ONE),
+    offline_post_backend:await(?config(backend, Config)).
+
+%% Sent through a pause, shown without secrets, and counted nowhere.
+test(Config) ->
+    Backend = ?config(backend, Config),
+    #{accepted := Accepted} = offline_post_node:stats(?config(node, Config), ?ONE),
+    {0, _} = ctl(Config, ["offline_post_pause", ?ONE]),
+    {0, Text} = ctl(Config, ["offline_post_test", ?ONE, "nurse"]),
+    ct:pal("~ts", [Text]),
+    #{body := Body} = offline_post_backend:await(Backend),
+    ?assertMatch(#{<<"to">> := <<"nurse">>, <<"from">> := <<"nurse">>, <<"body">> := <<"A test of mod_offline_post", _/binary>>},
+                 maps:from_list(uri_string:dissect_query(Body))),
+    contains(Text, ["HTTP 200", "/(hidden)", "webhook-id: msg_", "to=nurse"]),
+    offline_post_backend:set(Backend, {reply, 500, [], <<"no such device">>}),
+    {200, Json} = http(Config, "offline_post_test", ["{\"host\": \"", ?ONE, "\", \"user\": \"nurse\"}"]),
+    contains(Json, ["{\"key\":\"result\",\"value\":\"HTTP 500\"}", "no such device"]),
+    offline_post_backend:await(Backend),
+    offline_post_backend:set(Backend, hang_up),
+    {0, Broken} = ctl(Config, ["offline_post_test", ?ONE, "nurse"]),
+    ?assertEqual(<<"0">>, field("status", Broken)),
+    offline_post_backend:await(Backend),
+    {0, _} = ctl(Config, ["offline_post_resume", ?ONE]),
+    ?assertMatch(#{accepted := Accepted, pending := 0, state := healthy}, offline_post_node:stats(?config(node, Config), ?ONE)).
+
+%% A retry that would come in a second comes at once; each of many.
+flush(Config) ->
+    Backend = ?config(backend, Config),
+    offline_post_backend:set(Backend, {reply, 503, [{"Retry-After", "3600"}], <<>>}),
+    say(Config, ?ONE, "now"),
+    offline_post_backend:await(Backend),
+    offline_post_wait:until(fun() -> maps:get(retries, offline_post_node:stats(?config(node, Config), ?ONE)) > 0 end),
+    offline_post_backend:set(Backend, fun by_text/1),
+    {0, _} = ctl(Config, ["offline_post_flush", ?ONE]),
+    ?assertEqual(<<"now">>, text(offline_post_backend:await(Backend))),
+    settled(Config, ?ONE).
 
 pause_and_resume(Config) ->
     #{delivered := Delivered} = offline_post_node:stats(?config(node, Config), ?ONE),
@@ -217,14 +273,15 @@ first_and_last_host(Config) ->
 
 %% And what their help must say.
 commands() ->
-    [{"offline_post_stats", ["counters"]}, {"offline_post_pause", ["outlives a restart"]}, {"offline_post_resume", ["410"]},
+    [{"offline_post_status", ["healthy", "degraded"]}, {"offline_post_test", ["host", "user", "hidden"]},
+     {"offline_post_flush", ["host", "resume"]}, {"offline_post_stats", ["host", "counters"]}, {"offline_post_pause", ["outlives a restart"]}, {"offline_post_resume", ["410"]},
      {"offline_post_dead_list", ["which", "after", "100 at a time"]}, {"offline_post_dead_show", ["id", "answer"]},
      {"offline_post_dead_replay", ["which", "once more"]}, {"offline_post_dead_drop", ["which", "Throw"]},
      {"offline_post_import", ["file", "mod_offline_post.db-wal", "FILE.imported"]}].
 
 %% Both virtual hosts are always there; the module runs for these.
 options(Hosts, Backend) ->
-    Ours = ["post_url: \"", offline_post_backend:url(Backend), "\"\nshutdown_timeout: 500 ms\n"],
+    Ours = ["post_url: \"", offline_post_backend:url(Backend), "\"\nretry_schedule: [1 h]\nshutdown_timeout: 500 ms\n"],
     #{api => true,
       hosts => [{Host, case lists:member(Host, Hosts) of
                            true -> #{offline_post => Ours};

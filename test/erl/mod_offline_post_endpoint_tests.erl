@@ -68,7 +68,7 @@ rates(Vm) ->
 %% It has the options of delivery, and no others.
 presence(Vm) ->
     Delivery = [post_url, auth_token, timeout, connect_timeout, max_connections, queue_limit, queue_bytes, format, content_type,
-                fields, headers, auth, signing_secrets, batch, compress, http_version, tls_verify, ca_file, client_cert,
+                fields, headers, auth, signing_secrets, batch, compress, traceparent, http_version, tls_verify, ca_file, client_cert,
                 client_key, proxy,
                 spool, spool_dir, spool_min_free, retry_schedule, max_age, order, dead_letter_retention, dead_letter_limit],
     {ok, _} = offline_post_vm:call(Vm, mod_offline_post_endpoint, configure,
