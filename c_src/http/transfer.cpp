@@ -111,14 +111,16 @@ bool Transfer::Prepare(Request request) {
     if (!Configure()) return false;
     configured_for_ = request_.endpoint;
   }
-  if (has_own_url_ || !request_.url.empty()) {
-    const bool own = !request_.url.empty();
-    if (!Set(CURLOPT_URL, (own ? request_.url : request_.endpoint->post_url).c_str())) return false;
-    has_own_url_ = own;
-  }
+  if ((has_own_url_ || !request_.url.empty()) && !SetUrl()) return false;
   return Set(CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(request_.body.size())) &&
          // Not copied.
          Set(CURLOPT_POSTFIELDS, request_.body.data()) && Set(CURLOPT_HTTPHEADER, headers_.data());
+}
+
+bool Transfer::SetUrl() {
+  has_own_url_ = !request_.url.empty();
+  const std::string& url = has_own_url_ ? request_.url : request_.endpoint->post_url;
+  return Set(CURLOPT_URL, url.c_str()) && Set(CURLOPT_CURLU, has_own_url_ ? nullptr : url_.get());
 }
 
 // Sets every option anew: libcurl 7.88 clears an easy handle's count of retries in curl_easy_reset
@@ -126,11 +128,14 @@ bool Transfer::Prepare(Request request) {
 bool Transfer::Configure() {
   const Endpoint& endpoint = *request_.endpoint;
   curl_easy_reset(handle());
-  has_own_url_ = false;
+  // libcurl parses a URL that it has as a text alone for every request; this one once.
+  url_.reset(curl_url());
+  if (curl_url_set(url_.get(), CURLUPART_URL, endpoint.post_url.c_str(), 0) != CURLUE_OK)
+    url_.reset();
   guards_head_ = LingeringPointer() == Lingering::kGuarded;
   if (guards_head_ && !Set(CURLOPT_HEADER, 1L)) return false;
-  return Set(CURLOPT_URL, endpoint.post_url.c_str()) && Set(CURLOPT_POST, 1L) &&
-         Set(CURLOPT_PROTOCOLS_STR, "http,https") && Set(CURLOPT_FOLLOWLOCATION, 0L) &&
+  return SetUrl() && Set(CURLOPT_POST, 1L) && Set(CURLOPT_PROTOCOLS_STR, "http,https") &&
+         Set(CURLOPT_FOLLOWLOCATION, 0L) &&
          Set(CURLOPT_HTTP_CONTENT_DECODING, 0L) &&  // what is kept of an answer is what came
          Set(CURLOPT_TIMEOUT_MS, static_cast<long>(endpoint.timeout_ms)) &&
          Set(CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(endpoint.connect_timeout_ms)) &&

@@ -54,6 +54,9 @@ class Transfer {
   struct EasyDeleter {
     void operator()(CURL* easy) const noexcept { curl_easy_cleanup(easy); }
   };
+  struct UrlDeleter {
+    void operator()(CURLU* url) const noexcept { curl_url_cleanup(url); }
+  };
 
   static std::size_t OnHeader(char* data, std::size_t, std::size_t size, void* self) noexcept;
   static std::size_t OnBody(char* data, std::size_t, std::size_t size, void* self) noexcept;
@@ -65,6 +68,7 @@ class Transfer {
   const SSL* Connection() const;
   void LinkHeaders();
   bool Configure();
+  bool SetUrl();
   bool SetProxy();
   bool SetTls();
   bool SetBlob(CURLoption option, const std::string& text);
@@ -83,6 +87,7 @@ class Transfer {
   std::string ProxyFailure(CURLcode code) const;
   std::string TlsFailure(CURLcode code, Millis unix_now_ms) const;
 
+  std::unique_ptr<CURLU, UrlDeleter> url_;  // of configured_for_; read by easy_
   std::unique_ptr<CURL, EasyDeleter> easy_;
   Request request_;  // LIFETIME: curl reads body and headers until the transfer ends
   std::vector<curl_slist> headers_;  // of `request_`
