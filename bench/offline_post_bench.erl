@@ -81,7 +81,7 @@ round(Options, N, Title) ->
              fun() -> disk(Options, [], ["batch=" ++ integer_to_list(?BATCH)], batch100_events_per_s) end,
              fun() -> drain_batches(Options) end,
              fun() -> commits(Options) end],
-    Streams = [fun() -> http2(Options) end, fun() -> h2load(Options) end],
+    Streams = [fun() -> http2(Options) end, fun() -> curl_http2_floor(Options) end, fun() -> h2load(Options) end],
     add_ratios(lists:foldl(fun(Step, Figures) -> maps:merge(Figures, Step()) end, #{},
                            turn_about(N, Throughput) ++ turn_about(N, Disks) ++ turn_about(N, Streams) ++ [fun() -> formats(Options) end]
                            ++ Latency)).
@@ -90,7 +90,7 @@ add_ratios(#{deliver_per_s := Rate, deliver_cpu_us := Cpu, curl_floor_per_s := F
              httpc_per_s := HttpcRate, deliver_durable_per_s := DurableRate, deliver_durable_cpu_us := DurableCpu,
              hook_p50_us := Hook, hook_durable_p50_us := DurableHook, sync_commit_p50_us := Commit,
              commit_floor_p50_us := CommitFloor, fast_sync_per_s := Fast, slow_sync_per_s := Slow, batch100_events_per_s := Batched,
-             http2_deliver_per_s := Streamed, h2load_per_s := StreamFloor} = Figures) ->
+             http2_deliver_per_s := Streamed, curl_http2_floor_per_s := StreamFloor, h2load_per_s := H2load} = Figures) ->
     Figures#{deliver_vs_curl_floor => Rate / FloorRate,
              deliver_vs_httpc => Rate / HttpcRate,
              deliver_cpu_vs_curl_floor => Cpu / FloorCpu,
@@ -100,18 +100,28 @@ add_ratios(#{deliver_per_s := Rate, deliver_cpu_us := Cpu, curl_floor_per_s := F
              sync_commit_vs_floor => Commit / CommitFloor,
              slow_sync_ratio => Slow / Fast,
              batch100_vs_unbatched => Batched / Fast,
-             http2_vs_h2load => Streamed / StreamFloor}.
+             http2_vs_curl_floor => Streamed / StreamFloor,
+             curl_http2_floor_vs_h2load => StreamFloor / H2load,
+             http2_vs_h2load => Streamed / H2load}.
 
 turn_about(N, List) when N rem 2 =:= 0 -> List;
 turn_about(_, List) -> lists:reverse(List).
 
 %%% Throughput, each with the same request, connections and backend
 
-curl_floor(#{floor := Floor, url := Url, token := Token, run_ms := RunMs}) ->
-    Headers = [Name ++ ": " ++ Value || {Name, Value} <- headers()],
-    Args = [Url, integer_to_list(?CONNECTIONS), integer_to_list(?WARM_MS), integer_to_list(RunMs), body(Token) | Headers],
-    [PerSecond, CpuUs] = [list_to_float(Text) || Text <- string:lexemes(offline_post_bench_load:execute(Floor, Args), " \n")],
+curl_floor(#{url := Url} = Options) ->
+    {PerSecond, CpuUs} = floor_of(Options, [], Url, ?CONNECTIONS),
     #{curl_floor_per_s => PerSecond, curl_floor_cpu_us => CpuUs}.
+
+curl_http2_floor(#{tls_url := Url, ca_file := CaFile} = Options) ->
+    {PerSecond, CpuUs} = floor_of(Options, ["http2", CaFile], Url, ?STREAMS),
+    #{curl_http2_floor_per_s => PerSecond, curl_http2_floor_cpu_us => CpuUs}.
+
+floor_of(#{floor := Floor, token := Token, run_ms := RunMs}, Mode, Url, InFlight) ->
+    Headers = [Name ++ ": " ++ Value || {Name, Value} <- headers()],
+    Args = Mode ++ [Url, integer_to_list(InFlight), integer_to_list(?WARM_MS), integer_to_list(RunMs), body(Token) | Headers],
+    [PerSecond, CpuUs] = [list_to_float(Text) || Text <- string:lexemes(offline_post_bench_load:execute(Floor, Args), " \n")],
+    {PerSecond, CpuUs}.
 
 wrk(#{wrk_script := Script, url := Url, token := Token, run_ms := RunMs}) ->
     Args = ["-t1", "-c" ++ integer_to_list(?CONNECTIONS), "-d" ++ integer_to_list(max(1, RunMs div 1000)) ++ "s",

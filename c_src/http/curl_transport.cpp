@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <mutex>
-#include <optional>
 #include <string>
 #include <utility>
 
@@ -99,10 +98,8 @@ bool CurlTransport::Perform(TransportListener& listener) {
     curl_easy_getinfo(easy, CURLINFO_PRIVATE, &transfer);
     curl_multi_remove_handle(multi_.get(), easy);
     auto node = in_flight_.extract(transfer->request().id);
-    std::optional<Request> unsent = transfer->TakeUnsent(code);
-    if (!unsent) Finish(*transfer, code, listener);
+    Finish(*transfer, code, listener);
     Recycle(std::move(node.mapped()));
-    if (unsent) Send(std::move(*unsent));
   }
   return done;
 }

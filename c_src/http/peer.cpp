@@ -75,14 +75,6 @@ std::shared_ptr<const Peer> WatchPeer(SSL_CTX* context) noexcept {
   }
 }
 
-bool SpeaksHttp2(const SSL* connection) noexcept {
-  if (connection == nullptr) return false;
-  const unsigned char* name = nullptr;
-  unsigned size = 0;
-  SSL_get0_alpn_selected(connection, &name, &size);
-  return size == 2 && name[0] == 'h' && name[1] == '2';
-}
-
 const Peer* PeerOf(const SSL* connection) noexcept { return Find(connection); }
 
 }  // namespace offline_post

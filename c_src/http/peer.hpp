@@ -27,7 +27,4 @@ std::shared_ptr<const Peer> WatchPeer(SSL_CTX* context) noexcept;
 // What was seen on this connection; none: its context is not watched.
 const Peer* PeerOf(const SSL* connection) noexcept;
 
-// ALPN has settled on it. None: no.
-bool SpeaksHttp2(const SSL* connection) noexcept;
-
 }  // namespace offline_post

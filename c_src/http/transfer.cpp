@@ -12,10 +12,24 @@ bool Has(int feature) {
   return (features & feature) != 0;
 }
 
+// Before 8.1 libcurl keeps in an easy handle, even over curl_easy_reset, a pointer to the last
+// header of the answer before. A folded line with no header before it makes it write there.
+enum class Lingering { kNone, kGuarded, kUnknown };
+
+Lingering LingeringPointer() {
+  constexpr unsigned kMended = 0x080100;
+  constexpr unsigned kRead = 0x075801;  // whose source was read for GuardHead
+  static const unsigned version = curl_version_info(CURLVERSION_NOW)->version_num;
+  if (version >= kMended) return Lingering::kNone;
+  return version == kRead ? Lingering::kGuarded : Lingering::kUnknown;
+}
+
 }  // namespace
 
 std::size_t Transfer::OnBody(char* data, std::size_t, std::size_t size, void* self) noexcept {
   auto& transfer = *static_cast<Transfer*>(self);
+  if (transfer.guards_head_ && !transfer.head_ended_)
+    return transfer.GuardHead({data, size}) ? size : 0;
   transfer.body_bytes_ += size;
   std::string& kept = transfer.answer_.body;  // has room reserved: append cannot throw
   const std::size_t room = transfer.kept_ - std::min(transfer.kept_, kept.size());
@@ -25,10 +39,8 @@ std::size_t Transfer::OnBody(char* data, std::size_t, std::size_t size, void* se
 }
 
 int Transfer::OnAttempt(void* self, char*, char*, int, int) noexcept {
-  auto& transfer = *static_cast<Transfer*>(self);
-  ++transfer.attempts_;
-  transfer.not_http2_ = transfer.only_http2_ && !SpeaksHttp2(transfer.Connection());
-  return transfer.not_http2_ ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
+  ++static_cast<Transfer*>(self)->attempts_;
+  return CURL_PREREQFUNC_OK;
 }
 
 CURLcode Transfer::OnContext(CURL*, void* context, void* self) noexcept {
@@ -66,58 +78,49 @@ void Transfer::Reset() {
   body_bytes_ = 0;
   length_.reset();
   head_ended_ = false;
+  header_begun_ = false;
   chunked_ = false;
   fault_ = nullptr;
   wants_certificate_ = false;
-  not_http2_ = false;
 }
 
-// Before 8.1 libcurl keeps in an easy handle, even over curl_easy_reset, a pointer to the last
-// header of the answer before. An answer that begins with a folded line makes it write there. There
-// are no such lines in HTTP/2 (nghttp2 refuses them), so that a handle may be used again for that.
+// What a handle has left lingering is harmless to the next answer only where GuardHead sees that
+// answer whole: not through a proxy, which answers CONNECT itself.
 void Transfer::Clear() {
-  constexpr unsigned kMended = 0x080100;
-  static const bool is_mended = curl_version_info(CURLVERSION_NOW)->version_num >= kMended;
   request_ = {};
-  if (is_mended) return;
-  // Not through a proxy, whose answer to CONNECT has HTTP/1's headers.
-  only_http2_ = configured_for_ != nullptr && proxy_.address.empty() &&
-                Info(CURLINFO_HTTP_VERSION, 0) == CURL_HTTP_VERSION_2_0;
-  if (!only_http2_) Renew();
+  const bool plain = configured_for_ != nullptr && proxy_.address.empty();
+  if (LingeringPointer() == Lingering::kNone || (guards_head_ && plain)) return;
+  Renew();
 }
 
 void Transfer::Renew() {
-  only_http2_ = false;
   configured_for_ = nullptr;
   easy_.reset(curl_easy_init());
-}
-
-std::optional<Request> Transfer::TakeUnsent(CURLcode code) {
-  if (code != CURLE_ABORTED_BY_CALLBACK || !not_http2_) return std::nullopt;
-  Renew();
-  return std::move(request_);
 }
 
 bool Transfer::Prepare(Request request) {
   request_ = std::move(request);
   Reset();
-  if (only_http2_ && configured_for_ != request_.endpoint) Renew();
+  const bool new_here = configured_for_ != request_.endpoint;
+  if (new_here && configured_for_ != nullptr && LingeringPointer() != Lingering::kNone) Renew();
   error_[request_.fault.copy(error_.data(), error_.size() - 1)] = '\0';
   if (!easy_ || !request_.fault.empty()) return false;
   LinkHeaders();
-  if (configured_for_ != request_.endpoint) {
+  if (new_here) {
     configured_for_ = nullptr;
     if (!Configure()) return false;
     configured_for_ = request_.endpoint;
   }
-  if (has_own_url_ || !request_.url.empty()) {
-    const bool own = !request_.url.empty();
-    if (!Set(CURLOPT_URL, (own ? request_.url : request_.endpoint->post_url).c_str())) return false;
-    has_own_url_ = own;
-  }
+  if ((has_own_url_ || !request_.url.empty()) && !SetUrl()) return false;
   return Set(CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(request_.body.size())) &&
          // Not copied.
          Set(CURLOPT_POSTFIELDS, request_.body.data()) && Set(CURLOPT_HTTPHEADER, headers_.data());
+}
+
+bool Transfer::SetUrl() {
+  has_own_url_ = !request_.url.empty();
+  const std::string& url = has_own_url_ ? request_.url : request_.endpoint->post_url;
+  return Set(CURLOPT_URL, url.c_str()) && Set(CURLOPT_CURLU, has_own_url_ ? nullptr : url_.get());
 }
 
 // Sets every option anew: libcurl 7.88 clears an easy handle's count of retries in curl_easy_reset
@@ -125,9 +128,14 @@ bool Transfer::Prepare(Request request) {
 bool Transfer::Configure() {
   const Endpoint& endpoint = *request_.endpoint;
   curl_easy_reset(handle());
-  has_own_url_ = false;
-  return Set(CURLOPT_URL, endpoint.post_url.c_str()) && Set(CURLOPT_POST, 1L) &&
-         Set(CURLOPT_PROTOCOLS_STR, "http,https") && Set(CURLOPT_FOLLOWLOCATION, 0L) &&
+  // libcurl parses a URL that it has as a text alone for every request; this one once.
+  url_.reset(curl_url());
+  if (curl_url_set(url_.get(), CURLUPART_URL, endpoint.post_url.c_str(), 0) != CURLUE_OK)
+    url_.reset();
+  guards_head_ = LingeringPointer() == Lingering::kGuarded;
+  if (guards_head_ && !Set(CURLOPT_HEADER, 1L)) return false;
+  return SetUrl() && Set(CURLOPT_POST, 1L) && Set(CURLOPT_PROTOCOLS_STR, "http,https") &&
+         Set(CURLOPT_FOLLOWLOCATION, 0L) &&
          Set(CURLOPT_HTTP_CONTENT_DECODING, 0L) &&  // what is kept of an answer is what came
          Set(CURLOPT_TIMEOUT_MS, static_cast<long>(endpoint.timeout_ms)) &&
          Set(CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(endpoint.connect_timeout_ms)) &&

@@ -44,10 +44,6 @@ class Transfer {
   // though it is what the operator wants.
   bool FellBack() const;
 
-  // Instead of Finish: the request, if nothing of it was sent because the handle is not fit for the
-  // connection that it was given. It wants another transfer.
-  std::optional<Request> TakeUnsent(CURLcode code);
-
   // Forgets the request, and what it held.
   void Clear();
 
@@ -57,6 +53,9 @@ class Transfer {
  private:
   struct EasyDeleter {
     void operator()(CURL* easy) const noexcept { curl_easy_cleanup(easy); }
+  };
+  struct UrlDeleter {
+    void operator()(CURLU* url) const noexcept { curl_url_cleanup(url); }
   };
 
   static std::size_t OnHeader(char* data, std::size_t, std::size_t size, void* self) noexcept;
@@ -69,6 +68,7 @@ class Transfer {
   const SSL* Connection() const;
   void LinkHeaders();
   bool Configure();
+  bool SetUrl();
   bool SetProxy();
   bool SetTls();
   bool SetBlob(CURLoption option, const std::string& text);
@@ -78,6 +78,7 @@ class Transfer {
   }
   long Info(CURLINFO info, long otherwise) const;
 
+  bool GuardHead(std::string_view bytes) noexcept;
   bool ReadHeaderLine(std::string_view line) noexcept;
   std::size_t BodyLimit() const;
   std::string Failure(CURLcode code, Millis unix_now_ms) const;
@@ -86,13 +87,13 @@ class Transfer {
   std::string ProxyFailure(CURLcode code) const;
   std::string TlsFailure(CURLcode code, Millis unix_now_ms) const;
 
+  std::unique_ptr<CURLU, UrlDeleter> url_;  // of configured_for_; read by easy_
   std::unique_ptr<CURL, EasyDeleter> easy_;
   Request request_;  // LIFETIME: curl reads body and headers until the transfer ends
   std::vector<curl_slist> headers_;  // of `request_`
   // Whose options the handle still has; none after an exchange that was not plain.
   std::shared_ptr<const Endpoint> configured_for_;
-  bool only_http2_ = false;   // what the handle may still be used for; see Clear
-  bool not_http2_ = false;    // the connection that it was given is not
+  bool guards_head_ = false;  // the body's callback gets the head's lines too; see GuardHead
   bool has_own_url_ = false;  // the request's, not the endpoint's
   Proxy proxy_;               // of configured_for_; an empty address: none
   std::array<char, CURL_ERROR_SIZE> error_{};
@@ -105,7 +106,8 @@ class Transfer {
   std::size_t header_bytes_ = 0;
   std::size_t body_bytes_ = 0;
   std::optional<std::uint64_t> length_;  // as the head says; none: chunked, or to the end
-  bool head_ended_ = false;  // the blank line after the headers came; curl is content without
+  bool head_ended_ = false;    // the blank line after the headers came; curl is content without
+  bool header_begun_ = false;  // behind the status line
   bool chunked_ = false;
   const char* fault_ = nullptr;  // in the head: why the rest was not read
   bool wants_certificate_ = false;

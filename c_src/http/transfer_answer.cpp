@@ -36,28 +36,42 @@ bool IsStatusLine(std::string_view line) {
 
 std::size_t Transfer::OnHeader(char* data, std::size_t, std::size_t size, void* self) noexcept {
   auto& transfer = *static_cast<Transfer*>(self);
-  transfer.header_bytes_ += size;
-  if (transfer.header_bytes_ > kRead) transfer.fault_ = "the answer's headers are endless";
-  if (transfer.fault_ != nullptr || !transfer.ReadHeaderLine({data, size})) return 0;
-  return size;
+  const bool guarded = transfer.guards_head_ && !transfer.head_ended_;
+  if (!guarded && !transfer.GuardHead({data, size})) return 0;
+  return transfer.ReadHeaderLine({data, size}) ? size : 0;
+}
+
+// A folded line in the first header's place is refused, as RFC 9112, 2.2, allows. With
+// CURLOPT_HEADER the body's callback is given every line of the head, a long one in pieces. libcurl
+// 7.88.1 does so before it stores the line and calls OnHeader, and stops there if this refuses
+// (lib/sendf.c, chop_write). In HTTP/2 there are no such lines: nghttp2 refuses them.
+bool Transfer::GuardHead(std::string_view bytes) noexcept {
+  header_bytes_ += bytes.size();
+  if (header_bytes_ > kRead) fault_ = "the answer's headers are endless";
+  if (!header_begun_ && (bytes.starts_with(' ') || bytes.starts_with('\t')))
+    fault_ = "the answer's first header is a folded line";
+  header_begun_ = true;
+  return fault_ == nullptr;
 }
 
 // False: the answer cannot be trusted, see fault_.
 bool Transfer::ReadHeaderLine(std::string_view line) noexcept {
-  if (IsSame(line.substr(0, 5), "http/")) {  // behind a 1xx comes another head
+  if (IsSame(line.substr(0, 5), "http/")) {
     if (!IsStatusLine(line)) {
       fault_ = "the answer's status line is invalid";
       return false;
     }
     head_ended_ = false;
+    header_begun_ = false;
     chunked_ = false;
     length_.reset();
     return true;
   }
   if (head_ended_) return true;  // a trailer
   if (line == "\r\n" || line == "\n") {
-    head_ended_ = true;
-    if (Info(CURLINFO_RESPONSE_CODE, 0) == 400) {
+    const long status = Info(CURLINFO_RESPONSE_CODE, 0);
+    head_ended_ = status >= 200;  // else another head comes
+    if (status == 400) {
       const Peer* peer = PeerOf(Connection());
       wants_certificate_ = peer != nullptr && peer->wants_certificate;
     }

@@ -1,5 +1,7 @@
 // Whatever bytes a receiver sends for an answer, in whatever pieces, before it closes: the
-// transport's callbacks, and what they make of it. A listener of our own, on loopback; one thread.
+// transport's callbacks, and what they make of it. Two plain answers on the same connection come
+// first, so that libcurl's handle is one that was used before. A listener of our own, on loopback;
+// one thread.
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -63,14 +65,22 @@ class Book final : public TransportListener {
   std::vector<Outcome> outcome_;
 };
 
+void Take(int connection) {
+  std::array<char, 4096> asked{};
+  while (::recv(connection, asked.data(), asked.size(), MSG_DONTWAIT) > 0) {
+  }
+}
+
+void AwaitRequest(int connection, CurlTransport& transport, Book& book) {
+  pollfd poll{connection, POLLIN, 0};
+  while (!book.done() && ::poll(&poll, 1, 0) == 0) transport.Perform(book);
+}
+
 // Sends the input's bytes, takes what the other side has sent, and closes. Returns what was sent.
 std::string AnswerWith(int connection, FuzzedDataProvider& input, CurlTransport& transport,
                        Book& book) {
-  std::array<char, 4096> asked{};
-  pollfd poll{connection, POLLIN, 0};
-  while (!book.done() && ::poll(&poll, 1, 0) == 0) transport.Perform(book);
-  while (::recv(connection, asked.data(), asked.size(), MSG_DONTWAIT) > 0) {
-  }
+  AwaitRequest(connection, transport, book);
+  Take(connection);
   std::string all;
   const int parts = input.ConsumeIntegralInRange(1, 4);
   for (int i = 1; i <= parts; ++i) {
@@ -83,6 +93,30 @@ std::string AnswerWith(int connection, FuzzedDataProvider& input, CurlTransport&
   }
   ::shutdown(connection, SHUT_WR);
   return all;
+}
+
+void AnswerPlainly(int connection, CurlTransport& transport, Book& book) {
+  constexpr std::string_view kPlain =
+      "HTTP/1.1 200 OK\r\nX-Header: 0123456789\r\nContent-Length: 0\r\n\r\n";
+  AwaitRequest(connection, transport, book);
+  Take(connection);
+  Require(::send(connection, kPlain.data(), kPlain.size(), MSG_NOSIGNAL) == kPlain.size(),
+          "a plain answer is sent");
+  while (!book.done()) {
+    transport.Perform(book);
+    if (!book.done()) transport.Wait(5);
+  }
+  Require(book.outcome().kind == OutcomeClass::kDelivered, "a plain answer delivers");
+}
+
+Request MakeRequest(const std::shared_ptr<const Endpoint>& endpoint) {
+  Request request;
+  request.id = 1;
+  request.endpoint = endpoint;
+  request.headers = {"webhook-id: 1"};
+  request.body = "body=1";
+  request.deliveries = {7};
+  return request;
 }
 
 }  // namespace
@@ -100,22 +134,25 @@ extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t siz
     Require(!library && !made->Open(), "there is a transport");
     return made;
   }();
+  static const std::shared_ptr<const Endpoint> endpoint = [] {
+    auto made = std::make_shared<Endpoint>();
+    made->post_url = listener.url();
+    made->origin = {.scheme = "http", .host = "127.0.0.1", .port = 0, .tls = {}, .proxy = ""};
+    made->timeout_ms = 5'000;
+    return made;
+  }();
   FuzzedDataProvider input(data, size);
-  Endpoint endpoint;
-  endpoint.post_url = listener.url();
-  endpoint.origin = {.scheme = "http", .host = "127.0.0.1", .port = 0, .tls = {}, .proxy = ""};
-  endpoint.timeout_ms = 5'000;
-  Request request;
-  request.id = 1;
-  request.endpoint = std::make_shared<Endpoint>(endpoint);
-  request.headers = {"webhook-id: 1"};
-  request.body = "body=1";
-  request.deliveries = {7};
+  int connection = -1;
+  for (int plain = 0; plain < 2; ++plain) {
+    Book book;
+    transport->Send(MakeRequest(endpoint));
+    while (connection < 0 && !book.done() && !listener.HasConnection()) transport->Perform(book);
+    Require(!book.done(), "it has connected");
+    if (connection < 0) connection = listener.Accept();
+    AnswerPlainly(connection, *transport, book);
+  }
   Book book;
-  transport->Send(std::move(request));
-  while (!book.done() && !listener.HasConnection()) transport->Perform(book);
-  Require(!book.done(), "it has connected");
-  const int connection = listener.Accept();
+  transport->Send(MakeRequest(endpoint));
   const std::string sent = AnswerWith(connection, input, *transport, book);
   while (!book.done()) {
     transport->Perform(book);

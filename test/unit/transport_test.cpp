@@ -1,3 +1,4 @@
+#include <atomic>
 #include <map>
 #include <mutex>
 
@@ -175,16 +176,48 @@ TEST_CASE("what a backend does wrong is a classified outcome") {
 
 // libcurl before 8.1 writes to memory that it has given back, if a handle is used again.
 TEST_CASE("an answer whose first header is a folded line does no harm") {
-  HttpServer good(
-      Always({"HTTP/1.1 200 OK\r\nX-Long: 0123456789012345678901234567890123456789\r\n"
-              "Content-Length: 0\r\n\r\n"}));
-  HttpServer folded(
-      Always({"HTTP/1.1 200 OK\r\n\tX-Folded: 1\r\n\tX-Too: 2\r\n"
-              "Content-Length: 0\r\n\r\n"}));
-  TransportFixture f;
-  for (int i = 0; i < 20; ++i) {
-    CHECK(f.Post(good.url()).kind == OutcomeClass::kDelivered);
-    CHECK_FALSE(f.Post(folded.url()).reason.empty());  // whatever libcurl makes of it
+  const std::string good =
+      "HTTP/1.1 200 OK\r\nX-Long: 0123456789012345678901234567890123456789\r\n"
+      "Content-Length: 0\r\n\r\n";
+  for (const std::string& head :
+       {std::string("HTTP/1.1 200 OK\r\n"), std::string("HTTP/1.1 103 Early Hints\r\n"),
+        std::string("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\n")}) {
+    for (const char* folded : {"\tX-Folded: 1\r\n\tX-Too: 2\r\n", " X-Folded: 1\r\n", " : \r\n"}) {
+      INFO(head << folded);
+      std::atomic<int> count{0};
+      // Of one connection, and of one handle: the third answer is plain too.
+      HttpServer server([&](const HttpRequest&) {
+        const bool bad = ++count % 4 == 0;
+        return HttpReply{bad ? head + folded + "Content-Length: 0\r\n\r\n" : good};
+      });
+      TransportFixture f;
+      for (int i = 1; i <= 20; ++i) {
+        const bool bad = i % 4 == 0;
+        CHECK(f.Post(server.url()).kind ==
+              (bad ? OutcomeClass::kTrouble : OutcomeClass::kDelivered));
+      }
+      CHECK(server.connections() == 5);
+    }
+  }
+}
+
+TEST_CASE("of an answer the body alone is kept, whatever its head is like") {
+  for (const std::string& head :
+       {std::string("HTTP/1.1 400 No\r\nContent-Length: 4\r\n\r\n"),
+        std::string("HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n"
+                    "HTTP/1.1 400 No\r\nContent-Length: 4\r\n\r\n"),
+        std::string("HTTP/1.1 400 No\r\nX-Folded: 1\r\n 2\r\nContent-Length: 4\r\n\r\n"),
+        "HTTP/1.1 400 No\r\nX-Long: " + std::string(40'000, ' ') +
+            "\r\nContent-Length: 4\r\n\r\n"}) {
+    INFO(head.substr(0, 100));
+    HttpServer server(Always({head + " Why"}));
+    TransportFixture f;
+    for (int i = 0; i < 4; ++i) {
+      const Outcome outcome = f.Post(server.url());
+      CHECK(outcome.status == 400);
+      CHECK(outcome.answer == " Why");
+    }
+    CHECK(server.connections() == 1);
   }
 }
 
