@@ -64,7 +64,7 @@ void Engine::Import(EndpointId id, ImportSlice slice, ImportCallback done) {
   rows.tag = next_job_++;
   const std::uint64_t tag = rows.tag;
   import_jobs_.emplace(tag, std::move(job));
-  if (outbox_.Import(std::move(rows))) return;
+  if (outbox_.Import(rows)) return;
   ImportDone refused;
   refused.tag = tag;
   refused.endpoint = id;

@@ -221,7 +221,7 @@ class Outbox {
                          std::size_t limit) = 0;
 
   // Completion: OnImported. False, and none: nothing here outlives the process.
-  virtual bool Import(ImportedRows /*rows*/) { return false; }
+  virtual bool Import(const ImportedRows& /*rows*/) { return false; }
 
   // Hands completions over. False: there were none.
   virtual bool Poll(OutboxListener& listener) = 0;

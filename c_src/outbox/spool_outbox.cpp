@@ -175,8 +175,8 @@ void SpoolOutbox::PurgeDead(EndpointId endpoint, Millis died_before_ms, std::uin
   urgent_ = true;
 }
 
-bool SpoolOutbox::Import(ImportedRows rows) {
-  collected_.emplace_back(ImportCommand{std::make_unique<const ImportedRows>(std::move(rows))});
+bool SpoolOutbox::Import(const ImportedRows& rows) {
+  collected_.emplace_back(ImportCommand{std::make_unique<const ImportedRows>(rows)});
   urgent_ = true;
   return true;
 }

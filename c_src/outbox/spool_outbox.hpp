@@ -74,7 +74,7 @@ class SpoolOutbox final : public Outbox {
   void VisitDead(const DeadVisit& visit) override;
   void PurgeDead(EndpointId endpoint, Millis died_before_ms, std::uint64_t excess,
                  std::size_t limit) override;
-  bool Import(ImportedRows rows) override;
+  bool Import(const ImportedRows& rows) override;
   bool Poll(OutboxListener& listener) override;
   bool HasRoom() const override;
   bool IsDurable() const override { return worker_->health().durable; }

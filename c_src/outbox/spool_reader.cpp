@@ -18,6 +18,7 @@ namespace offline_post {
 namespace {
 
 constexpr const char* kLog = "-wal";
+constexpr const char* kImported = ".imported";
 
 // Tells nothing of a file but who it is: a file that this process has open must not be opened and
 // closed beside SQLite, for that ends its locks.
@@ -247,8 +248,9 @@ void SpoolReader::ReadDead(EndpointId endpoint, Sequence after, std::size_t limi
 
 Result<std::string> SpoolReader::Retire() {
   std::string name;
+  if (path_.find(kImported, path_.rfind('/')) != std::string::npos) return path_;  // it was before
   for (int n = 0; n < 1'000; ++n) {
-    name = path_ + ".imported" + (n == 0 ? "" : "-" + std::to_string(n));
+    name = path_ + kImported + (n == 0 ? "" : "-" + std::to_string(n));
     if (!Look(name) && !Look(name + kLog)) break;
   }
   // The log first: a file without it would be a shorter one.

@@ -58,6 +58,7 @@ std::optional<SpoolImport::Report> Service::NextImport(const std::function<void(
 
 void Service::CloseImport() {
   const std::lock_guard lock(import_mutex_);
+  if (import_) import_->Close();
   import_.reset();
 }
 

@@ -11,7 +11,7 @@ std::string Why(Engine::ImportResult::End end, const EndpointKey& key) {
   switch (end) {
     case Engine::ImportResult::End::kFull:
       return "there is no more room for " + key.vhost +
-             ": wait until less is pending, or raise queue_limit or queue_bytes";
+             ": wait until less is pending, raise queue_limit or queue_bytes, or free its disk";
     case Engine::ImportResult::End::kStopped:
       return key.module + " was stopped for " + key.vhost;
     case Engine::ImportResult::End::kRefused:
@@ -27,6 +27,10 @@ std::string Why(Engine::ImportResult::End end, const EndpointKey& key) {
 std::optional<SpoolImport::Report> SpoolImport::Next(const Send& send,
                                                      const std::function<void()>& told) {
   const std::lock_guard lock(mutex_);
+  if (!reader_) {
+    report_.trouble = "the import was ended";
+    return report_;
+  }
   const auto& endpoints = reader_->endpoints();
   if (result_ && HasEnded(*std::exchange(result_, std::nullopt))) ++endpoint_;
   for (; endpoint_ < endpoints.size(); ++endpoint_, position_.reset()) {
@@ -48,6 +52,11 @@ std::optional<SpoolImport::Report> SpoolImport::Next(const Send& send,
     }
   }
   return Finish();
+}
+
+void SpoolImport::Close() {
+  const std::lock_guard lock(mutex_);
+  reader_.reset();
 }
 
 SpoolImport::Step SpoolImport::SendNext(const SpoolReader::Endpoint& endpoint, const Send& send,

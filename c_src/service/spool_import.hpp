@@ -44,6 +44,8 @@ class SpoolImport : public std::enable_shared_from_this<SpoolImport> {
   // Sends for the next slice; `told` when it is safe, on the service thread, and never if that
   // ends. The report, once all is done or it cannot go on: then it is over.
   std::optional<Report> Next(const Send& send, const std::function<void()>& told);
+  // Lets go of the file, whatever is still on its way.
+  void Close();
 
  private:
   enum class Step { kSent, kRead, kUnknown };
@@ -55,7 +57,7 @@ class SpoolImport : public std::enable_shared_from_this<SpoolImport> {
 
   std::mutex mutex_;
   std::string file_;
-  std::unique_ptr<SpoolReader> reader_;
+  std::unique_ptr<SpoolReader> reader_;  // none: closed
   Report report_;
   std::size_t endpoint_ = 0;                // of the reader's
   std::optional<ImportPosition> position_;  // in that; none: it was not asked for yet

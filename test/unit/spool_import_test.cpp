@@ -139,6 +139,7 @@ TEST_CASE("import: the backlog of every version, and the file stays as it was") 
   CHECK(again.pending + again.dead + again.left == 0);
   CHECK(again.before == 10);
   CHECK(again.file == file + ".imported-1");
+  CHECK(node.Import(again.file).file == again.file);
   CHECK(node.stats().accepted == 9);
   // 1 and 2 were delivered, 3 is dead, 4 was cancelled there.
   const auto got = node.Deliver(8);
