@@ -46,7 +46,7 @@ Result<std::unique_ptr<SpoolOutbox>> SpoolOutbox::Open(const SpoolOptions& optio
                    opened.fault.text + ", and it cannot be renamed: move it away"};
     }
     notices.Add(Notice::Level::kError, opened.fault.text + ". It is kept as " + *aside +
-                                           " (try: sqlite3 FILE .recover), and a new one begun");
+                                           " (try: sqlite3 FILE .dump), and a new one begun");
     opened = Store::Open(store_options, clock);
   }
   if (!opened.store) return Error{Error::Kind::kUnavailable, opened.fault.text};

@@ -77,7 +77,7 @@ Error SpoolReader::Trouble() const {
   switch (failed.code()) {
     case SQLITE_CORRUPT:
       return {Error::Kind::kUnavailable,
-              what + ". What is left of it: sqlite3 FILE .recover | sqlite3 NEWFILE"};
+              what + ". What is left of it: sqlite3 FILE .dump"};
     case SQLITE_NOTADB:
       return Invalid(path_ + " is no spool of mod_offline_post");
     case SQLITE_BUSY:

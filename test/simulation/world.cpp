@@ -193,7 +193,8 @@ void World::Step(Millis until) {
     }
   }
   Work();
-  const bool idle = alone && fuse_.burnt() == burnt;
+  // To tell the operator something is a reason to wake, too.
+  const bool idle = alone && fuse_.burnt() == burnt && notices_->empty();
   idle_turns_ = idle ? idle_turns_ + 1 : 0;
   if (idle_turns_ > kMaxIdleTurns)
     Fail("the engine wakes again and again, and does nothing: " + Situation());

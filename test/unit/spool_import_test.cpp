@@ -330,7 +330,7 @@ TEST_CASE("import: a damaged file, as far as it can be read") {
   CHECK(report.pending > 0);
   CHECK(report.pending < 4'000);
   CHECK(Has(report.trouble, "malformed"));
-  CHECK(Has(report.trouble, ".recover"));
+  CHECK(Has(report.trouble, ".dump"));
   CHECK(report.file == left.File());
   CHECK(node.stats().accepted == report.pending);
 }
