@@ -302,7 +302,7 @@ backlog(Url) ->
                   rate_sender => 0, rate_recipient => 0, rate_beyond => drop, form => message, client_cert => <<>>,
                   client_key => <<>>, proxy => <<>>, http_version => auto, format => form, content_type => <<>>,
                   fields => none, room_fields => none, headers => [], auth => body, signing_secrets => [],
-                  compress => none, batch => none}),
+                  compress => none, traceparent => false, batch => none}),
     Submit = fun(I) -> {ok, _} = mod_offline_post_nif:submit(Key, offline_post_bench_load:event(?DEAD, I)) end,
     lists:foreach(Submit, lists:seq(1, 100)),
     timer:sleep(500),

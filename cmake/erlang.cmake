@@ -19,6 +19,7 @@ find_path(ERL_NIF_INCLUDE_DIR erl_nif.h PATHS "${ERLANG_ROOT}/usr/include" REQUI
 add_library(offline_post_nif MODULE
   c_src/nif/config.cpp
   c_src/nif/nif.cpp
+  c_src/nif/observed.cpp
   c_src/nif/read.cpp
   c_src/nif/terms.cpp
 )
@@ -67,11 +68,23 @@ foreach(source ${ERLANG_SOURCES})
 endforeach()
 if(EJABBERD_LIBRARIES AND BEAMS)
   add_custom_target(erlang ALL DEPENDS ${BEAMS})
+  # What makes an OTP application of them: the same file that rebar3 writes.
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS erl_src/mod_offline_post.app.src)
+  file(READ erl_src/mod_offline_post.app.src APPLICATION)
+  if(NOT APPLICATION MATCHES "{vsn, \"${PROJECT_VERSION}\"}" OR NOT APPLICATION MATCHES "{modules, \\[\\]}")
+    message(FATAL_ERROR "erl_src/mod_offline_post.app.src must have {vsn, \"${PROJECT_VERSION}\"}, as CMakeLists.txt has, and {modules, []}")
+  endif()
+  list(TRANSFORM ERLANG_SOURCES REPLACE "^.*/([^/]+)\\.erl$" "\\1" OUTPUT_VARIABLE MODULES)
+  list(JOIN MODULES ", " MODULES)
+  string(REPLACE "{modules, []}" "{modules, [${MODULES}]}" APPLICATION "${APPLICATION}")
+  file(WRITE ${BEAM_DIR}/mod_offline_post.app "${APPLICATION}")
+  list(APPEND BEAMS ${BEAM_DIR}/mod_offline_post.app)
 else()
   message(STATUS "ejabberd not found: the Erlang modules are not built (scripts/setup installs it)")
 endif()
 
-# cmake --install build/release --prefix DIR/mod_offline_post, with DIR ejabberd's modules directory.
-install(FILES ${BEAMS} DESTINATION ebin)
-install(TARGETS offline_post_nif LIBRARY DESTINATION priv)
-install(FILES mod_offline_post.spec README.md COPYING DESTINATION .)
+# cmake --install build/release --prefix DIR/mod_offline_post, with DIR ejabberd's modules directory. The component
+# `application` alone is what Erlang needs; the rest is for ejabberd's module commands and for people.
+install(FILES ${BEAMS} DESTINATION ebin COMPONENT application)
+install(TARGETS offline_post_nif LIBRARY DESTINATION priv COMPONENT application)
+install(FILES mod_offline_post.spec README.md COPYING DESTINATION . COMPONENT module)

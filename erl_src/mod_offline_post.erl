@@ -6,7 +6,7 @@
 -behaviour(gen_mod).
 
 -export([start/2, stop/1, reload/3, depends/2, mod_opt_type/1, mod_options/1, mod_doc/0]).
--export([config_reloaded/0, guarded/3, incident/2, prepare/0, release/2]).
+-export([config_reloaded/0, guarded/3, incident/2, defect/3, prepare/0, release/2]).
 -export([stats/1, pause/1, resume/1, dead_letters/4, dead_letter/2, replay_dead_letters/2, drop_dead_letters/2]).
 
 -include_lib("kernel/include/logger.hrl").
@@ -25,9 +25,10 @@
 
 %% What this module needs beside the native side.
 -define(HELPERS, [mod_offline_post_await, mod_offline_post_badge, mod_offline_post_commands, mod_offline_post_commit,
-                  mod_offline_post_doc, mod_offline_post_endpoint, mod_offline_post_event,
-                  mod_offline_post_incidents, mod_offline_post_kind, mod_offline_post_members,
-                  mod_offline_post_mention, mod_offline_post_neighbours, mod_offline_post_notify,
+                  mod_offline_post_doc, mod_offline_post_endpoint, mod_offline_post_event, mod_offline_post_figures,
+                  mod_offline_post_hook_cost, mod_offline_post_incidents, mod_offline_post_kind,
+                  mod_offline_post_members, mod_offline_post_mention, mod_offline_post_metrics,
+                  mod_offline_post_neighbours, mod_offline_post_notify, mod_offline_post_openmetrics,
                   mod_offline_post_operator, mod_offline_post_opt, mod_offline_post_options, mod_offline_post_owner,
                   mod_offline_post_policy, mod_offline_post_presence, mod_offline_post_stanza,
                   mod_offline_post_yaml, mod_available_post, mod_unavailable_post
@@ -134,8 +135,15 @@ drop_dead_letters(Host, Selection) -> mod_offline_post_operator:drop(Host, Selec
 
 %%% For the hooks
 
-%% Whatever goes wrong in a handler, the server runs on.
--spec guarded(hook | start | reload | stop, binary(), fun(() -> term())) -> ok.
+%% Whatever goes wrong in a handler, the server runs on. What it costs the session or room it runs in is measured; aside:
+%% the same in a process of ours, or within a handler.
+-spec guarded(hook | aside | start | reload | stop, binary(), fun(() -> term())) -> ok.
+guarded(hook, Host, Do) ->
+    Began = erlang:monotonic_time(nanosecond),
+    guarded(aside, Host, Do),
+    try mod_offline_post_hook_cost:took(erlang:monotonic_time(nanosecond) - Began)
+    catch error:_ -> ok
+    end;
 guarded(Where, Host, Do) ->
     try Do() of
         _ -> ok
@@ -151,8 +159,8 @@ incident(Host, What) ->
       fun(New) -> {error, "mod_offline_post: ~B defects in hooks (the last for ~ts: ~ts)", [New, Host, What]} end).
 
 %% Needs no other module of ours: one that is missing may be what has crashed.
--spec crashed(hook | start | reload | stop, binary(), fun(() -> iolist())) -> ok.
-crashed(hook, Host, Defect) ->
+-spec crashed(aside | start | reload | stop, binary(), fun(() -> iolist())) -> ok.
+crashed(aside, Host, Defect) ->
     try mod_offline_post_incidents:report(
           hook_crashes,
           fun(New) ->
@@ -164,7 +172,7 @@ crashed(hook, Host, Defect) ->
 crashed(Where, Host, Defect) ->
     ?LOG_ERROR("mod_offline_post: the ~ts for ~ts failed because of a defect (~ts)", [Where, Host, Defect()]).
 
-%% Neither the reason's values nor the arguments in the stack: a message's text or the token may be there.
+%% What is fit for a log: neither the reason's values nor the arguments in the stack: a message's text or the token may be there.
 -spec defect(atom(), term(), [tuple()]) -> iolist().
 defect(Class, Reason, Stack) ->
     io_lib:format("~ts:~ts in ~ts", [Class, kind(Reason), place(Stack)]).

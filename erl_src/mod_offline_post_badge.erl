@@ -139,7 +139,7 @@ handle_cast({stored, User, Host, Use, Since}, Counter) ->
     atomics:sub(Counter, ?WAITING, 1),
     {noreply, Counter};
 handle_cast({behind, Host, Do}, Counter) ->
-    mod_offline_post:guarded(hook, Host, Do),
+    mod_offline_post:guarded(aside, Host, Do),
     atomics:sub(Counter, ?WAITING, 1),
     {noreply, Counter};
 handle_cast(_, Counter) ->
@@ -157,7 +157,7 @@ terminate(Reason, Counter) ->
             use(Host, Use, unknown),
             terminate(Reason, Counter);
         {'$gen_cast', {behind, Host, Do}} ->
-            mod_offline_post:guarded(hook, Host, Do),
+            mod_offline_post:guarded(aside, Host, Do),
             terminate(Reason, Counter)
     after 0 ->
         ok
@@ -165,7 +165,7 @@ terminate(Reason, Counter) ->
 
 -spec use(binary(), use(), non_neg_integer() | unknown) -> ok.
 use(Host, Use, Count) ->
-    mod_offline_post:guarded(hook, Host, fun() -> Use(Count) end).
+    mod_offline_post:guarded(aside, Host, fun() -> Use(Count) end).
 
 -spec count(binary(), binary()) -> non_neg_integer() | unknown.
 count(User, Host) ->

@@ -13,8 +13,10 @@ submit(Host, Event, Wait) ->
     Key = mod_offline_post_endpoint:key(Host),
     case Wait andalso is_stream() of
         true ->
-            committed(Host, mod_offline_post_await:answer(
-                              offline_post_committed, fun() -> submit_sync(Key, Event) end, ?COMMIT_MS));
+            Began = erlang:monotonic_time(nanosecond),
+            Answer = mod_offline_post_await:answer(offline_post_committed, fun() -> submit_sync(Key, Event) end, ?COMMIT_MS),
+            mod_offline_post_hook_cost:waited(erlang:monotonic_time(nanosecond) - Began),
+            committed(Host, Answer);
         false ->
             submitted(mod_offline_post_nif:submit(Key, Event))
     end.

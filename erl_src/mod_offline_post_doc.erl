@@ -86,6 +86,10 @@ mod_doc() ->
               desc => <<"With 'format: json', several messages in one POST: at most 'max_events' (100), none of which "
                         "waits for others longer than 'max_delay' (100 ms), in at most 'max_bytes' (1048576); as a "
                         "JSON array or as lines of JSON. The default is 'none'.">>}},
+           {traceparent,
+            #{value => "true | false",
+              desc => <<"Whether each attempt has the header 'traceparent' (W3C Trace Context): all attempts of a message are "
+                        "one trace, each with a span of its own. The default is 'false'.">>}},
            {compress,
             #{value => "none | gzip",
               desc => <<"Whether bodies over 1024 bytes are compressed. The default is 'none'.">>}},
@@ -209,7 +213,17 @@ mod_doc() ->
             #{value => "none | events | stored",
               desc => <<"Which number '{{badge}}' is, for the app's icon: 'events', how many messages were posted "
                         "for the user since they were last online; 'stored', how many the offline store holds. "
-                        "The default is 'none'.">>}}],
+                        "The default is 'none'.">>}},
+           {metrics_token,
+            #{value => <<"none | Token">>,
+              desc => <<"What Prometheus must send as a Bearer token to be shown this virtual host's metrics by the "
+                        "request handler 'mod_offline_post_metrics': at least 16 characters. The default is 'none': "
+                        "no token is asked for, but without 'metrics_access' nothing is shown either.">>}},
+           {metrics_access,
+            #{value => "AccessName",
+              desc => <<"From which addresses this virtual host's metrics may be fetched: an access rule. With "
+                        "'metrics_token', too, both are asked for. The default is 'none': the address is not asked "
+                        "for, but without 'metrics_token' nothing is shown either.">>}}],
       example =>
           ["modules:",
            "  mod_offline_post:",

@@ -125,6 +125,7 @@ delivery(Source) ->
       signing_secrets => mod_offline_post_opt:signing_secrets(Source),
       batch => batch(mod_offline_post_opt:batch(Source)),
       compress => mod_offline_post_opt:compress(Source),
+      traceparent => mod_offline_post_opt:traceparent(Source),
       http_version => mod_offline_post_opt:http_version(Source),
       tls_verify => mod_offline_post_opt:tls_verify(Source),
       ca_file => mod_offline_post_opt:ca_file(Source),

@@ -158,7 +158,7 @@ work(Host, Users, Message, Context) ->
             Mentions = mentions(Message, Policy),
             lists:foreach(fun(User) ->
                               To = #jid{user = User, server = Host, luser = User, lserver = Host},
-                              mod_offline_post:guarded(hook, Host, fun() -> member(To, Mentions, Message, Context) end)
+                              mod_offline_post:guarded(aside, Host, fun() -> member(To, Mentions, Message, Context) end)
                           end, Users);
         undefined ->
             mod_offline_post_incidents:count(member_overflows);

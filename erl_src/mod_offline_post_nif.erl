@@ -2,18 +2,18 @@
 %% library is loaded cannot be replaced while the node runs.
 -module(mod_offline_post_nif).
 
--export([status/0, check/2, configure/2, submit/2, submit_sync/2, withdraw/4, pause/1, resume/1, dead/2, remove/2,
-         stop/0, stats/1, attach/1, info/0]).
--export_type([key/0, config/0, fields/0, field/0, checked/0, event/0, address/0, filter/0, dead_request/0, letter/0,
+-export([status/0, check/2, configure/2, submit/2, submit_sync/2, withdraw/4, pause/1, resume/1, hasten/1, test/2, dead/2,
+         remove/2, stop/0, stats/1, observe/1, attach/1, info/0]).
+-export_type([observed/0, outcome/0, tested/0, histogram/0, key/0, config/0, fields/0, field/0, checked/0, event/0, address/0, filter/0, dead_request/0, letter/0,
               attribute/0]).
 
 -on_load(load/0).
--nifs([check/2, configure/2, submit/2, submit_sync/2, withdraw/4, pause/1, resume/1, dead/2, remove/2, stop/0, stats/1,
-       attach/1, info/0]).
+-nifs([check/2, configure/2, submit/2, submit_sync/2, withdraw/4, pause/1, resume/1, hasten/1, test/2, dead/2, remove/2,
+       stop/0, stats/1, observe/1, attach/1, info/0]).
 
 %% The version of the contract between this module and the library. The library refuses any other.
 -ifndef(ABI).
--define(ABI, 4).
+-define(ABI, 5).
 -endif.
 
 -include_lib("kernel/include/file.hrl").
@@ -60,6 +60,7 @@
                     auth := body | bearer | basic | header,
                     signing_secrets := [binary()],
                     compress := none | gzip,
+                    traceparent := boolean(),
                     batch := none | {MaxEvents :: pos_integer(), MaxDelayMs :: pos_integer(), MaxBytes :: pos_integer(),
                                      array | ndjson}}.
 %% In the operator's order. A binary is a template. Nested no deeper than 32.
@@ -87,6 +88,32 @@
                     answer := binary(),                  % its first bytes, whatever they are
                     accepted := integer(),               % Unix time in ms
                     died := integer()}.
+
+%% Bounds: ascending, in microseconds. Counts: one more than bounds, the last of what is above all; not cumulative.
+-type histogram() :: {Bounds :: [pos_integer()], Counts :: [non_neg_integer()], SumUs :: non_neg_integer()}.
+-type class() :: delivered | refused | gone | misconfigured | trouble.
+%% Since the node has started. Times in Unix ms; 0: not known, or there is none.
+-type observed() :: #{state := healthy | probing | broken | paused | stopped,
+                      since := integer(),                  % in trouble, or out of it
+                      why := binary(),                     % one line; <<>> where all is well
+                      oldest_pending := integer(),         % when it was accepted
+                      concurrency := non_neg_integer(),    % requests that may be in flight now
+                      max_connections := non_neg_integer(),
+                      attempts := #{class() => non_neg_integer()}, % that ended
+                      attempt_us := histogram(),           % of each request
+                      delivery_us := histogram(),          % of each event, from acceptance to delivery
+                      minutes := [minute()],               % at most 60, the oldest first; without idle ones
+                      outcomes := [outcome()]}.            % at most 50, the newest first
+%% Minute: Unix time / 60. Failed: attempts of events; latencies of requests.
+-type minute() :: {Minute :: integer(), Accepted :: non_neg_integer(), Delivered :: non_neg_integer(),
+                   Failed :: non_neg_integer(), Requests :: non_neg_integer(), LatencySumUs :: non_neg_integer(),
+                   LatencyMaxUs :: non_neg_integer()}.
+-type outcome() :: #{time := integer(), id := binary(), class := class(), status := non_neg_integer(),
+                     reason := binary(), attempt := pos_integer(), us := non_neg_integer()}.
+%% The request as it was sent, but for what an operator wrote and may be a secret: that says "(hidden)". answer: its
+%% first bytes, whatever they are.
+-type tested() :: #{request := #{url := binary(), headers := [{Name :: binary(), Value :: binary()}], body := binary()},
+                    status := non_neg_integer(), reason := binary(), answer := binary(), us := non_neg_integer()}.
 
 %% Whether this node can deliver; if not, one line that says what to do.
 -spec status() -> ok | {error, binary()}.
@@ -134,6 +161,15 @@ pause(_Key) -> erlang:nif_error(not_loaded).
 -spec resume(key()) -> ok | {error, unknown}.
 resume(_Key) -> erlang:nif_error(not_loaded).
 
+%% What waits for a retry is tried now, and whoever had trouble is probed.
+-spec hasten(key()) -> ok | {error, unknown}.
+hasten(_Key) -> erlang:nif_error(not_loaded).
+
+%% Sends one POST of this event at once, whatever state the endpoint is in. It is not queued, not counted and not
+%% retried. {offline_post_tested, Ref, tested()} is sent to the caller; nothing, should the endpoint go before.
+-spec test(key(), event()) -> {ok, reference()} | {error, unknown}.
+test(_Key, _Event) -> erlang:nif_error(not_loaded).
+
 %% {offline_post_dead, Ref, Result} is sent to the caller. Result of list: {[letter()], Next}, in order of sequence, with
 %% Next to go on with or undefined; of replay and drop: how many.
 -spec dead(key(), dead_request()) -> {ok, reference()} | {error, unknown}.
@@ -153,11 +189,16 @@ stop() -> erlang:nif_error(not_loaded).
 -spec stats(key()) -> #{atom() => integer() | atom()} | undefined.
 stats(_Key) -> erlang:nif_error(not_loaded).
 
+%% What was seen of an endpoint beside the counters.
+-spec observe(key()) -> observed() | undefined.
+observe(_Key) -> erlang:nif_error(not_loaded).
+
 %% The process that is sent {offline_post, [{error | warning | info, Line :: binary()}]}.
 -spec attach(pid()) -> ok.
 attach(_Owner) -> erlang:nif_error(not_loaded).
 
 -spec info() -> #{version := binary(), curl := binary(), sqlite := binary(), threads := non_neg_integer(),
+                  commit_us := histogram(), % of each transaction of the spool
                   running := boolean()}.
 info() -> erlang:nif_error(not_loaded).
 

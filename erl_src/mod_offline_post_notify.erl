@@ -73,14 +73,8 @@ once(Host, #message{to = Addressee} = Message, {Kind, #{trigger := Trigger} = Co
     case mod_offline_post_once:first(Message, To, Trigger) of
         true ->
             or_forget({Message, To, Trigger}, fun() ->
-                Topic = mod_offline_post_event:topic(Message, Of),
-                Submission = {Message, To, Trigger, Topic, Policy},
-                %% It may run in another process.
-                Submit = fun(Event) ->
-                                 or_forget({Message, To, Trigger},
-                                           fun() -> submit(Host, vetoed(Host, Event, Message), Submission) end)
-                         end,
-                badge(Host, mod_offline_post_event:from_message(Message, Kind, Context, Policy), Policy, Submit)
+                Submission = {Message, To, Trigger, mod_offline_post_event:topic(Message, Of), Policy},
+                with_badge(Host, mod_offline_post_event:from_message(Message, Kind, Context, Policy), Submission)
             end);
         false ->
             count(Host, ?DUPLICATES),
@@ -97,21 +91,21 @@ or_forget({Message, To, Trigger}, Do) ->
             erlang:raise(Class, Reason, Stack)
     end.
 
--spec badge(binary(), mod_offline_post_event:event(), mod_offline_post_policy:policy(),
-            fun((mod_offline_post_event:event()) -> result())) -> result().
-badge(_Host, Event, #{badge := none}, Submit) ->
-    Submit(Event);
-badge(Host, #{to := {User, _, _}} = Event, #{badge := events}, Submit) ->
-    Submit(case next_badge(User, Host) of
-               unknown -> Event;
-               Count -> Event#{badge => Count}
-           end);
-badge(Host, #{to := {User, _, _}} = Event, #{badge := stored}, Submit) ->
-    %% Counting takes a database; what cannot be counted goes without a badge.
-    mod_offline_post_badge:stored(User, Host, fun(Count) when is_integer(Count) -> Submit(Event#{badge => Count});
-                                                 (unknown) -> Submit(Event)
-                                              end),
+-spec with_badge(binary(), mod_offline_post_event:event(), submission()) -> result().
+with_badge(Host, Event, {_, _, _, _, #{badge := none}} = Submission) ->
+    checked(Host, Event, Submission);
+with_badge(Host, #{to := {User, _, _}} = Event, {_, _, _, _, #{badge := events}} = Submission) ->
+    checked(Host, badge(Event, next_badge(User, Host)), Submission);
+with_badge(Host, #{to := {User, _, _}} = Event, {Message, To, Trigger, _, #{badge := stored}} = Submission) ->
+    %% Counting takes a database, and may be another process's work; what cannot be counted goes without a badge.
+    mod_offline_post_badge:stored(User, Host, fun(Count) ->
+        or_forget({Message, To, Trigger}, fun() -> checked(Host, badge(Event, Count), Submission) end)
+    end),
     posted.
+
+-spec badge(mod_offline_post_event:event(), non_neg_integer() | unknown) -> mod_offline_post_event:event().
+badge(Event, unknown) -> Event;
+badge(Event, Count) -> Event#{badge => Count}.
 
 %% Mnesia may be without the table: at boot, or while its master node is away. The event matters more than its number.
 -spec next_badge(binary(), binary()) -> pos_integer() | unknown.
@@ -121,6 +115,10 @@ next_badge(User, Host) ->
         error:_ -> unknown;
         exit:_ -> unknown
     end.
+
+-spec checked(binary(), mod_offline_post_event:event(), submission()) -> result().
+checked(Host, Event, {Message, _, _, _, _} = Submission) ->
+    submit(Host, vetoed(Host, Event, Message), Submission).
 
 %% What the handlers of offline_post_event make of it.
 -spec vetoed(binary(), mod_offline_post_event:event(), message()) -> mod_offline_post_event:event() | drop.
@@ -199,7 +197,7 @@ withdraw(Host, User, What, How) ->
 -spec withdraw_here(binary(), {User :: binary(), Server :: binary()}, all | binary(), cancel | purge) -> ok.
 withdraw_here(Host, User, What, How) ->
     Withdraw = fun() -> mod_offline_post_nif:withdraw(mod_offline_post_endpoint:key(Host), User, What, How) end,
-    mod_offline_post:guarded(hook, Host, fun() ->
+    mod_offline_post:guarded(aside, Host, fun() ->
         case mod_offline_post_policy:get(Host) of
             undefined ->
                 ok;

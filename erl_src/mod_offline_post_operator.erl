@@ -1,11 +1,14 @@
 %% What an operator asks of one virtual host's endpoint: its counters, to pause it, and its dead letters.
 -module(mod_offline_post_operator).
 
--export([stats/1, pause/1, resume/1, dead_letters/4, dead_letter/2, replay/2, drop/2]).
--export_type([selection/0]).
+-export([status/0, stats/1, observe/1, test/2, flush/1, pause/1, resume/1, dead_letters/4, dead_letter/2, replay/2, drop/2]).
+-export_type([selection/0, endpoint/0]).
 
 %% Which dead letters. reason: those whose reason begins so; "HTTP 4" finds those with "HTTP 404" and "HTTP 413".
 -type selection() :: all | {id, binary()} | {reason, binary()}.
+
+%% Those that share the native side.
+-define(MODULES, [mod_offline_post, mod_available_post, mod_unavailable_post]).
 
 %% No slice of work is longer, so that nothing else waits for it.
 -define(LONGEST_LIST, 1000).
@@ -13,6 +16,7 @@
 %% Until when an answer is waited for (ms). Bulk work goes in slices and goes on even if nobody waits any more;
 %% ejabberdctl gives up after 60 s.
 -define(LIST_MS, 10000).
+-define(GRACE_MS, 2000).
 -define(BULK_MS, 50000).
 
 -spec stats(binary()) -> #{atom() => integer() | atom()} | undefined.
@@ -22,6 +26,42 @@ stats(Host) ->
         undefined -> undefined;
         Stats -> maps:merge(maps:merge(Stats, mod_offline_post_incidents:counts()), mod_offline_post_notify:counts(Host))
     end.
+
+%% One line for each endpoint of this node that is configured.
+-type endpoint() :: #{host := binary(), module := module(), stats := map(), observed := mod_offline_post_nif:observed()}.
+
+-spec status() -> [endpoint()].
+status() ->
+    [#{host => Host, module => Module, stats => Stats, observed => Observed} ||
+        Host <- lists:sort(ejabberd_option:hosts()), Module <- ?MODULES, gen_mod:is_loaded(Host, Module),
+        Key <- [mod_offline_post_endpoint:key(Host, Module)],
+        #{} = Stats <- [native(fun() -> mod_offline_post_nif:stats(Key) end)],
+        #{} = Observed <- [native(fun() -> mod_offline_post_nif:observe(Key) end)]].
+
+-spec observe(binary()) -> mod_offline_post_nif:observed() | undefined.
+observe(Host) ->
+    case native(fun() -> mod_offline_post_nif:observe(mod_offline_post_endpoint:key(Host)) end) of
+        {error, unknown} -> undefined;
+        Observed -> Observed
+    end.
+
+%% A POST for User, who need not exist, as of a text that he was sent by himself.
+-spec test(binary(), User :: binary()) -> {ok, mod_offline_post_nif:tested()} | {error, unknown | timeout}.
+test(Host, User) ->
+    Address = {User, Host, <<>>},
+    Text = <<"A test of mod_offline_post: what you read here was sent by an operator of ", Host/binary>>,
+    Event = {<<"text">>, Address, Address, <<"offline-post-test">>, Text, <<>>,
+             [{<<"trigger">>, <<"offline">>}, {<<"stored">>, <<"none">>}]},
+    native(fun() ->
+                   mod_offline_post_await:answer(
+                     offline_post_tested, fun() -> mod_offline_post_nif:test(mod_offline_post_endpoint:key(Host), Event) end,
+                     mod_offline_post_opt:timeout(Host) + ?GRACE_MS)
+           end).
+
+%% What waits for a retry is tried now. It ends no pause.
+-spec flush(binary()) -> ok | {error, unknown}.
+flush(Host) ->
+    native(fun() -> mod_offline_post_nif:hasten(mod_offline_post_endpoint:key(Host)) end).
 
 -spec pause(binary()) -> ok | {error, unknown}.
 pause(Host) ->

@@ -4,10 +4,10 @@
 -export([auth/1, auth_token/1, badge/1, batch/1, ca_file/1, cancel_when_online/1, client_cert/1, client_key/1,
          collapse/1, collapse_interval/1, compress/1, connect_timeout/1, content_type/1, dead_letter_limit/1,
          dead_letter_retention/1, fields/1, format/1, groupchat/1, headers/1, http_version/1, include_body/1,
-         include_sender/1, max_age/1, max_connections/1, max_rate/1, members_notify/1, notify/1,
-         notify_hanging_device/1, order/1, post_url/1, proxy/1, queue_bytes/1, queue_limit/1, retry_schedule/1,
+         include_sender/1, max_age/1, max_connections/1, max_rate/1, members_notify/1, metrics_access/1, metrics_token/1,
+         notify/1, notify_hanging_device/1, order/1, post_url/1, proxy/1, queue_bytes/1, queue_limit/1, retry_schedule/1,
          room_fields/1, shutdown_timeout/1, signing_secrets/1, spool/1, spool_dir/1, spool_min_free/1, sync_commit/1,
-         timeout/1, tls_verify/1, triggers/1]).
+         timeout/1, tls_verify/1, traceparent/1, triggers/1]).
 
 -type source() :: gen_mod:opts() | global | binary().
 
@@ -89,6 +89,12 @@ max_rate(Source) -> get(max_rate, Source).
 -spec members_notify(source()) -> all | mentions.
 members_notify(Source) -> get(members_notify, Source).
 
+-spec metrics_access(source()) -> mod_offline_post_options:access().
+metrics_access(Source) -> get(metrics_access, Source).
+
+-spec metrics_token(source()) -> none | binary().
+metrics_token(Source) -> get(metrics_token, Source).
+
 -spec notify(source()) -> [mod_offline_post_event:kind(), ...].
 notify(Source) -> get(notify, Source).
 
@@ -139,6 +145,9 @@ timeout(Source) -> get(timeout, Source).
 
 -spec tls_verify(source()) -> boolean().
 tls_verify(Source) -> get(tls_verify, Source).
+
+-spec traceparent(source()) -> boolean().
+traceparent(Source) -> get(traceparent, Source).
 
 -spec triggers(source()) -> [offline | pending, ...].
 triggers(Source) -> get(triggers, Source).

@@ -4,6 +4,10 @@
 -module(mod_offline_post_options).
 
 -export([type/1, defaults/0]).
+-export_type([access/0]).
+
+%% The name of an access rule, or its text; for acl:match_rule/3.
+-type access() :: none | atom() | [term()].
 
 -define(KINDS, [text, encrypted, call, file, reaction, correction, retraction, marker, receipt, invitation, subject,
                 headline, other]).
@@ -26,6 +30,7 @@ type(auth) -> econf:enum([body, bearer, basic, header]);
 type(signing_secrets) -> fun mod_offline_post_yaml:secrets/1;
 type(batch) -> either_none(batch());
 type(compress) -> econf:enum([none, gzip]);
+type(traceparent) -> econf:bool();
 type(http_version) -> fun check_http_version/1;
 type(tls_verify) -> econf:bool();
 type(ca_file) -> pem("CERTIFICATE", "certificate");
@@ -52,7 +57,9 @@ type(cancel_when_online) -> econf:bool();
 type(collapse) -> econf:enum([none, recipient, conversation]);
 type(collapse_interval) -> either_none(duration());
 type(max_rate) -> either_none(econf:and_then(rates(), fun check_rates/1));
-type(badge) -> econf:enum([none, events, stored]).
+type(badge) -> econf:enum([none, events, stored]);
+type(metrics_token) -> either_none(econf:and_then(econf:binary(), fun check_metrics_token/1));
+type(metrics_access) -> econf:acl().
 
 -spec defaults() -> [{atom(), term()} | atom()].
 defaults() ->
@@ -73,6 +80,7 @@ defaults() ->
      {signing_secrets, []},
      {batch, none},
      {compress, none},
+     {traceparent, false},
      {http_version, auto},
      {tls_verify, true},
      {ca_file, <<>>},
@@ -99,7 +107,9 @@ defaults() ->
      {collapse, none},
      {collapse_interval, none},
      {max_rate, none},
-     {badge, none}].
+     {badge, none},
+     {metrics_token, none},
+     {metrics_access, none}].
 
 %% A bare number is in seconds, as everywhere in ejabberd; "500 ms" is possible too. At most a day.
 -spec duration() -> econf:validator().
@@ -212,6 +222,15 @@ check_token(Token) ->
     case re:run(Token, "[\\x00-\\x1f\\x7f]", [{capture, none}]) of
         nomatch -> Token;
         match -> invalid("control characters are not allowed in a token")
+    end.
+
+%% Nobody is to guess it, and RFC 6750 must be able to carry it. It appears in no message.
+-spec check_metrics_token(binary()) -> binary().
+check_metrics_token(Token) ->
+    case re:run(Token, "^[\\x21-\\x7e]{16,}$", [{capture, none}, dollar_endonly]) of
+        match -> Token;
+        nomatch -> invalid("expected 16 or more ASCII characters without spaces, for instance what `openssl rand -hex 32` "
+                           "prints")
     end.
 
 %% RFC 9110, section 8.3.1

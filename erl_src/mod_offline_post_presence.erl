@@ -12,9 +12,10 @@
 
 %% Of mod_offline_post's: how a POST is sent and kept. The others are about messages.
 -define(OPTIONS, [post_url, auth_token, timeout, connect_timeout, shutdown_timeout, max_connections, queue_limit,
-                  queue_bytes, format, content_type, fields, headers, auth, signing_secrets, batch, compress,
+                  queue_bytes, format, content_type, fields, headers, auth, signing_secrets, batch, compress, traceparent,
                   http_version, tls_verify, ca_file, client_cert, client_key, proxy, spool, spool_dir, spool_min_free,
-                  retry_schedule, max_age, order, dead_letter_retention, dead_letter_limit]).
+                  retry_schedule, max_age, order, dead_letter_retention, dead_letter_limit, metrics_token,
+                  metrics_access]).
 
 %% After gen_mod has started, stopped and reloaded modules, at 60.
 -define(CONFIG_RELOADED, 90).
@@ -105,15 +106,15 @@ posts(Module, Kind, #jid{luser = User, lserver = Host, lresource = Resource}) ->
 %% A removed account's posts are purged on every node. The others are told, not waited for.
 -spec remove_user(module(), User :: binary(), Host :: binary()) -> ok.
 remove_user(Module, User, Host) ->
-    purge_here(Module, User, Host),
     mod_offline_post:guarded(hook, Host, fun() ->
+        purge_here(Module, User, Host),
         [erpc:cast(Node, ?MODULE, purge_here, [Module, User, Host]) ||
             Node <- ejabberd_cluster:get_nodes(), Node =/= node()]
     end).
 
 -spec purge_here(module(), User :: binary(), Host :: binary()) -> ok.
 purge_here(Module, User, Host) ->
-    mod_offline_post:guarded(hook, Host, fun() ->
+    mod_offline_post:guarded(aside, Host, fun() ->
         mod_offline_post_nif:withdraw(mod_offline_post_endpoint:key(Host, Module), {User, Host}, all, purge)
     end).
 

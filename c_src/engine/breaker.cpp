@@ -24,6 +24,18 @@ bool Breaker::MaySend(Millis now_ms, int in_flight) const {
   return false;
 }
 
+int Breaker::Allowed() const {
+  switch (state_) {
+    case State::kClosed:
+      return allowed_;
+    case State::kOpen:
+      return 0;
+    case State::kProbing:
+      return 1;
+  }
+  return 0;
+}
+
 bool Breaker::OnSend() {
   if (state_ != State::kOpen) return false;
   state_ = State::kProbing;

@@ -36,6 +36,8 @@ class Breaker {
   void Hasten(Millis now_ms);
 
   State state() const { return state_; }
+  // How many may be in flight now.
+  int Allowed() const;
   // When an open breaker lets the next probe pass.
   Millis probe_at_ms() const { return probe_at_ms_; }
 

@@ -78,6 +78,8 @@ void Engine::Remove(EndpointId id) {
   PruneOrigins();
   endpoint.bury_ms = clock_.MonotonicMs() + endpoint.config->schedule.max_age_ms;
   endpoint.ledger->SetState(EndpointState::kStopped);
+  endpoint.ledger->seen().SetState(EndpointState::kStopped, "", clock_.UnixMs());
+  endpoint.hasten_left = 0;
 }
 
 void Engine::Attach(EndpointRecord& endpoint) {
@@ -142,6 +144,7 @@ void Engine::Accept(EndpointId id, std::shared_ptr<const Event> event, CommitCal
   delivery.recipient = LaneOf(*endpoint.config, *event, delivery.sequence);
   delivery.accepted_ms = clock_.MonotonicMs();
   Topics::Place place;
+  endpoint.ledger->seen().Accepted(delivery.accepted_ms, clock_.UnixMs());
   if (event->topic != 0) place = Enter(endpoint, *event, delivery.sequence);
   delivery.stands_for = place.stands_for;
   const Sequence before = delivery.sequence - 1;
@@ -164,7 +167,9 @@ void Engine::Turn() {
   VisitDead();
   for (auto& [id, endpoint] : endpoints_) {
     PurgeDead(endpoint);
-    if (!endpoint.withdrawals.empty() || endpoint.topics.incomplete()) ClearMarks(endpoint);
+    if (!endpoint.withdrawals.empty() || endpoint.topics.uncertain()) ClearMarks(endpoint);
+    HastenSlice(endpoint);
+    Summarize(endpoint);
     Claim(endpoint);
   }
   for (auto& [key, origin] : origins_) Dispatch(origin);

@@ -59,6 +59,8 @@ class Engine final : public OutboxListener, public TransportListener {
   static constexpr int kMisconfiguredAttempts = 5;
   // After so many attempts an event leaves alone: it may be what makes the receiver stumble.
   static constexpr int kAttemptsInCompany = 2;
+  // How often the log is told of an endpoint in trouble.
+  static constexpr Millis kSummaryMs = 60'000;
   // How often the retention of dead letters is looked after.
   static constexpr Millis kPurgeMs = 60'000;
 
@@ -91,6 +93,15 @@ class Engine final : public OutboxListener, public TransportListener {
 
   // What is in flight ends so only if it fails.
   void Withdraw(EndpointId id, const Withdrawal& withdrawal);
+
+  // What waits for a retry is tried now, in slices.
+  void Hasten(EndpointId id);
+
+  // Sends one event at once, whatever state the endpoint is in: it is neither pending nor counted,
+  // and what comes back says nothing to breakers. The answer comes in a later turn; none if the
+  // endpoint is unknown or goes.
+  using TestCallback = std::function<void(const Outcome& outcome, Millis took_ms)>;
+  void Test(EndpointId id, std::shared_ptr<const Event> event, TestCallback done);
 
   // The operator's: nothing is sent until Resume, which ends any pause.
   void Pause(EndpointId id);
@@ -129,6 +140,8 @@ class Engine final : public OutboxListener, public TransportListener {
     RequestId probe = 0;        // the latest
     Sequence last_trouble = 0;  // whose attempt it was
     int in_flight = 0;          // requests
+    std::string why;            // of the trouble
+    Millis trouble_ms = 0;      // when it began
     std::vector<EndpointRecord*> endpoints;
     std::size_t next = 0;  // whose turn it is
   };
@@ -163,7 +176,11 @@ class Engine final : public OutboxListener, public TransportListener {
     Breaker gate;
     RequestId gate_probe = 0;  // the latest
     Sequence last_misconfigured = 0;
-    Millis bury_ms = 0;  // removed: when what it left is dead
+    std::string why;                   // of what the gate has seen
+    std::uint64_t hasten_left = 0;     // slices
+    std::optional<Millis> summary_ms;  // in trouble: when the log is told next
+    Millis trouble_ms = 0;             // when that began
+    Millis bury_ms = 0;                // removed: when what it left is dead
   };
 
   struct InFlight {
@@ -172,6 +189,12 @@ class Engine final : public OutboxListener, public TransportListener {
     std::shared_ptr<const Endpoint> config;
     std::shared_ptr<OriginRecord> origin;  // the one it left for, whatever a reload did since
     std::vector<Delivery> deliveries;
+    Millis sent_ms = 0;
+  };
+
+  struct TestInFlight {
+    TestCallback done;
+    Millis sent_ms = 0;
   };
 
   // Work on dead letters that takes several slices, or a list.
@@ -241,8 +264,15 @@ class Engine final : public OutboxListener, public TransportListener {
   void VisitDead();
   void PurgeDead(EndpointRecord& endpoint);
   void ReportToBreakers(InFlight& flight, const Outcome& outcome);
+  void HastenSlice(EndpointRecord& endpoint);
+  void Summarize(EndpointRecord& endpoint);
+  static std::string Pending(const OriginRecord& origin);
+  void EndTest(RequestId id, const Outcome& outcome);
+  void Observe(const InFlight& flight, const std::vector<Outcome>& outcomes) const;
+  void PublishConcurrency(const EndpointRecord& endpoint) const;
+  static std::string WhyOf(const EndpointRecord& endpoint, EndpointState state);
   void PublishState(const OriginRecord& origin);
-  void PublishState(const EndpointRecord& endpoint);
+  void PublishState(const EndpointRecord& endpoint) const;
   static int Limit(const OriginRecord& origin);
   static std::size_t WindowSize(const EndpointRecord& endpoint);
   double Unit();
@@ -263,6 +293,7 @@ class Engine final : public OutboxListener, public TransportListener {
   std::map<EndpointId, EndpointRecord> endpoints_;
   std::map<Origin, std::shared_ptr<OriginRecord>> origins_;
   std::unordered_map<RequestId, InFlight> in_flight_;
+  std::map<RequestId, TestInFlight> tests_;
 };
 
 }  // namespace offline_post

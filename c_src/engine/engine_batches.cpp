@@ -35,7 +35,8 @@ bool Engine::SendNext(const std::shared_ptr<OriginRecord>& origin) {
       if (delivery.event->topic != 0) endpoint.topics.Sent(delivery, now);
     }
     endpoint.ledger->AttemptsStarted(deliveries.size());
-    in_flight_.emplace(id, InFlight{id, &endpoint, endpoint.config, origin, std::move(deliveries)});
+    in_flight_.emplace(
+        id, InFlight{id, &endpoint, endpoint.config, origin, std::move(deliveries), now});
     transport_.Send(std::move(request));
     return true;
   }

@@ -93,6 +93,7 @@ void Engine::OnDeadVisited(DeadVisited visited) {
       break;
     case DeadAct::kReplay:
       endpoint.ledger->Replayed(visited.count, visited.bytes);
+      endpoint.ledger->seen().Replayed(job.visit.accepted_ms, visited.count);
       endpoint.dead -= visited.count;
       endpoint.in_outbox += visited.count;
       endpoint.claimable = true;
@@ -146,6 +147,7 @@ void Engine::OnLost(EndpointId id, std::uint64_t count, std::uint64_t bytes) {
   EndpointRecord& endpoint = endpoints_.at(id);
   endpoint.ledger->Forget(count, bytes);
   endpoint.in_outbox -= count;
+  endpoint.topics.Lost();
 }
 
 }  // namespace offline_post

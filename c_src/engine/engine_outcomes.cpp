@@ -14,6 +14,8 @@ std::string Name(const Endpoint& endpoint) {
   return endpoint.key.module + " for " + endpoint.key.vhost;
 }
 
+std::string Seconds(Millis ms) { return std::to_string(ms / 1'000) + " s"; }
+
 // The origin answered: whatever is wrong, it is not the origin's health.
 bool IsAlive(const Outcome& outcome) {
   return outcome.kind != OutcomeClass::kTrouble || outcome.within_2xx;
@@ -28,12 +30,16 @@ bool IsRefused(const Outcome& outcome) {
 
 void Engine::OnDone(RequestId id, std::vector<Outcome> outcomes) {
   const auto found = in_flight_.find(id);
-  if (found == in_flight_.end()) return;
+  if (found == in_flight_.end()) {
+    EndTest(id, outcomes.front());
+    return;
+  }
   InFlight flight = std::move(found->second);
   in_flight_.erase(found);
   --flight.origin->in_flight;
   --flight.endpoint->in_flight;
   const auto alive = std::find_if(outcomes.begin(), outcomes.end(), IsAlive);
+  Observe(flight, outcomes);
   ReportToBreakers(flight, alive != outcomes.end() ? *alive : outcomes.front());
   if (outcomes.size() > 1 && IsRefused(outcomes.front())) {
     Split(flight);
@@ -45,6 +51,35 @@ void Engine::OnDone(RequestId id, std::vector<Outcome> outcomes) {
     if (!Settle(flight, delivery, outcomes[i])) back.push_back(std::move(delivery));
   }
   GiveBack(*flight.endpoint, std::move(back));
+}
+
+std::string Engine::Pending(const OriginRecord& origin) {
+  std::uint64_t pending = 0;
+  for (const EndpointRecord* endpoint : origin.endpoints) pending += endpoint->ledger->pending();
+  return std::to_string(pending) + " notifications";
+}
+
+// The line at the beginning of a trouble may scroll away while it lasts.
+void Engine::Summarize(EndpointRecord& endpoint) {
+  const bool in_trouble = endpoint.origin != nullptr && endpoint.pause == Pause::kNone &&
+                          IsHeldBack(endpoint) && endpoint.ledger->pending() > 0;
+  if (!in_trouble) {
+    endpoint.summary_ms.reset();
+    return;
+  }
+  const Millis now = clock_.MonotonicMs();
+  if (!endpoint.summary_ms) {
+    endpoint.trouble_ms = now;
+    endpoint.summary_ms = now + kSummaryMs;
+  }
+  if (now < *endpoint.summary_ms) return;
+  endpoint.summary_ms = now + kSummaryMs;
+  const Stats stats = endpoint.ledger->Snapshot();
+  notices_.Add(Notice::Level::kWarning,
+               Name(*endpoint.config) + ": " + endpoint.origin->name + " in trouble for " +
+                   Seconds(now - endpoint.trouble_ms) + " (" +
+                   WhyOf(endpoint, EndpointState::kBroken) + "): " + std::to_string(stats.pending) +
+                   " notifications wait, " + std::to_string(stats.dead) + " are dead letters");
 }
 
 void Engine::ReportToBreakers(InFlight& flight, const Outcome& outcome) {
@@ -62,20 +97,25 @@ void Engine::ReportToBreakers(InFlight& flight, const Outcome& outcome) {
   const Sequence sequence = outcome.sequence;
   if (!IsAlive(outcome)) {
     if (current) endpoint.gate.OnCancelled(gate_probe);
+    origin.why = outcome.reason;
     const bool news = probe || std::exchange(origin.last_trouble, sequence) != sequence;
     if (news && origin.breaker.OnTrouble(now, probe, retry_after, Unit())) {
       changed = true;
+      origin.trouble_ms = now;
       notices_.AddRarely(origin.name + " trouble", Notice::Level::kWarning,
-                         origin.name + " has trouble (" + outcome.reason +
-                             "): notifications wait, one probe at a time until it answers");
+                         origin.name + " has trouble (" + outcome.reason + ", last with " +
+                             flight.deliveries.front().event->id + "): " + Pending(origin) +
+                             " wait, one probe at a time until it answers");
     }
   } else {
     if (origin.breaker.OnAlive()) {
       changed = true;
       notices_.AddRarely(origin.name + " answers", Notice::Level::kInfo,
-                         origin.name + " answers again");
+                         origin.name + " answers again after " + Seconds(now - origin.trouble_ms) +
+                             ": " + Pending(origin) + " wait");
     }
     if (current && outcome.kind == OutcomeClass::kMisconfigured && !outcome.within_2xx) {
+      endpoint.why = outcome.reason;
       const bool news =
           gate_probe || std::exchange(endpoint.last_misconfigured, sequence) != sequence;
       if (news && endpoint.gate.OnTrouble(now, gate_probe, retry_after, Unit())) {
@@ -89,6 +129,7 @@ void Engine::ReportToBreakers(InFlight& flight, const Outcome& outcome) {
     }
   }
   if (changed) PublishState(origin);
+  PublishConcurrency(endpoint);
 }
 
 bool Engine::Settle(const InFlight& flight, Delivery& delivery, const Outcome& outcome) {
@@ -186,6 +227,7 @@ void Engine::Bury(EndpointRecord& endpoint, const Delivery& delivery, const Note
 void Engine::Finish(EndpointRecord& endpoint, const Delivery& delivery, Final how,
                     const Note& note) {
   endpoint.ledger->Settle(how, EventBytes(*delivery.event));
+  endpoint.ledger->seen().Settled(delivery.accepted_ms, endpoint.ledger->pending());
   outbox_.Finish(delivery, how, note);
   if (delivery.event->topic != 0) {
     endpoint.topics.Ended(delivery, IntervalOf(*endpoint.config, *delivery.event) > 0);
@@ -200,29 +242,6 @@ void Engine::PauseGone(EndpointRecord& endpoint) {
                                           " answered 410 Gone: paused, nothing is lost; correct "
                                           "post_url, and ejabberdctl reload_config or "
                                           "offline_post_resume resumes");
-}
-
-void Engine::SetPause(EndpointRecord& endpoint, enum Pause pause) {
-  endpoint.pause = pause;
-  endpoint.paused_url = Fingerprint(endpoint.config->post_url);
-  outbox_.SetPause(endpoint.id, pause, endpoint.paused_url);
-  if (endpoint.origin != nullptr) PublishState(endpoint);
-}
-
-void Engine::Pause(EndpointId id) {
-  const auto found = endpoints_.find(id);
-  if (found != endpoints_.end()) SetPause(found->second, Pause::kOperator);
-}
-
-void Engine::Resume(EndpointId id) {
-  const auto found = endpoints_.find(id);
-  if (found == endpoints_.end()) return;
-  EndpointRecord& endpoint = found->second;
-  SetPause(endpoint, Pause::kNone);
-  if (endpoint.origin == nullptr) return;
-  // Whoever resumes wants to see what happens.
-  endpoint.gate.Hasten(clock_.MonotonicMs());
-  endpoint.origin->breaker.Hasten(clock_.MonotonicMs());
 }
 
 }  // namespace offline_post

@@ -12,7 +12,7 @@ void Engine::PublishState(const OriginRecord& origin) {
   for (const EndpointRecord* endpoint : origin.endpoints) PublishState(*endpoint);
 }
 
-void Engine::PublishState(const EndpointRecord& endpoint) {
+void Engine::PublishState(const EndpointRecord& endpoint) const {
   const auto either = [&endpoint](Breaker::State state) {
     return endpoint.origin->breaker.state() == state || endpoint.gate.state() == state;
   };
@@ -25,6 +25,28 @@ void Engine::PublishState(const EndpointRecord& endpoint) {
     state = EndpointState::kProbing;
   }
   endpoint.ledger->SetState(state);
+  endpoint.ledger->seen().SetState(state, WhyOf(endpoint, state), clock_.UnixMs());
+  PublishConcurrency(endpoint);
+}
+
+std::string Engine::WhyOf(const EndpointRecord& endpoint, EndpointState state) {
+  if (state == EndpointState::kHealthy) return "";
+  if (endpoint.pause == Pause::kOperator) return "paused by the operator";
+  if (endpoint.pause == Pause::kGone) return "the backend answered 410 Gone";
+  const bool origin = endpoint.origin->breaker.state() != Breaker::State::kClosed;
+  return origin ? endpoint.origin->why : endpoint.why;
+}
+
+void Engine::PublishConcurrency(const EndpointRecord& endpoint) const {
+  const int allowed = std::min(endpoint.origin->breaker.Allowed(), endpoint.gate.Allowed());
+  endpoint.ledger->seen().SetConcurrency(endpoint.pause == Pause::kNone ? allowed : 0,
+                                         endpoint.config->max_connections);
+}
+
+void Engine::Observe(const InFlight& flight, const std::vector<Outcome>& outcomes) const {
+  const Millis now = clock_.MonotonicMs();
+  flight.endpoint->ledger->seen().RequestEnded(flight.deliveries, outcomes, now - flight.sent_ms,
+                                               now, clock_.UnixMs());
 }
 
 // The probe that a breaker waits for: an earlier one may still be out, when another request's
@@ -70,6 +92,8 @@ std::optional<Millis> Engine::NextTurnMs() const {
   }
   for (const auto& [id, endpoint] : endpoints_) {
     if (endpoint.dead > 0 && !endpoint.purging) consider(endpoint.purge_ms);
+    if (endpoint.hasten_left > 0) consider(0);
+    if (endpoint.summary_ms) consider(*endpoint.summary_ms);
     if (endpoint.origin == nullptr) {
       const auto claimable_ms = endpoint.claimable ? std::optional<Millis>(0) : endpoint.next_due;
       if (endpoint.in_outbox > 0 && claimable_ms && !endpoint.claiming)

@@ -16,6 +16,11 @@ std::uint64_t RecipientMark(const Event& event) {
 std::uint64_t TopicMark(std::uint64_t topic) { return MarkKey(Marked::kTopic, topic); }
 std::uint64_t SupersededMark(std::uint64_t topic) { return MarkKey(Marked::kSuperseded, topic); }
 
+// What collapses may have to wait for its time.
+bool HasIntervals(const Endpoint& config) {
+  return config.collapse_interval_ms > 0 || (config.rates.collapse && config.rates.any());
+}
+
 }  // namespace
 
 std::optional<Engine::Verdict> Engine::VerdictOn(const EndpointRecord& endpoint,
@@ -77,7 +82,7 @@ bool Engine::HasPending(const EndpointRecord& endpoint) const {
 
 void Engine::ClearMarks(EndpointRecord& endpoint) {
   if (HasPending(endpoint)) return;
-  endpoint.topics.SetIncomplete(false);
+  endpoint.topics.NothingPending(HasIntervals(*endpoint.config));
   if (endpoint.withdrawals.empty()) return;
   endpoint.withdrawals.Clear();
   outbox_.ClearWithdrawals(endpoint.id);
@@ -103,8 +108,7 @@ void Engine::Withdraw(EndpointId id, const Withdrawal& withdrawal) {
   };
   // Where each recipient has one lane, what is meant is in it or in none.
   const Endpoint& config = *endpoint.config;
-  const bool one_lane = config.ordered && config.collapse_interval_ms == 0 &&
-                        !(config.rates.collapse && config.rates.any());
+  const bool one_lane = config.ordered && !HasIntervals(config);
   for (const Delivery& delivery : one_lane ? endpoint.window.Extract(withdrawal.recipient, is_meant)
                                            : endpoint.window.ExtractAll(is_meant)) {
     End(endpoint, delivery, {withdrawal.how});

@@ -113,4 +113,9 @@ Stats Ledger::Snapshot() const {
   return stats_;
 }
 
+std::uint64_t Ledger::pending() const {
+  const std::lock_guard lock(mutex_);
+  return stats_.pending;
+}
+
 }  // namespace offline_post

@@ -10,19 +10,12 @@
 #include <cstdint>
 #include <mutex>
 
+#include "engine/observations.hpp"
 #include "engine/outbox.hpp"
 #include "model/delivery.hpp"
 #include "model/endpoint.hpp"
 
 namespace offline_post {
-
-enum class EndpointState {
-  kHealthy,
-  kProbing,  // had trouble; one request is out to see whether it passed
-  kBroken,   // has trouble; nothing is sent until the next probe
-  kPaused,   // answered 410 Gone, or by the operator
-  kStopped,  // not configured (any more)
-};
 
 struct Stats {
   std::uint64_t accepted = 0;
@@ -71,12 +64,18 @@ class Ledger {
   void SetState(EndpointState state);
 
   Stats Snapshot() const;
+  std::uint64_t pending() const;
+
+  // What was seen beside the law.
+  Observations& seen() { return seen_; }
+  const Observations& seen() const { return seen_; }
 
  private:
   mutable std::mutex mutex_;
   bool open_ = false;  // guarded by mutex_, as all below
   QueueLimits limits_;
   Stats stats_;
+  Observations seen_;  // guards itself
 };
 
 }  // namespace offline_post

@@ -22,6 +22,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/observations.hpp"
 #include "model/clock.hpp"
 #include "model/dead_letter.hpp"
 #include "model/delivery.hpp"
@@ -180,6 +181,10 @@ class Outbox {
   // What waits for its due time in this lane (Delivery::recipient) may be claimed at once.
   virtual void Hasten(EndpointId endpoint, std::uint64_t recipient) = 0;
 
+  // The same for at most `limit` lanes, those that would be due soonest, as far as they are within
+  // reach.
+  virtual void HastenAll(EndpointId endpoint, std::size_t limit) = 0;
+
   // Completion: OnDeadVisited.
   virtual void VisitDead(const DeadVisit& visit) = 0;
   // Lets go of dead letters, at most `limit`, those that died first: the `excess` first, and all
@@ -196,6 +201,11 @@ class Outbox {
   virtual bool IsDurable() const = 0;
   // What it occupies on a disk.
   virtual std::uint64_t DiskBytes() const { return 0; }
+  // When the oldest that it keeps was accepted, about; 0: it keeps none, or does not know. Any
+  // thread.
+  virtual Millis OldestUnixMs(EndpointId /*endpoint*/) const { return 0; }
+  // How long commits took. Any thread.
+  virtual Histogram CommitTimes() const { return Histogram(kCommitBoundsUs); }
 };
 
 }  // namespace offline_post

@@ -120,4 +120,16 @@ void Topics::Ended(const Delivery& delivery, bool keeps_interval) {
   }
 }
 
+void Topics::NothingPending(bool keeps_interval) {
+  incomplete_ = false;
+  if (!std::exchange(lost_, false)) return;
+  std::erase_if(topics_, [keeps_interval](const auto& topic) {
+    return !keeps_interval || topic.second.last_sent == 0;
+  });
+  for (auto& [key, topic] : topics_) {
+    topic.newest = 0;
+    topic.waiting.reset();
+  }
+}
+
 }  // namespace offline_post

@@ -63,6 +63,12 @@ class Topics {
   // forgotten.
   void SetIncomplete(bool incomplete) { incomplete_ = incomplete; }
   bool incomplete() const { return incomplete_; }
+  // Some deliveries are gone, and nobody can say which: they may be known here.
+  void Lost() { lost_ = true; }
+  // What is known and what is there may differ, until NothingPending.
+  bool uncertain() const { return incomplete_ || lost_; }
+  // Whatever seems to wait was lost. `keeps_interval`: as of Ended.
+  void NothingPending(bool keeps_interval);
   std::size_t size() const { return topics_.size(); }
 
  private:
@@ -80,6 +86,7 @@ class Topics {
 
   std::unordered_map<std::uint64_t, Topic> topics_;
   bool incomplete_ = false;
+  bool lost_ = false;
 };
 
 }  // namespace offline_post

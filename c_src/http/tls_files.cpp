@@ -24,8 +24,6 @@ class QuietErrors {
   QuietErrors& operator=(const QuietErrors&) = delete;
 };
 
-Error Invalid(std::string text) { return {Error::Kind::kInvalid, std::move(text)}; }
-
 std::string LastReason() {
   const char* reason = ERR_reason_error_string(ERR_peek_last_error());
   return reason != nullptr ? std::string(" (") + reason + ")" : "";

@@ -5,6 +5,7 @@
 #include "http/tls_files.hpp"
 #include "http/transfer.hpp"
 #include "http/x509.hpp"
+#include "model/ascii.hpp"
 
 namespace offline_post {
 
@@ -12,14 +13,10 @@ namespace {
 
 constexpr std::size_t kLongestFailure = 600;
 
-char Lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
-
 bool IsSame(std::string_view a, std::string_view lower) {
   return std::equal(a.begin(), a.end(), lower.begin(), lower.end(),
                     [](char x, char y) { return Lower(x) == y; });
 }
-
-bool IsDigit(char c) { return c >= '0' && c <= '9'; }
 
 // RFC 9112, section 4; HTTP/2's has no minor version. One that it cannot read libcurl 7.88 takes
 // for "HTTP/1.0 200".
@@ -33,13 +30,6 @@ bool IsStatusLine(std::string_view line) {
                      IsDigit(version.front()) && IsDigit(version.back());
   return known && rest.size() > 4 && IsDigit(rest[1]) && IsDigit(rest[2]) && IsDigit(rest[3]) &&
          !IsDigit(rest[4]);
-}
-
-std::string_view Trimmed(std::string_view text) {
-  constexpr std::string_view kBlank = " \t\r\n";
-  const std::size_t first = text.find_first_not_of(kBlank);
-  if (first == std::string_view::npos) return {};
-  return text.substr(first, text.find_last_not_of(kBlank) - first + 1);
 }
 
 }  // namespace

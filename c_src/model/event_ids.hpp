@@ -4,42 +4,29 @@
 // form.
 #pragma once
 
-#include <array>
 #include <atomic>
-#include <charconv>
-#include <cstddef>
 #include <cstdint>
 #include <string>
-#include <string_view>
+
+#include "model/hex.hpp"
 
 namespace offline_post {
 
 class EventIds {
  public:
   // run: random bits.
-  explicit EventIds(std::uint64_t run) {
-    std::array<char, kDigits> digits{};
-    const std::string_view hex = Hex(run, digits);
-    prefix_.append("msg_").append(kDigits - hex.size(), '0').append(hex).append("_");
-  }
+  explicit EventIds(std::uint64_t run) : prefix_("msg_" + Hex(run).padded() + "_") {}
 
   // Any thread.
   std::string Next() {
-    std::array<char, kDigits> digits{};
+    const Hex number(next_.fetch_add(1));
     std::string id;
-    id.reserve(prefix_.size() + kDigits);  // one allocation
-    return id.append(prefix_).append(Hex(next_.fetch_add(1), digits));
+    id.reserve(prefix_.size() + number.text().size());  // one allocation
+    return id.append(prefix_).append(number.text());
   }
 
  private:
-  static constexpr std::size_t kDigits = 16;
-
-  static std::string_view Hex(std::uint64_t number, std::array<char, kDigits>& digits) {
-    const char* end = std::to_chars(digits.data(), digits.data() + digits.size(), number, 16).ptr;
-    return {digits.data(), static_cast<std::size_t>(end - digits.data())};
-  }
-
-  std::string prefix_;  // never changes: read by any thread
+  const std::string prefix_;
   std::atomic<std::uint64_t> next_{1};
 };
 

@@ -17,6 +17,8 @@ struct Error {
   std::string text;  // what failed, on what, what to do; no secrets
 };
 
+inline Error Invalid(std::string text) { return {Error::Kind::kInvalid, std::move(text)}; }
+
 // Either a T or the Error that prevented it.
 template <typename T>
 class Result {

@@ -201,7 +201,8 @@ std::optional<EndpointConfig> ReadConfig(ErlNifEnv* env, EndpointKeyView key, ER
                        recipe.auth) &&
       field(atoms.signing_secrets_, recipe.signing_secrets) &&
       ReadChoice<bool>(value(atoms.compress_), {{atoms.none_, false}, {atoms.gzip_, true}},
-                       recipe.gzip);
+                       recipe.gzip) &&
+      field(atoms.traceparent_, recipe.traceparent);
   if (!delivery || !connection || !events || !format) return std::nullopt;
   config.collapse_interval_ms = static_cast<Millis>(interval_ms);
   return config;

@@ -20,6 +20,7 @@
 #include "nif/answer.hpp"
 #include "nif/atoms.hpp"
 #include "nif/config.hpp"
+#include "nif/observed.hpp"
 #include "nif/terms.hpp"
 #include "service/service.hpp"
 
@@ -29,7 +30,7 @@ namespace {
 
 // Raise it together with -define(ABI, ...) in mod_offline_post_nif.erl whenever a function or a
 // term changes.
-constexpr int kAbi = 4;
+constexpr int kAbi = 5;
 
 // Who reads the log lines.
 std::mutex listener_mutex;
@@ -165,6 +166,32 @@ ERL_NIF_TERM Resume(ErlNifEnv* env, int, const ERL_NIF_TERM argv[]) {
   return OnEndpoint(env, argv[0], [](EndpointKeyView key) { return TheService().Resume(key); });
 }
 
+ERL_NIF_TERM Hasten(ErlNifEnv* env, int, const ERL_NIF_TERM argv[]) {
+  return OnEndpoint(env, argv[0], [](EndpointKeyView key) { return TheService().Hasten(key); });
+}
+
+ERL_NIF_TERM Test(ErlNifEnv* env, int, const ERL_NIF_TERM argv[]) {
+  return Guarded(env, [&] {
+    const std::optional<EndpointKeyView> key = ReadKey(env, argv[0]);
+    const std::shared_ptr<Event> event = ReadEvent(env, argv[1]);
+    if (!key || !event) return enif_make_badarg(env);
+    const Answer answer(env, atoms.offline_post_tested_);
+    const bool known = TheService().Test(*key, event, [answer](const Service::Tested& tested) {
+      answer.Send([&](ErlNifEnv* to) { return MakeTested(to, tested); });
+    });
+    return known ? answer.MakeOk(env) : MakeError(env, atoms.unknown_);
+  });
+}
+
+ERL_NIF_TERM Observe(ErlNifEnv* env, int, const ERL_NIF_TERM argv[]) {
+  return Guarded(env, [&] {
+    const std::optional<EndpointKeyView> key = ReadKey(env, argv[0]);
+    if (!key) return enif_make_badarg(env);
+    const std::optional<Observed> observed = TheService().Observe(*key);
+    return observed ? MakeObserved(env, *observed) : atoms.undefined_;
+  });
+}
+
 ERL_NIF_TERM Dead(ErlNifEnv* env, int, const ERL_NIF_TERM argv[]) {
   return Guarded(env, [&] {
     const std::optional<EndpointKeyView> key = ReadKey(env, argv[0]);
@@ -229,6 +256,7 @@ ERL_NIF_TERM Info(ErlNifEnv* env, int, const ERL_NIF_TERM[]) {
                     {atoms.curl_, MakeBinary(env, curl_version_info(CURLVERSION_NOW)->version)},
                     {atoms.sqlite_, MakeBinary(env, sqlite3_libversion())},
                     {atoms.threads_, enif_make_uint(env, running ? threads : 0)},
+                    {atoms.commit_us_, MakeHistogram(env, TheService().CommitTimes())},
                     {atoms.running_, running ? atoms.true_ : atoms.false_}});
   });
 }
@@ -264,6 +292,9 @@ ErlNifFunc functions[] = {
     {"remove", 2, Remove, ERL_NIF_DIRTY_JOB_IO_BOUND},
     {"pause", 1, Pause, ERL_NIF_DIRTY_JOB_IO_BOUND},
     {"resume", 1, Resume, ERL_NIF_DIRTY_JOB_IO_BOUND},
+    {"hasten", 1, Hasten, ERL_NIF_DIRTY_JOB_IO_BOUND},
+    {"test", 2, Test, ERL_NIF_DIRTY_JOB_IO_BOUND},
+    {"observe", 1, Observe, ERL_NIF_DIRTY_JOB_IO_BOUND},
     {"dead", 2, Dead, ERL_NIF_DIRTY_JOB_IO_BOUND},
     {"stop", 0, Stop, ERL_NIF_DIRTY_JOB_IO_BOUND},
     {"stats", 1, GetStats, 0},

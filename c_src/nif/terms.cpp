@@ -84,22 +84,6 @@ ERL_NIF_TERM SpoolAtom(SpoolState state) {
   return atoms.undefined_;
 }
 
-ERL_NIF_TERM StateAtom(EndpointState state) {
-  switch (state) {
-    case EndpointState::kHealthy:
-      return atoms.healthy_;
-    case EndpointState::kProbing:
-      return atoms.probing_;
-    case EndpointState::kBroken:
-      return atoms.broken_;
-    case EndpointState::kPaused:
-      return atoms.paused_;
-    case EndpointState::kStopped:
-      return atoms.stopped_;
-  }
-  return atoms.undefined_;
-}
-
 ERL_NIF_TERM LevelAtom(Notice::Level level) {
   switch (level) {
     case Notice::Level::kError:
@@ -224,6 +208,22 @@ ERL_NIF_TERM MakeMap(ErlNifEnv* env, std::initializer_list<MapEntry> entries) {
     enif_make_map_put(env, map, entry.first, entry.second, &map);
   }
   return map;
+}
+
+ERL_NIF_TERM StateAtom(EndpointState state) {
+  switch (state) {
+    case EndpointState::kHealthy:
+      return atoms.healthy_;
+    case EndpointState::kProbing:
+      return atoms.probing_;
+    case EndpointState::kBroken:
+      return atoms.broken_;
+    case EndpointState::kPaused:
+      return atoms.paused_;
+    case EndpointState::kStopped:
+      return atoms.stopped_;
+  }
+  return atoms.undefined_;
 }
 
 ERL_NIF_TERM MakeStats(ErlNifEnv* env, const Stats& stats, SpoolState spool,

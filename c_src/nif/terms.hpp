@@ -49,6 +49,7 @@ ERL_NIF_TERM MakeBinary(ErlNifEnv* env, std::string_view text);
 ERL_NIF_TERM MakeBinaries(ErlNifEnv* env, const std::vector<std::string>& texts);
 // {error, Reason}
 ERL_NIF_TERM MakeError(ErlNifEnv* env, ERL_NIF_TERM reason);
+ERL_NIF_TERM StateAtom(EndpointState state);
 // The map of mod_offline_post_nif:stats().
 ERL_NIF_TERM MakeStats(ErlNifEnv* env, const Stats& stats, SpoolState spool,
                        std::uint64_t spool_bytes);

@@ -8,7 +8,7 @@ namespace offline_post {
 
 namespace {
 
-using Json = nlohmann::ordered_json;
+using OrderedJson = nlohmann::ordered_json;
 
 bool IsAscii(std::string_view text) {
   return std::all_of(text.begin(), text.end(),
@@ -28,12 +28,12 @@ void AddText(const std::string& text, std::string& json) {
   if (IsPlain(text)) {
     json.append(1, '"').append(text).append(1, '"');
   } else {
-    json += Json(text).dump(-1, ' ', false, Json::error_handler_t::replace);
+    json += OrderedJson(text).dump(-1, ' ', false, OrderedJson::error_handler_t::replace);
   }
 }
 
 // Takes the strings of one object as the parser comes by them. What is not one ends the parsing.
-class Reader final : public nlohmann::json_sax<Json> {
+class Reader final : public nlohmann::json_sax<OrderedJson> {
  public:
   std::vector<Attribute> Take() { return std::move(attributes_); }
 
@@ -53,12 +53,12 @@ class Reader final : public nlohmann::json_sax<Json> {
 
   bool null() override { return false; }
   bool boolean(bool /*value*/) override { return false; }
-  bool number_integer(Json::number_integer_t /*value*/) override { return false; }
-  bool number_unsigned(Json::number_unsigned_t /*value*/) override { return false; }
-  bool number_float(Json::number_float_t /*value*/, const std::string& /*text*/) override {
+  bool number_integer(OrderedJson::number_integer_t /*value*/) override { return false; }
+  bool number_unsigned(OrderedJson::number_unsigned_t /*value*/) override { return false; }
+  bool number_float(OrderedJson::number_float_t /*value*/, const std::string& /*text*/) override {
     return false;
   }
-  bool binary(Json::binary_t& /*value*/) override { return false; }
+  bool binary(OrderedJson::binary_t& /*value*/) override { return false; }
   bool start_array(std::size_t /*elements*/) override { return false; }
   bool end_array() override { return false; }
   bool parse_error(std::size_t /*position*/, const std::string& /*last*/,
@@ -102,7 +102,7 @@ std::string AttributesText(const std::vector<Attribute>& attributes) {
 std::vector<Attribute> ReadAttributes(std::string_view text) {
   if (text.empty()) return {};
   Reader reader;
-  if (!Json::sax_parse(text, &reader)) return {};
+  if (!OrderedJson::sax_parse(text, &reader)) return {};
   return reader.Take();
 }
 

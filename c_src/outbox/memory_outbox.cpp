@@ -106,6 +106,14 @@ void MemoryOutbox::Hasten(EndpointId endpoint, std::uint64_t recipient) {
   List(book->second, recipient, lane->second);
 }
 
+void MemoryOutbox::HastenAll(EndpointId endpoint, std::size_t limit) {
+  const auto book = books_.find(endpoint);
+  if (book == books_.end()) return;
+  for (std::size_t lanes = 0; lanes < limit && !book->second.waiting.empty(); ++lanes) {
+    Hasten(endpoint, book->second.waiting.begin()->second);
+  }
+}
+
 std::vector<Delivery> MemoryOutbox::TakeClaimable(Book& book, std::size_t limit) {
   const Millis now = clock_.MonotonicMs();
   // Each lane that is due gives at least one delivery: more than `limit` lanes are not needed in

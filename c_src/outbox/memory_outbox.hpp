@@ -46,6 +46,7 @@ class MemoryOutbox final : public Outbox {
   void Reschedule(const Delivery& delivery, Millis due_ms, const Note& note) override;
   void Park(const Delivery& delivery) override;
   void Hasten(EndpointId endpoint, std::uint64_t recipient) override;
+  void HastenAll(EndpointId endpoint, std::size_t limit) override;
   void VisitDead(const DeadVisit& visit) override;
   void PurgeDead(EndpointId endpoint, Millis died_before_ms, std::uint64_t excess,
                  std::size_t limit) override;

@@ -58,6 +58,10 @@ struct HastenCommand {
   EndpointId endpoint;
   std::uint64_t recipient;
 };
+struct HastenAllCommand {
+  EndpointId endpoint;
+  std::size_t limit;
+};
 struct VisitDeadCommand {
   std::unique_ptr<const DeadVisit> visit;
 };
@@ -70,8 +74,8 @@ struct PurgeDeadCommand {
 
 using SpoolCommand =
     std::variant<AppendCommand, FlushCommand, ClaimCommand, FinishCommand, RescheduleCommand,
-                 ParkCommand, HastenCommand, VisitDeadCommand, PurgeDeadCommand, RegisterCommand,
-                 SetPauseCommand, SetWithdrawalCommand, ClearWithdrawalsCommand>;
+                 ParkCommand, HastenCommand, HastenAllCommand, VisitDeadCommand, PurgeDeadCommand,
+                 RegisterCommand, SetPauseCommand, SetWithdrawalCommand, ClearWithdrawalsCommand>;
 
 struct CommittedDone {
   Ticket ticket;

@@ -156,6 +156,10 @@ void SpoolOutbox::Reschedule(const Delivery& delivery, Millis due_ms, const Note
 
 void SpoolOutbox::Park(const Delivery& delivery) { collected_.emplace_back(ParkCommand{delivery}); }
 
+void SpoolOutbox::HastenAll(EndpointId endpoint, std::size_t limit) {
+  collected_.emplace_back(HastenAllCommand{endpoint, limit});
+}
+
 void SpoolOutbox::Hasten(EndpointId endpoint, std::uint64_t recipient) {
   collected_.emplace_back(HastenCommand{endpoint, recipient});
 }

@@ -70,6 +70,7 @@ class SpoolOutbox final : public Outbox {
   void Reschedule(const Delivery& delivery, Millis due_ms, const Note& note) override;
   void Park(const Delivery& delivery) override;
   void Hasten(EndpointId endpoint, std::uint64_t recipient) override;
+  void HastenAll(EndpointId endpoint, std::size_t limit) override;
   void VisitDead(const DeadVisit& visit) override;
   void PurgeDead(EndpointId endpoint, Millis died_before_ms, std::uint64_t excess,
                  std::size_t limit) override;
@@ -77,6 +78,10 @@ class SpoolOutbox final : public Outbox {
   bool HasRoom() const override;
   bool IsDurable() const override { return worker_->health().durable; }
   std::uint64_t DiskBytes() const override { return worker_->health().disk_bytes; }
+  Millis OldestUnixMs(EndpointId endpoint) const override {
+    return worker_->health().Oldest(endpoint);
+  }
+  Histogram CommitTimes() const override { return worker_->health().Commits(); }
 
  private:
   using SteadyTime = std::chrono::steady_clock::time_point;

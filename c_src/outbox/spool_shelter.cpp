@@ -191,6 +191,7 @@ void SpoolWorker::Shelter(SpoolCommand& command) {
                    shelter_->Hasten(c.endpoint, c.recipient);
                    if (IsStuck(c.endpoint, c.recipient)) RememberHasten(c);
                  },
+                 [&](const HastenAllCommand& c) { shelter_->HastenAll(c.endpoint, c.limit); },
                  [&](const VisitDeadCommand& c) {
                    if (c.visit->act != DeadAct::kPurge) {  // else the engine tries again
                      Say(Notice::Level::kWarning,

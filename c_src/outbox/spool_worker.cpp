@@ -2,6 +2,7 @@
 
 #include <sys/statvfs.h>
 
+#include <chrono>
 #include <utility>
 
 namespace offline_post {
@@ -88,6 +89,7 @@ void SpoolWorker::Execute(SpoolCommand& command) {
             store.Hasten(c.endpoint, c.recipient);
             if (merging_) RememberHasten(c);
           },
+          [&](const HastenAllCommand& c) { store.HastenAll(c.endpoint, c.limit); },
           [&](const VisitDeadCommand& c) {
             if (merging_ && c.visit->act == DeadAct::kReplay)
               stuck_endpoints_.insert(c.visit->endpoint);
@@ -129,9 +131,18 @@ void SpoolWorker::Claim(ClaimCommand& claim) {
   }
 }
 
+bool SpoolWorker::Commit() {
+  const auto began = std::chrono::steady_clock::now();
+  const bool done = store_->Commit();
+  const auto took = std::chrono::steady_clock::now() - began;
+  health_.AddCommit(static_cast<std::uint64_t>(
+      std::chrono::duration_cast<std::chrono::microseconds>(took).count()));
+  return done;
+}
+
 // With the commands that it commits. False: the store has failed.
 bool SpoolWorker::CommitIfDue(bool due, std::span<const SpoolCommand> commands) {
-  if (!store_->ok() || (due && !store_->Commit())) return false;
+  if (!store_->ok() || (due && !Commit())) return false;
   // First of all: whole sessions wait.
   for (const SpoolCommand& command : commands) {
     const auto* flush = std::get_if<FlushCommand>(&command);
@@ -253,7 +264,10 @@ void SpoolWorker::LookAtDisk() {
   const Millis now = clock_.MonotonicMs();
   if (now < next_look_ms_) return;
   next_look_ms_ = now + kLookMs;
-  if (store_) health_.disk_bytes = store_->FileBytes();
+  if (store_) {
+    health_.disk_bytes = store_->FileBytes();
+    PublishOldest();
+  }
   struct statvfs disk {};
   if (statvfs(options_.directory.c_str(), &disk) != 0) return;
   const std::uint64_t free = std::uint64_t{disk.f_bavail} * disk.f_frsize;
@@ -269,6 +283,14 @@ void SpoolWorker::LookAtDisk() {
             " to others: new notifications are rejected until there is more",
         "spool disk space");
   }
+}
+
+void SpoolWorker::PublishOldest() {
+  std::map<EndpointId, Millis> oldest;
+  for (const auto& [id, truth] : truth_) {
+    if (truth.pending > 0) oldest[id] = store_->OldestUnixMs(id);
+  }
+  health_.SetOldest(std::move(oldest));
 }
 
 void SpoolWorker::Close() {

@@ -21,6 +21,7 @@
 #include <limits>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <set>
 #include <span>
@@ -47,6 +48,30 @@ struct SpoolHealth {
   std::atomic<bool> disk_has_room{true};
   std::atomic<std::uint64_t> disk_bytes{0};
   std::atomic<std::uint64_t> shelter_bytes{0};  // as EventBytes counts
+
+  // When the oldest pending event of each endpoint was accepted (Unix ms), as of the last look.
+  Millis Oldest(EndpointId endpoint) const {
+    const std::lock_guard lock(mutex_);
+    const auto found = oldest_.find(endpoint);
+    return found == oldest_.end() ? 0 : found->second;
+  }
+  void SetOldest(std::map<EndpointId, Millis> oldest) {
+    const std::lock_guard lock(mutex_);
+    oldest_ = std::move(oldest);
+  }
+  Histogram Commits() const {
+    const std::lock_guard lock(mutex_);
+    return commits_;
+  }
+  void AddCommit(std::uint64_t us) {
+    const std::lock_guard lock(mutex_);
+    commits_.Add(us);
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::map<EndpointId, Millis> oldest_;  // guarded by mutex_, as the next
+  Histogram commits_{kCommitBoundsUs};
 };
 
 class SpoolWorker {
@@ -92,6 +117,7 @@ class SpoolWorker {
   // With a store.
   void Execute(SpoolCommand& command);
   void Claim(ClaimCommand& claim);
+  bool Commit();
   bool CommitIfDue(bool due, std::span<const SpoolCommand> commands = {});
   void Release();
   void Tally(const SpoolCommand& command);
@@ -99,6 +125,7 @@ class SpoolWorker {
   void Emit(SpoolCompletion completion);
   void Say(Notice::Level level, std::string line, std::string topic = "");
   void LookAtDisk();
+  void PublishOldest();
   bool LazyIsDue() const;
 
   // Without (spool_shelter.cpp).

@@ -284,6 +284,20 @@ void Store::Hasten(EndpointId endpoint, std::uint64_t recipient) {
   sql_->hasten_lane.Run(endpoint, recipient);
 }
 
+void Store::HastenAll(EndpointId endpoint, std::size_t limit) {
+  const auto book = books_.find(endpoint);
+  if (book == books_.end() || book->second.lanes == 0) return;
+  Begin();
+  sql_->hasten_lanes.Run(endpoint, ToStore(clock_.MonotonicMs()), limit);
+}
+
+Millis Store::OldestUnixMs(EndpointId endpoint) {
+  sql_->oldest.Start(RowKey(endpoint, 0), RowKey(endpoint + 1, 0));
+  const Millis oldest = sql_->oldest.Next() ? sql_->oldest.Int(0) : 0;
+  sql_->oldest.Reset();
+  return oldest;
+}
+
 bool Store::HasLane(Book& book, std::uint64_t recipient) {
   if (book.lanes == 0) return false;
   if (book.lanes_known) return book.lane_set.contains(recipient);

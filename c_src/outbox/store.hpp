@@ -93,6 +93,7 @@ class Store {
   void Reschedule(const Delivery& delivery, Millis due_ms);
   void Park(const Delivery& delivery);
   void Hasten(EndpointId endpoint, std::uint64_t recipient);
+  void HastenAll(EndpointId endpoint, std::size_t limit);
   DeadVisited VisitDead(const DeadVisit& visit);
   std::uint64_t PurgeDead(EndpointId endpoint, Millis died_before_ms, std::uint64_t excess,
                           std::size_t limit);
@@ -153,6 +154,8 @@ class Store {
   void MergeCounts(EndpointId endpoint, const Ends& ends);
 
   std::uint64_t FileBytes() const;
+  // When the first delivery of its log was accepted; 0: there is none.
+  Millis OldestUnixMs(EndpointId endpoint);
   // Gives at most so many free pages back to the file system. False: there are few.
   bool Shrink(int pages);
   // Copies the write-ahead log back and empties it.

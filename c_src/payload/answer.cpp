@@ -62,7 +62,7 @@ constexpr const char* kUnreadable = "results that cannot be read";
 // Of a batch that was answered 2xx.
 std::vector<Outcome> ReadBatch(const Request& request, const Answer& answer, Outcome whole) {
   whole.answer.clear();
-  const std::optional<Results> results = ReadResults(answer.body);
+  const std::optional<Results> results = ReadResults(answer.body, request.event_ids);
   if (results && !results->complete && !answer.cut) {
     // What a receiver that cannot write its answer says of anything is worth nothing.
     whole.kind = OutcomeClass::kTrouble;
@@ -74,9 +74,8 @@ std::vector<Outcome> ReadBatch(const Request& request, const Answer& answer, Out
   std::vector<Outcome> outcomes(request.deliveries.size(), whole);
   if (!results) return outcomes;
   for (std::size_t i = 0; i < outcomes.size() && i < request.event_ids.size(); ++i) {
-    const auto found = results->events.find(request.event_ids[i]);
-    if (found != results->events.end()) {
-      Apply(found->second, outcomes[i]);
+    if (const std::optional<EventResult>& result = results->events[i]) {
+      Apply(*result, outcomes[i]);
     } else if (!results->complete) {  // it may have come later: we did not read on
       outcomes[i].kind = OutcomeClass::kTrouble;
       outcomes[i].reason = kUnreadable;

@@ -24,6 +24,7 @@ class Recipe {
   Auth auth = Auth::kBody;
   UrlTemplate url;
   Signer signer;
+  bool traceparent = false;
   bool gzip = false;
   bool batch = false;
   BatchForm batch_form = BatchForm::kArray;

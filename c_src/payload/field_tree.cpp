@@ -21,7 +21,7 @@ const T* As(const FieldValue& value) {
   return std::get_if<T>(&value.value);
 }
 
-Error Wrong(const std::string& path, const std::string& what) {
+Error WrongField(const std::string& path, const std::string& what) {
   return {Error::Kind::kInvalid, Shown(path) + ": " + what};
 }
 
@@ -31,7 +31,7 @@ std::string Nested(std::string path, std::string_view before, std::string_view n
 }
 
 Error TooDeep(const std::string& path) {
-  return Wrong(path, "there are more than " + std::to_string(kDeepest) + " levels");
+  return WrongField(path, "there are more than " + std::to_string(kDeepest) + " levels");
 }
 
 // Of a literal: true, 12, 0.5, null.
@@ -72,7 +72,7 @@ class Form {
     program_.AddLiteral((std::exchange(first_, false) ? "" : "&") + path + "=");
     if (const auto* text = As<std::string>(value)) {
       Result<Template> parts = ParseTemplate(*text);
-      if (!parts.ok()) return Wrong(path, parts.error().text);
+      if (!parts.ok()) return WrongField(path, parts.error().text);
       program_.AddTemplate(parts.value(), Encoding::kPercent, Encoding::kPercent);
     } else if (As<std::nullptr_t>(value) == nullptr) {
       program_.AddLiteral(LiteralText(value));
@@ -91,7 +91,7 @@ class JsonTree {
     program_.AddLiteral("{");
     for (const auto& [name, value] : fields) {
       const std::string inner = path.empty() ? name : Nested(path, ".", name);
-      if (!names.insert(name).second) return Wrong(inner, "it is there twice");
+      if (!names.insert(name).second) return WrongField(inner, "it is there twice");
       std::string member = names.size() == 1 ? "" : ",";
       AppendEncoded(name, Encoding::kJsonString, member);
       program_.AddLiteral(member + ":");
@@ -124,7 +124,7 @@ class JsonTree {
 
   Status AddText(const std::string& text, const std::string& path) {
     Result<Template> parsed = ParseTemplate(text);
-    if (!parsed.ok()) return Wrong(path, parsed.error().text);
+    if (!parsed.ok()) return WrongField(path, parsed.error().text);
     const Template& parts = parsed.value();
     if (parts.size() == 1 && !parts[0].fields.empty() &&
         std::all_of(parts[0].fields.begin(), parts[0].fields.end(), IsNumber)) {

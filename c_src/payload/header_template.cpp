@@ -4,6 +4,8 @@
 #include <array>
 #include <cstddef>
 
+#include "model/ascii.hpp"
+
 namespace offline_post {
 
 namespace {
@@ -12,8 +14,6 @@ constexpr std::array<std::string_view, 10> kRefused = {
     "Host", "Content-Length", "Content-Encoding", "Transfer-Encoding", "Connection", "Expect",
     "TE",   "Trailer",        "Upgrade",          "Keep-Alive"};
 constexpr std::array<std::string_view, 2> kRefusedBeginnings = {"Proxy-", "webhook-"};
-
-char Lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
 
 bool IsTokenCharacter(char c) {
   constexpr std::string_view kMarks = "!#$%&'*+-.^_`|~";
@@ -30,18 +30,12 @@ bool IsRefused(std::string_view name) {
          std::any_of(kRefusedBeginnings.begin(), kRefusedBeginnings.end(), begins);
 }
 
-Error Wrong(std::string_view name, const std::string& what) {
+Error WrongHeader(std::string_view name, const std::string& what) {
   return {Error::Kind::kInvalid, "headers: " + Shown(name) + ": " + what};
 }
 
-std::string_view WithoutBlanks(std::string_view text) {
-  const std::size_t first = text.find_first_not_of(' ');
-  if (first == std::string_view::npos) return {};
-  return text.substr(first, text.find_last_not_of(' ') - first + 1);
-}
-
 std::string Line(std::string_view name, std::string_view value) {
-  value = WithoutBlanks(value);
+  value = Trimmed(value, " ");
   if (value.empty()) return {};
   std::string line;
   line.reserve(name.size() + 2 + value.size());
@@ -70,14 +64,14 @@ std::string HeaderLine(std::string_view name, std::string_view value) {
 Result<HeaderTemplate> HeaderTemplate::Compile(const std::string& name, const std::string& value) {
   if (name.empty()) return Error{Error::Kind::kInvalid, "headers: a name is empty"};
   if (!std::all_of(name.begin(), name.end(), IsTokenCharacter)) {
-    return Wrong(name, "a header's name has only letters, digits and !#$%&'*+-.^_`|~");
+    return WrongHeader(name, "a header's name has only letters, digits and !#$%&'*+-.^_`|~");
   }
-  if (IsRefused(name)) return Wrong(name, "this header is not for configurations to set");
+  if (IsRefused(name)) return WrongHeader(name, "this header is not for configurations to set");
   if (!IsHeaderText(value)) {
-    return Wrong(name, "a header's value is one line, without control characters");
+    return WrongHeader(name, "a header's value is one line, without control characters");
   }
   Result<Template> parts = ParseTemplate(value);
-  if (!parts.ok()) return Wrong(name, parts.error().text);
+  if (!parts.ok()) return WrongHeader(name, parts.error().text);
   HeaderTemplate header;
   header.name_ = name;
   header.value_.AddTemplate(parts.value(), Encoding::kNone, Encoding::kHeader);
@@ -100,7 +94,7 @@ Result<std::vector<HeaderTemplate>> CompileHeaders(
       return SameHeader(other.name(), name);
     };
     if (std::any_of(compiled.begin(), compiled.end(), same)) {
-      return Wrong(name, "it is there twice");
+      return WrongHeader(name, "it is there twice");
     }
     compiled.push_back(std::move(header.value()));
   }

@@ -92,8 +92,7 @@ void AppendEscape(char byte, std::string& out) {
 // For what is not UTF-8: how much of it one U+FFFD stands for is best left to one who has thought
 // about it.
 std::string Mended(std::string_view text) {
-  using Json = nlohmann::json;
-  return Json(text).dump(-1, ' ', false, Json::error_handler_t::replace);
+  return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
 }  // namespace

@@ -11,8 +11,6 @@ namespace offline_post {
 
 namespace {
 
-Error Invalid(std::string text) { return {Error::Kind::kInvalid, std::move(text)}; }
-
 bool Has(const FieldSet& fields, Field field) { return fields[static_cast<std::size_t>(field)]; }
 
 bool AreConstant(const FieldSet& fields) {
@@ -114,6 +112,7 @@ Result<std::shared_ptr<const Recipe>> CompileRecipe(const RecipeConfig& config) 
   const auto recipe = std::make_shared<Recipe>();
   recipe->auth = config.auth;
   recipe->gzip = config.gzip;
+  recipe->traceparent = config.traceparent;
   recipe->batch = config.batch;
   recipe->batch_form = config.batch_form;
   Result<UrlTemplate> url = UrlTemplate::Compile(config.post_url);

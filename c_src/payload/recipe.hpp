@@ -59,6 +59,7 @@ struct RecipeConfig {
   Auth auth = Auth::kBody;
   std::vector<std::string> signing_secrets;  // whsec_..., whsk_...
   bool gzip = false;
+  bool traceparent = false;  // the header of W3C Trace Context
   bool batch = false;
   BatchForm batch_form = BatchForm::kArray;
 };

@@ -2,12 +2,14 @@
 
 #include <openssl/evp.h>
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <optional>
 #include <string_view>
 #include <utility>
 
+#include "model/hex.hpp"
 #include "payload/base64.hpp"
 #include "payload/compiled_recipe.hpp"
 #include "payload/gzip.hpp"
@@ -92,6 +94,16 @@ std::string Authorization(Auth auth, const std::string& token) {
   return value;
 }
 
+// W3C Trace Context, version 00: one trace for all attempts of an event, or of a batch of the same
+// events, a span for each, and sampled. Neither may be all zeros.
+std::string TraceParent(const std::string& id, const Delivery& delivery) {
+  const std::uint64_t trace = Fingerprint(id);
+  const std::uint64_t more = Fingerprint(id, trace);
+  const std::uint64_t span = Fingerprint(std::to_string(delivery.attempts + 1), more);
+  return "traceparent: 00-" + Hex(std::max<std::uint64_t>(1, trace)).padded() + Hex(more).padded() +
+         "-" + Hex(std::max<std::uint64_t>(1, span)).padded() + "-01";
+}
+
 void AddHeader(std::string line, Request& request) {
   if (!line.empty()) request.headers.push_back(std::move(line));
 }
@@ -112,6 +124,7 @@ void AddHeaders(const Recipe& recipe, const Delivery& delivery, const std::strin
       request.fault = "it cannot be signed now (OpenSSL refuses)";
     }
   }
+  if (recipe.traceparent) request.headers.push_back(TraceParent(id, delivery));
   AddHeader(HeaderLine("Authorization", Authorization(recipe.auth, endpoint.auth_token)), request);
   EventFields fields(delivery, endpoint);
   for (const HeaderTemplate& header : recipe.headers) {

@@ -4,6 +4,8 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "payload/id_index.hpp"
+
 namespace offline_post {
 
 namespace {
@@ -21,9 +23,11 @@ std::string Head(std::string text, std::size_t bytes) {
 // Takes the results out of the stream of a parser, and keeps nothing else of the text.
 class ResultsReader final : public nlohmann::json_sax<Json> {
  public:
+  explicit ResultsReader(const std::vector<std::string>& ids) : index_(ids), events_(ids.size()) {}
+
   // The results have begun.
   bool begun() const { return begun_; }
-  std::unordered_map<std::string, EventResult> events;
+  std::vector<std::optional<EventResult>> TakeEvents() { return std::move(events_); }
 
   bool null() override { return Value(nullptr); }
   bool boolean(bool /*value*/) override { return Value(nullptr); }
@@ -68,7 +72,9 @@ class ResultsReader final : public nlohmann::json_sax<Json> {
     return true;
   }
   bool end_object() override {
-    if (InResult() && id_) events[std::move(*id_)] = std::move(result_);
+    if (InResult() && id_) {
+      if (const auto place = index_.Find(*id_)) events_[*place] = std::move(result_);
+    }
     --depth_;
     return true;
   }
@@ -119,6 +125,8 @@ class ResultsReader final : public nlohmann::json_sax<Json> {
     return true;
   }
 
+  const IdIndex<> index_;
+  std::vector<std::optional<EventResult>> events_;
   std::size_t depth_ = 0;
   bool top_is_object_ = false;
   bool results_next_ = false;  // the latest member of the outermost object is "results"
@@ -131,14 +139,14 @@ class ResultsReader final : public nlohmann::json_sax<Json> {
 
 }  // namespace
 
-std::optional<Results> ReadResults(std::string_view body) {
+std::optional<Results> ReadResults(std::string_view body, const std::vector<std::string>& ids) {
   // Most answers are empty, or begin as something else.
   const std::size_t first = body.find_first_not_of(" \t\r\n\xef\xbb\xbf");
   if (first == std::string_view::npos || body[first] != '{') return std::nullopt;
-  ResultsReader reader;
+  ResultsReader reader(ids);
   const bool complete = Json::sax_parse(body.begin(), body.end(), &reader);
   if (!reader.begun()) return std::nullopt;
-  return Results{std::move(reader.events), complete};
+  return Results{reader.TakeEvents(), complete};
 }
 
 }  // namespace offline_post

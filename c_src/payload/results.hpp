@@ -11,7 +11,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
+#include <vector>
 
 namespace offline_post {
 
@@ -32,14 +32,18 @@ struct EventResult {
 struct Results {
   static constexpr std::size_t kErrorTold = 200;
 
-  std::unordered_map<std::string, EventResult> events;  // by id
+  // What was said of each event that was asked about, in the order of these; nothing: it was not
+  // named.
+  std::vector<std::optional<EventResult>> events;
   // All of it could be read. False: it began as results, and is broken or ends too early; `events`
   // has what came before.
   bool complete = true;
 };
 
-// Of the body of a 2xx answer. Nothing: it holds no results, whatever else it may be. Any bytes may
-// come; neither depth nor size of the text is bounded here, and neither costs more than its length.
-std::optional<Results> ReadResults(std::string_view body);
+// Of the body of a 2xx answer to the events with these ids, each of them once. Nothing: it holds no
+// results, whatever else it may be. Any bytes may come; neither depth nor size of the text is
+// bounded here, and neither costs more than its length, nor is more kept than one result for each
+// id.
+std::optional<Results> ReadResults(std::string_view body, const std::vector<std::string>& ids);
 
 }  // namespace offline_post

@@ -5,22 +5,19 @@
 #include <algorithm>
 #include <string>
 
+#include "model/ascii.hpp"
+
 namespace offline_post {
 
 namespace {
 
 constexpr Millis kLongestMs = 365LL * 24 * 3'600'000;
 
-bool IsDigit(char c) { return c >= '0' && c <= '9'; }
-
 }  // namespace
 
 std::optional<Millis> ParseRetryAfter(std::string_view value, Millis unix_now_ms) {
-  constexpr std::string_view kBlank = " \t";
-  const std::size_t first = value.find_first_not_of(kBlank);
-  if (first == std::string_view::npos) return std::nullopt;
-  value = value.substr(first, value.find_last_not_of(kBlank) - first + 1);
-
+  value = Trimmed(value, " \t");
+  if (value.empty()) return std::nullopt;
   if (std::all_of(value.begin(), value.end(), IsDigit)) {
     Millis seconds = 0;
     for (const char c : value) {

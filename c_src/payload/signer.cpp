@@ -28,8 +28,6 @@ struct DigestFree {
   void operator()(EVP_MD_CTX* digest) const noexcept { EVP_MD_CTX_free(digest); }
 };
 
-Error Invalid(std::string text) { return {Error::Kind::kInvalid, std::move(text)}; }
-
 Error Refused() {
   return {Error::Kind::kUnavailable, "the OpenSSL library does not take this kind of key"};
 }

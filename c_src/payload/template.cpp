@@ -4,6 +4,7 @@
 #include <optional>
 #include <utility>
 
+#include "model/ascii.hpp"
 #include "payload/json_text.hpp"
 
 namespace offline_post {
@@ -13,14 +14,7 @@ namespace {
 constexpr std::string_view kOpen = "{{";
 constexpr std::string_view kClose = "}}";
 
-std::string_view WithoutBlanks(std::string_view text) {
-  constexpr std::string_view kBlank = " \t\r\n";
-  const std::size_t first = text.find_first_not_of(kBlank);
-  if (first == std::string_view::npos) return {};
-  return text.substr(first, text.find_last_not_of(kBlank) - first + 1);
-}
-
-Error Wrong(const std::string& what) {
+Error WrongName(const std::string& what) {
   return {Error::Kind::kInvalid, what + "; the names are " + FieldNames()};
 }
 
@@ -29,10 +23,10 @@ Result<std::vector<Field>> ParseNames(std::string_view names) {
   std::vector<Field> fields;
   while (true) {
     const std::size_t bar = names.find('|');
-    const std::string_view name = WithoutBlanks(names.substr(0, bar));
-    if (name.empty()) return Wrong("a name is missing between {{ and }}");
+    const std::string_view name = Trimmed(names.substr(0, bar));
+    if (name.empty()) return WrongName("a name is missing between {{ and }}");
     const std::optional<Field> field = FieldNamed(name);
-    if (!field) return Wrong("{{" + Shown(name) + "}} is not known");
+    if (!field) return WrongName("{{" + Shown(name) + "}} is not known");
     fields.push_back(*field);
     if (bar == std::string_view::npos) return fields;
     names.remove_prefix(bar + 1);
@@ -64,7 +58,7 @@ Result<Template> ParseTemplate(std::string_view text) {
     if (open != 0) parts.push_back({std::string(text.substr(0, open)), {}});
     if (open == std::string_view::npos) break;
     const std::size_t close = text.find(kClose, open + kOpen.size());
-    if (close == std::string_view::npos) return Wrong("{{ is not closed by }}");
+    if (close == std::string_view::npos) return WrongName("{{ is not closed by }}");
     Result<std::vector<Field>> fields =
         ParseNames(text.substr(open + kOpen.size(), close - open - kOpen.size()));
     if (!fields.ok()) return fields.error();

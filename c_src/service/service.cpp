@@ -6,6 +6,8 @@
 
 #include "http/origin.hpp"
 #include "outbox/attributes.hpp"
+#include "payload/masked.hpp"
+#include "payload/request_builder.hpp"
 #include "service/random_bits.hpp"
 
 namespace offline_post {
@@ -71,6 +73,8 @@ Status Service::Configure(const EndpointConfig& config, std::vector<std::string>
   endpoint->batch = config.batch;
   endpoint->recipe = std::move(recipe.value());
 
+  std::shared_ptr<const Endpoint> masked = Masked(*endpoint, recipe_config);
+
   const std::lock_guard life(life_mutex_);
   if (Status status = CheckSpool(config)) return status;
   if (Status status = StartThread(config.spool)) return status;
@@ -84,6 +88,7 @@ Status Service::Configure(const EndpointConfig& config, std::vector<std::string>
       registration.ledger = std::make_shared<Ledger>();
     }
     registration.configured = true;
+    registration.masked = std::move(masked);
     // A reload that leaves the rates alone leaves the buckets as full as they are.
     if (!config.rates.any()) {
       registration.limiter = nullptr;
@@ -191,6 +196,35 @@ bool Service::Resume(EndpointKeyView key) {
   return CommandFor(key, [this](EndpointId id) { engine_->Resume(id); });
 }
 
+bool Service::Hasten(EndpointKeyView key) {
+  return CommandFor(key, [this](EndpointId id) { engine_->Hasten(id); });
+}
+
+bool Service::Test(EndpointKeyView key, const std::shared_ptr<Event>& event,
+                   std::function<void(const Tested&)> done) {
+  std::shared_ptr<const Endpoint> masked;
+  {
+    const std::shared_lock lock(registry_mutex_);
+    const auto found = registry_.find(key);
+    if (found == registry_.end() || !found->second.configured) return false;
+    masked = found->second.masked;
+  }
+  MakeStorable(event->attributes);
+  event->id = event_ids_.Next();
+  event->accepted_unix_ms = clock_.UnixMs();
+  Delivery delivery;
+  delivery.event = event;
+  auto tested = std::make_shared<Tested>();
+  tested->request = BuildRequest(0, masked, {delivery}, event->accepted_unix_ms);
+  return CommandFor(key, [this, event, tested, done = std::move(done)](EndpointId id) {
+    engine_->Test(id, event, [tested, done](const Outcome& outcome, Millis took_ms) {
+      tested->outcome = outcome;
+      tested->took_ms = took_ms;
+      done(*tested);
+    });
+  });
+}
+
 bool Service::ListDead(EndpointKeyView key, DeadFilter filter, Sequence after, std::size_t limit,
                        Engine::ListCallback done) {
   return CommandFor(key, [this, filter = std::move(filter), after, limit, done = std::move(done)](
@@ -235,6 +269,35 @@ std::optional<Stats> Service::GetStats(EndpointKeyView key) const {
   const auto found = registry_.find(key);
   if (found == registry_.end()) return std::nullopt;
   return found->second.ledger->Snapshot();
+}
+
+std::optional<Observed> Service::Observe(EndpointKeyView key) const {
+  const std::lock_guard life(life_mutex_);
+  std::shared_ptr<Ledger> ledger;
+  EndpointId id = 0;
+  {
+    const std::shared_lock lock(registry_mutex_);
+    const auto found = registry_.find(key);
+    if (found == registry_.end()) return std::nullopt;
+    ledger = found->second.ledger;
+    id = found->second.id;
+  }
+  Observed observed = ledger->seen().Snapshot(clock_.MonotonicMs(), clock_.UnixMs());
+  const Stats stats = ledger->Snapshot();
+  observed.state = stats.state;
+  // The outbox knows better, and what earlier runs have left, but as of its last look.
+  const Millis stored = outbox_ ? outbox_->OldestUnixMs(id) : 0;
+  if (stats.pending == 0) {
+    observed.oldest_unix_ms = 0;
+  } else if (stored != 0 && (observed.oldest_unix_ms == 0 || stored < observed.oldest_unix_ms)) {
+    observed.oldest_unix_ms = stored;
+  }
+  return observed;
+}
+
+Histogram Service::CommitTimes() const {
+  const std::lock_guard life(life_mutex_);
+  return outbox_ ? outbox_->CommitTimes() : Histogram(kCommitBoundsUs);
 }
 
 bool Service::running() const {

@@ -99,6 +99,16 @@ class Service {
   // endpoint.
   bool Pause(EndpointKeyView key);
   bool Resume(EndpointKeyView key);
+  bool Hasten(EndpointKeyView key);
+  // One POST of this event at once, as Engine::Test says. What it sends is shown with all that may
+  // be a secret hidden; see Masked.
+  struct Tested {
+    Request request;
+    Outcome outcome;
+    Millis took_ms = 0;
+  };
+  bool Test(EndpointKeyView key, const std::shared_ptr<Event>& event,
+            std::function<void(const Tested&)> done);
   bool ListDead(EndpointKeyView key, DeadFilter filter, Sequence after, std::size_t limit,
                 Engine::ListCallback done);
   bool ReplayDead(EndpointKeyView key, DeadFilter filter, Engine::CountCallback done);
@@ -111,6 +121,9 @@ class Service {
   void Shutdown();
 
   std::optional<Stats> GetStats(EndpointKeyView key) const;
+  // May wait for a start or a stop to end.
+  std::optional<Observed> Observe(EndpointKeyView key) const;
+  Histogram CommitTimes() const;
   bool running() const;
   SpoolState spool_state() const { return spool_state_; }
   std::uint64_t spool_bytes() const { return spool_bytes_; }  // on the disk
@@ -125,6 +138,7 @@ class Service {
     EndpointId id = 0;
     std::shared_ptr<Ledger> ledger;
     std::shared_ptr<RateLimiter> limiter;  // none: no rate is limited
+    std::shared_ptr<const Endpoint> masked;
     bool configured = false;
   };
 

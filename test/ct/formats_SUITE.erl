@@ -6,7 +6,7 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
--export([shown/1, compressed/1, schema/1, schema_can_refuse/1]).
+-export([shown/1, compressed/1, results/1, schema/1, schema_can_refuse/1]).
 
 -define(JSON, "json.localhost").
 -define(GZIP, "gzip.localhost").
@@ -15,21 +15,16 @@
 suite() -> [{timetrap, {minutes, 2}}].
 
 all() ->
-    [shown, compressed, schema, schema_can_refuse].
+    [shown, compressed, results, schema, schema_can_refuse].
 
 init_per_suite(Config) ->
     Own = offline_post_recipes:start(offline_post_document:examples("docs/formats.md"), ["https://backend.example"],
                                      fun hosts/1),
-    Node = ?config(node, Own),
-    [offline_post_node:register(Node, User, Host, User ++ "-password") || Host <- ?HOSTS, User <- ["juliet", "romeo"]],
-    [offline_post_wait:until(fun() -> is_map(offline_post_node:stats(Node, Host)) end, 5000,
-                             fun() -> {does_not_run, Host, offline_post_node:log(Node)} end) || Host <- ?HOSTS],
-    [{clients, offline_post_client:start()} | Own] ++ Config.
+    offline_post_recipes:with_clients(Own, ?HOSTS, ["juliet", "romeo"]) ++ Config.
 
 hosts(Backend) ->
     Url = ["post_url: \"", offline_post_backend:url(Backend), "\"\nauth_token: s3cret\n"],
-    Modules = "mod_offline: {}\nmod_ping: {}\nmod_mam:\n  default: always\nmod_stream_mgmt: {}\n"
-        "mod_muc:\n  default_room_options:\n    allow_subscription: true\n    anonymous: false\n",
+    Modules = ["mod_mam:\n  default: always\n", offline_post_recipes:modules()],
     Presence = [[Module, ":\n  post_url: \"", offline_post_backend:url(Backend, "/presence"), "\"\n  format: json\n"] ||
                    Module <- ["mod_available_post", "mod_unavailable_post"]],
     [{?JSON, #{modules => [Modules, Presence],
@@ -38,17 +33,13 @@ hosts(Backend) ->
      {?GZIP, #{modules => Modules, offline_post => [Url, "compress: gzip\n"]}}].
 
 end_per_suite(Config) ->
-    offline_post_client:stop(?config(clients, Config)),
     offline_post_recipes:finish(Config).
 
 init_per_testcase(_Case, Config) ->
-    offline_post_client:take(?config(clients, Config)),
     offline_post_recipes:init(Config).
 
 end_per_testcase(_Case, Config) ->
-    offline_post_client:reset(?config(clients, Config)),
-    [?assertEqual([], offline_post_law:violations(offline_post_node:stats(?config(node, Config), Host))) ||
-        Host <- ?HOSTS].
+    offline_post_recipes:check(Config, ?HOSTS).
 
 %%%
 
@@ -70,6 +61,52 @@ compressed(Config) ->
     ?assert(byte_size(Body) < 1000),
     ?assertEqual([{<<"to">>, <<"juliet">>}, {<<"from">>, <<"romeo">>}, {<<"body">>, iolist_to_binary(Text)},
                   {<<"access_token">>, <<"s3cret">>}], uri_string:dissect_query(zlib:gunzip(Body))).
+
+%% The answer that "Batches" shows, with the ids of a batch in place of those shown, does what is said below it.
+results(Config) ->
+    {Node, Backend} = {?config(node, Config), ?config(backend, Config)},
+    [{N, _, _} | _] = offline_post_recipes:vhosts(Config, "Batches"),
+    Host = list_to_binary(offline_post_recipes:host(N)),
+    [Shown] = [Text || {"Batches", Blocks} <- offline_post_document:sections("docs/formats.md"),
+                       {"json", Text} <- Blocks],
+    Users = ["juliet", "nurse", "paris", "tybalt"],
+    ?assertEqual(length(Users), length(ids(Shown))),
+    offline_post_backend:set(Backend, fun(#{body := Body}) ->
+        case ids(Body) of
+            [_, _, _, _] = Ids -> {reply, 200, [], offline_post_document:replace(Shown, lists:zip(ids(Shown), Ids))};
+            _ -> {reply, 200}
+        end
+    end),
+    #{delivered := Before} = offline_post_node:stats(Node, Host),
+    ok = offline_post_node:call(Node, mod_offline_post, pause, [Host]),
+    [begin
+         _ = User =:= "juliet" orelse offline_post_node:register(Node, User, Host, "x"),
+         offline_post_node:route(Node, "romeo@verona.example/balcony", [User, "@", Host], User)
+     end || User <- Users],
+    ok = offline_post_node:call(Node, mod_offline_post, resume, [Host]),
+    [_Accepted, Retry, Refused, Unavailable] = ids(maps:get(body, offline_post_backend:await(Backend))),
+    ?assertEqual(lists:sort([Retry, Unavailable]), lists:sort(next_ids(Backend, 2))),
+    Delivered = Before + 3,
+    offline_post_wait:until(fun() ->
+        case offline_post_node:stats(Node, Host) of
+            #{delivered := Delivered, dead := 1, pending := 0} -> true;
+            _ -> false
+        end
+    end),
+    {ok, [#{id := Id, reason := Reason, answer := Answer}], _} =
+        offline_post_node:call(Node, mod_offline_post, dead_letters, [Host, all, 0, 10]),
+    ?assertEqual({list_to_binary(Refused), <<"refused by the receiver">>, <<"no such device">>}, {Id, Reason, Answer}).
+
+%% Together or apart: they are tried again after waits of their own.
+next_ids(_Backend, 0) ->
+    [];
+next_ids(Backend, Count) ->
+    Ids = ids(maps:get(body, offline_post_backend:await(Backend))),
+    Ids ++ next_ids(Backend, Count - length(Ids)).
+
+ids(Text) ->
+    {match, Ids} = re:run(Text, "msg_[0-9a-f]{16}_[0-9a-z]+", [global, {capture, first, list}]),
+    lists:append(Ids).
 
 %%% The schema
 

@@ -36,8 +36,7 @@ init_per_suite(Config) ->
                             {Host, Options} <- lists:zip(?HOSTS, ["", "groupchat: members\nnotify: [text, subject]\n",
                                                                   "groupchat: members\nmembers_notify: mentions\n",
                                                                   "groupchat: none\n"])]}),
-    [offline_post_wait:until(fun() -> is_map(offline_post_node:stats(Node, Host)) end, 5000,
-                             fun() -> {does_not_run, offline_post_node:log(Node)} end) || Host <- ?HOSTS],
+    offline_post_node:await_running(Node, ?HOSTS),
     offline_post_told:install(Node, ?HOSTS),
     [{node, Node}, {backend, Backend}, {clients, offline_post_client:start()} | Config].
 
@@ -371,9 +370,7 @@ two_hanging_in_room(Config) ->
     [begin
          offline_post_client:login_resumable(Clients, Client, jid(Config, "anna") ++ Resource, Node),
          offline_post_client:online(Clients, Client),
-         offline_post_client:send(Clients, Client, ["<presence to='", ?config(room, Config), "/anna'>"
-                                                    "<x xmlns='http://jabber.org/protocol/muc'/></presence>"]),
-         offline_post_client:received(Clients, Client, "<subject")
+         offline_post_room:enter({Clients, Client, ?config(room, Config)}, "anna")
      end || {Client, Resource} <- Phones],
     [offline_post_client:kill(Clients, Client) || {Client, _} <- Phones],
     unreachable(Config, "anna"),
@@ -414,38 +411,26 @@ unreachable(Config, Role) ->
     end).
 
 enter(Config, Role) ->
-    send(Config, Role, ["<presence to='", ?config(room, Config), "/", Role,
-                        "'><x xmlns='http://jabber.org/protocol/muc'/></presence>"]),
-    %% One's own presence comes last of all occupants'; the subject comes last of all.
-    received(Config, Role, "<subject").
+    offline_post_room:enter(occupant(Config, Role), Role).
 
 affiliate(Config, Role, Affiliation) ->
     affiliate_jid(Config, jid(Config, Role), Affiliation).
 
 affiliate_jid(Config, Jid, Affiliation) ->
-    query(Config, "owner", ["<query xmlns='http://jabber.org/protocol/muc#admin'><item jid='", Jid, "' affiliation='",
-                            Affiliation, "'/></query>"]).
+    offline_post_room:affiliate(occupant(Config, "owner"), Jid, Affiliation).
 
 %% Anybody's, by the room's owner.
 subscribe(Config, Role, Node) ->
-    query(Config, "owner", ["<subscribe xmlns='urn:xmpp:mucsub:0' jid='", jid(Config, Role), "' nick='", Role, "'>"
-                            "<event node='urn:xmpp:mucsub:nodes:", Node, "'/></subscribe>"]).
+    offline_post_room:subscribe(occupant(Config, "owner"), jid(Config, Role), Node).
 
 configure(Config, Fields) ->
-    query(Config, "owner",
-          ["<query xmlns='http://jabber.org/protocol/muc#owner'><x xmlns='jabber:x:data' type='submit'>"
-                            "<field var='FORM_TYPE'><value>http://jabber.org/protocol/muc#roomconfig</value></field>",
-                            [["<field var='", Name, "'><value>", Value, "</value></field>"] ||
-                             {Name, Value} <- Fields], "</x></query>"]).
-
-query(Config, Role, Content) ->
-    Id = "q" ++ integer_to_list(erlang:unique_integer([positive])),
-    send(Config, Role, ["<iq type='set' id='", Id, "' to='", ?config(room, Config), "'>", Content, "</iq>"]),
-    received(Config, Role, ["id=\"", Id, "\""]).
+    offline_post_room:configure(occupant(Config, "owner"), Fields).
 
 say(Config, Role, Text) ->
-    send(Config, Role, ["<message type='groupchat' id='m1' to='", ?config(room, Config), "'><body>", Text,
-                        "</body></message>"]).
+    offline_post_room:say(occupant(Config, Role), Text).
+
+occupant(Config, Role) ->
+    {?config(clients, Config), user(Config, Role), ?config(room, Config)}.
 
 subject_is(Config, Text) ->
     send(Config, "owner", ["<message type='groupchat' to='", ?config(room, Config), "'><subject>", Text,

@@ -29,7 +29,7 @@ init_per_suite(Config) ->
     Backend = offline_post_backend:start(),
     Own = [{backend, Backend}, {program, program(?config(priv_dir, Config))} | Config],
     Node = offline_post_node:start(node_config(Own, ?HOSTS)),
-    runs(Node, ?HOSTS),
+    offline_post_node:await_running(Node, ?HOSTS),
     offline_post_told:install(Node, [?GUEST | ?HOSTS]),
     [{node, Node}, {clients, offline_post_client:start()} | Own].
 
@@ -266,7 +266,7 @@ waits_and_returns(Config, Removed) ->
     {Node, Backend} = {?config(node, Config), ?config(backend, Config)},
     With = node_config(Config, [?GUEST | ?HOSTS]),
     ok = offline_post_node:reload(Node, With),
-    runs(Node, [?GUEST]),
+    offline_post_node:await_running(Node, [?GUEST]),
     account(Config, ?GUEST, "recipient"),
     offline_post_backend:set(Backend, {reply, 503}),
     Texts = [integer_to_binary(N) || N <- lists:seq(1, 5)],
@@ -292,11 +292,6 @@ waits_and_returns(Config, Removed) ->
     ok = offline_post_node:reload(Node, node_config(Config, ?HOSTS)).
 
 %%%
-
-runs(Node, Hosts) ->
-    [offline_post_wait:until(fun() -> is_map(offline_post_node:stats(Node, Host)) end, 5000,
-                             fun() -> {does_not_run, offline_post_node:log(Node)} end) || Host <- Hosts],
-    ok.
 
 %% An external program for authentication: it knows one user.
 program(Dir) ->

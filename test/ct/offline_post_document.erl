@@ -1,9 +1,8 @@
 %% What a document shows, for tests that hold it to that: configurations in ```yaml blocks, and in ```http blocks the
-%% POSTs
-%% that come of them.
+%% POSTs that come of them; calls of a program in any.
 -module(offline_post_document).
 
--export([sections/1, examples/1, modules/3, replace/2, posts/1, compare/2, normal/1]).
+-export([sections/1, examples/1, calls/2, modules/3, replace/2, posts/1, compare/2, normal/1]).
 
 -type section() :: {Title :: string(), [{Language :: string(), Text :: string()}]}.
 
@@ -35,13 +34,38 @@ pair([]) ->
 
 read(["#" ++ _ = Line | Lines], Sections) ->
     read(Lines, [{string:trim(Line, both, "# "), []} | Sections]);
-read(["```" ++ Language | Lines], [{Title, Blocks} | Sections]) ->
-    {Block, ["```" | Rest]} = lists:splitwith(fun(Line) -> Line =/= "```" end, Lines),
-    read(Rest, [{Title, [{Language, lists:append([Line ++ "\n" || Line <- Block])} | Blocks]} | Sections]);
-read([_ | Lines], Sections) ->
-    read(Lines, Sections);
+read([Line | Lines], [{Title, Blocks} | Others] = Sections) ->
+    %% In a list blocks are indented.
+    case string:trim(Line, leading, " ") of
+        "```" ++ Language ->
+            {Block, [_ | Rest]} = lists:splitwith(fun(L) -> string:trim(L, leading, " ") =/= "```" end, Lines),
+            Text = lists:append([unindent(L, length(Line) - length(Language) - 3) ++ "\n" || L <- Block]),
+            read(Rest, [{Title, [{Language, Text} | Blocks]} | Others]);
+        _ ->
+            read(Lines, Sections)
+    end;
 read([], Sections) ->
     Sections.
+
+unindent(" " ++ Line, N) when N > 0 -> unindent(Line, N - 1);
+unindent(Line, _) -> Line.
+
+%% The arguments of each call of a program at the beginning of a line, after a prompt or sudo; without what the shell
+%% does with its output, and without a comment.
+-spec calls(Text :: string(), Program :: string()) -> [[string()]].
+calls(Text, Program) ->
+    Lines = string:split(string:replace(Text, "\\\n", " ", all), "\n", all),
+    [words(Args) || Line <- Lines,
+                    {match, [Args]} <- [re:run(Line, ["^ *([#$] +)?(sudo +(-u +\\w+ +)?)?", Program, "(?= |$)(.*)$"],
+                                               [unicode, {capture, [4], list}])]].
+
+words(Text) ->
+    Tokens = case re:run(Text, "\"([^\"]*)\"|'([^']*)'|([|<>;&#])|([^\\s\"'|<>;&]+)",
+                         [global, unicode, {capture, all_but_first, list}]) of
+                 {match, Matches} -> Matches;
+                 nomatch -> []
+             end,
+    [lists:append(Word) || Word <- lists:takewhile(fun([_, _, Sign | _]) -> Sign =:= ""; (_) -> true end, Tokens)].
 
 %% What stands below `modules:`, for offline_post_node. A block that shows options of mod_offline_post alone gets the
 %% others that a test needs.
@@ -83,8 +107,7 @@ post(Text) ->
       body => unicode:characters_to_binary(Body)}.
 
 %% Whether this is what came: the path, the headers that are shown and not more of these kinds, and the body byte for
-%% byte.
-%% Ids and times may differ where both have one.
+%% byte. Ids and times may differ where both have one.
 compare(#{path := Path, headers := Headers, body := Body}, #{path := CamePath, headers := Came, body := CameBody}) ->
     Names = lists:usort([Name || {Name, _} <- Headers] ++ [<<"content-type">>, <<"authorization">>,
                                                            <<"content-encoding">>]),

@@ -16,7 +16,7 @@ main([Url, Authority, Spool, Seed]) ->
                                                rate_beyond => drop, form => message, client_cert => <<>>,
                                                client_key => <<>>, proxy => <<>>, http_version => auto, format => form,
                                                content_type => <<>>, fields => none, room_fields => none, headers => [],
-                                               auth => body, signing_secrets => [], compress => none, batch => none}),
+                                               auth => body, signing_secrets => [], compress => none, traceparent => false, batch => none}),
     [{ok, _} = mod_offline_post_nif:submit(Key, {<<"text">>, {integer_to_binary(I rem 50), <<"localhost">>, <<>>},
                                                  {<<"bob">>, <<"localhost">>, <<>>}, <<>>, <<"hello">>, <<>>, []}) ||
         I <- lists:seq(1, 500)],

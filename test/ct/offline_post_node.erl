@@ -4,7 +4,7 @@
 
 -export([start/1, boot/1, boot_fails/1, current/1, stop/1, cleanup/1, finish/2, await_exit/2, kill/1]).
 -export([call/4, call/5, reload/2, try_reload/2, configure/2, stats/2, route/4, message/4, os_pid/1, is_alive/1]).
--export([ctl/2, http/3, log/1, await_log/2, count_log/2, threads/1, descriptors/1, register/4, dir/1, spool/1, c2s/1,
+-export([await_running/2, ctl/2, http/3, log/1, await_log/2, count_log/2, threads/1, descriptors/1, register/4, dir/1, spool/1, c2s/1,
          free_port/0, root/0, library/0, modules/0, unprivileged/0]).
 
 -define(BOOT_MS, 60000).
@@ -226,6 +226,12 @@ http(#{api := Port}, Command, Json) ->
         httpc:request(post, {Url, [], "application/json", unicode:characters_to_binary(Json)}, [{timeout, ?CALL_MS}],
                       [{body_format, binary}]),
     {Status, Answer}.
+
+%% Our module, on these virtual hosts.
+await_running(Node, Hosts) ->
+    [offline_post_wait:until(fun() -> is_map(stats(Node, Host)) end, 5000,
+                             fun() -> {does_not_run, Host, log(Node)} end) || Host <- Hosts],
+    ok.
 
 stats(Node, Host) ->
     call(Node, mod_offline_post, stats, [iolist_to_binary(Host)]).

@@ -1,9 +1,9 @@
 %% Runs the configurations of a document, each on a virtual host of its own of one node, and compares what comes with
-%% what
-%% is shown below them.
+%% what is shown below them.
 -module(offline_post_recipes).
 
--export([start/3, finish/1, init/1, vhosts/2, host/1, text/0, say/2, compare/3, posted/3, room/2]).
+-export([start/3, with_clients/3, modules/0, finish/1, init/1, check/2]).
+-export([vhosts/2, host/1, text/0, say/2, compare/3, posted/3, room/2]).
 
 -include_lib("common_test/include/ct.hrl").
 
@@ -14,10 +14,8 @@
 text() -> "Good night & à demain!".
 
 %% Examples: as offline_post_document has them. Origins: the servers named in the document; here they are a backend, or
-%% {origin, another URL}. Extra:
-%% further virtual hosts. Config gets the node, the backend, the examples with their virtual hosts, and the
-%% configuration
-%% of those.
+%% {origin, another URL}. Extra: further virtual hosts. Config gets the node, the backend, the examples with their
+%% virtual hosts, and the configuration of those.
 start(Examples, Origins, Extra) ->
     Backend = offline_post_backend:start(),
     Words = [case Origin of
@@ -33,6 +31,7 @@ start(Examples, Origins, Extra) ->
     [{node, Node}, {backend, Backend}, {hosts, Hosts},
      {examples, [{N, Title, Posts} || {N, {Title, _, Posts}} <- Numbered]}].
 
+%% What surrounds ours, with rooms that show who is behind a nick.
 modules() ->
     "mod_offline: {}\nmod_ping: {}\nmod_stream_mgmt: {}\n"
     "mod_muc:\n  default_room_options:\n    allow_subscription: true\n    anonymous: false\n".
@@ -43,16 +42,31 @@ options(Origin) ->
 host(N) ->
     "s" ++ integer_to_list(N) ++ "." ++ ?DOMAIN.
 
+%% Accounts on these virtual hosts, and clients for them.
+with_clients(Config, Hosts, Users) ->
+    Node = ?config(node, Config),
+    offline_post_node:await_running(Node, Hosts),
+    [offline_post_node:register(Node, User, Host, User ++ "-password") || Host <- Hosts, User <- Users],
+    [{clients, offline_post_client:start()} | Config].
+
 finish(Config) ->
+    _ = [offline_post_client:stop(Clients) || {clients, Clients} <- Config],
     0 = offline_post_node:stop(?config(node, Config)),
     offline_post_backend:stop(?config(backend, Config)).
 
 %% For a case.
 init(Config) ->
+    _ = [offline_post_client:take(Clients) || {clients, Clients} <- Config],
     Backend = ?config(backend, Config),
     offline_post_backend:listen(Backend),
     offline_post_backend:set(Backend, {reply, 200}),
     Config.
+
+%% After a case with clients.
+check(Config, Hosts) ->
+    offline_post_client:reset(?config(clients, Config)),
+    [[] = offline_post_law:violations(offline_post_node:stats(?config(node, Config), Host)) || Host <- Hosts],
+    ok.
 
 %% Of a section, or all.
 vhosts(Config, all) -> ?config(examples, Config);
@@ -60,8 +74,7 @@ vhosts(Config, Title) -> [Example || {_, T, _} = Example <- ?config(examples, Co
 
 %% To juliet of this virtual host; returns the POST.
 say(Config, N) ->
-    offline_post_wait:until(fun() -> is_map(offline_post_node:stats(?config(node, Config), host(N))) end, 5000,
-                            fun() -> {does_not_run, N, offline_post_node:log(?config(node, Config))} end),
+    offline_post_node:await_running(?config(node, Config), [host(N)]),
     offline_post_node:route(?config(node, Config), "romeo@verona.example/balcony", ["juliet@", host(N)],
                             offline_post_client:escape(text())),
     offline_post_backend:await(?config(backend, Config)).
@@ -86,12 +99,9 @@ posted(Config, Host, Content) ->
 
 %% romeo says something, as Romeo, in a room to which juliet has subscribed.
 room(Config, Host) ->
-    {Clients, Room} = {?config(clients, Config), "orchard@conference." ++ Host},
+    Clients = ?config(clients, Config),
+    Romeo = {Clients, "romeo", "orchard@conference." ++ Host},
     offline_post_client:login(Clients, "romeo", "romeo@" ++ Host, ?config(node, Config)),
-    Say = fun(Stanza) -> offline_post_client:send(Clients, "romeo", Stanza) end,
-    Say(["<presence to='", Room, "/Romeo'><x xmlns='http://jabber.org/protocol/muc'/></presence>"]),
-    offline_post_client:received(Clients, "romeo", "<subject"),
-    Say(["<iq type='set' id='subscribe' to='", Room, "'><subscribe xmlns='urn:xmpp:mucsub:0' jid='juliet@", Host,
-         "' nick='Juliet'><event node='urn:xmpp:mucsub:nodes:messages'/></subscribe></iq>"]),
-    offline_post_client:received(Clients, "romeo", "id=\"subscribe\""),
-    Say(["<message type='groupchat' id='m2' to='", Room, "'><body>Good night</body></message>"]).
+    offline_post_room:enter(Romeo, "Romeo"),
+    offline_post_room:subscribe(Romeo, "juliet@" ++ Host, "messages"),
+    offline_post_room:say(Romeo, "Good night").

@@ -7,13 +7,13 @@
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
 -export([recipient/1, conversation/1, none/1, hidden_sender/1, behind_one_in_flight/1, stands_for/1, interval/1, per_sender/1,
-         per_recipient/1, beyond_collapses/1]).
+         per_recipient/1, beyond_collapses/1, room/1]).
 
 suite() -> [{timetrap, {minutes, 2}}].
 
 all() ->
     [recipient, conversation, none, hidden_sender, behind_one_in_flight, stands_for, interval, per_sender, per_recipient,
-     beyond_collapses].
+     beyond_collapses, room].
 
 options(recipient) -> "collapse: recipient\n";
 options(conversation) -> "collapse: conversation\n";
@@ -24,6 +24,7 @@ options(stands_for) -> "collapse: recipient\n";
 options(interval) -> "collapse: recipient\ncollapse_interval: 2 s\n";
 options(per_sender) -> "max_rate:\n  per_sender: 3\n  beyond: drop\n";
 options(per_recipient) -> "max_rate:\n  per_recipient: 3\n  beyond: drop\n";
+options(room) -> "max_rate:\n  per_sender: 1\n  per_recipient: 3\n  beyond: drop\n";
 options(beyond_collapses) -> "max_rate:\n  per_recipient: 2\n".
 
 init_per_suite(Config) ->
@@ -117,6 +118,30 @@ beyond_collapses(Config) ->
     say(Config, "bob", "u2", "other"),
     ?assertEqual([<<"other">>], texts(Config, 1)),
     offline_post_case:await(Config, #{accepted => 8, delivered => 4, cancelled => 3, pending => 1, limited => 0}).
+
+%% What a room says to its subscribers is not held against it, though the form has no room in it. Each of them has a rate.
+room(Config) ->
+    {Host, Clients} = {?config(host, Config), offline_post_client:start()},
+    Owner = {Clients, "owner", "lounge@conference." ++ Host},
+    offline_post_client:login(Clients, "owner", "u0@" ++ Host, offline_post_case:current(Config)),
+    offline_post_room:enter(Owner, "Owner"),
+    Users = ["u" ++ integer_to_list(N) || N <- lists:seq(1, 5)],
+    [offline_post_room:subscribe(Owner, [User, "@", Host], "messages") || User <- Users],
+    [begin
+         offline_post_room:say(Owner, Text),
+         Posts = offline_post_backend:await(?config(backend, Config), length(Users)),
+         ?assertEqual([[{<<"to">>, list_to_binary(User)}, {<<"from">>, <<"lounge">>},
+                        {<<"body">>, list_to_binary(Text)}, {<<"access_token">>, <<>>}] || User <- Users],
+                      lists:sort([uri_string:dissect_query(Body) || #{body := Body} <- Posts]))
+     end || Text <- ["1", "2"]],
+    offline_post_case:await(Config, #{accepted => 10, delivered => 10, limited => 0}),
+    %% Beside it the rates hold: bob has one, and u1 that one left.
+    [say(Config, "bob", To, Text) || {To, Text} <- [{"u1", "3"}, {"u2", "4"}]],
+    ?assertEqual([<<"3">>], texts(Config, 1)),
+    offline_post_room:say(Owner, "5"),
+    ?assertEqual([<<"5">>, <<"5">>, <<"5">>, <<"5">>], texts(Config, 4)),
+    offline_post_case:await(Config, #{accepted => 15, delivered => 15, limited => 2, pending => 0}),
+    offline_post_client:stop(Clients).
 
 %%%
 

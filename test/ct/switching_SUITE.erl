@@ -6,7 +6,8 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2]).
--export([relatives/1, sessions/1, absent_member/1, subscriber/1, stanza/1, everybody/1]).
+-export([relatives/1, sessions/1, absent_member/1, subscriber/1, absent_member_anonymous/1, subscriber_anonymous/1,
+         stanza/1, everybody/1]).
 
 -define(ROOMS, "mod_offline_post of izandromm and diamondbybold").
 -define(MUCSUB, "mod_offline_post of eeren323").
@@ -16,22 +17,19 @@
 suite() -> [{timetrap, {minutes, 2}}].
 
 all() ->
-    [everybody, relatives, sessions, absent_member, subscriber, stanza].
+    [everybody, relatives, sessions, absent_member, subscriber, absent_member_anonymous, subscriber_anonymous, stanza].
 
 init_per_suite(Config) ->
     Examples = offline_post_document:examples("docs/switching.md"),
     Origins = ["https://backend.example", "https://api.prowlapp.com", "https://api.zeropush.com"],
     Own = offline_post_recipes:start(Examples, Origins, fun(_Backend) -> [] end),
-    [offline_post_node:register(?config(node, Own), User, host(Own, Title), User ++ "-password") ||
-        Title <- [?ROOMS, ?MUCSUB], User <- ["romeo", "nurse"]],
-    [{clients, offline_post_client:start()} | Own] ++ Config.
+    Hosts = [host(Own, Title) || Title <- [?ROOMS, ?MUCSUB]],
+    offline_post_recipes:with_clients(Own, Hosts, ["romeo", "nurse"]) ++ Config.
 
 end_per_suite(Config) ->
-    offline_post_client:stop(?config(clients, Config)),
     offline_post_recipes:finish(Config).
 
 init_per_testcase(_Case, Config) ->
-    offline_post_client:take(?config(clients, Config)),
     offline_post_recipes:init(Config).
 
 host(Config, Title) ->
@@ -71,30 +69,45 @@ sessions(Config) ->
 %% One POST for each, which names that one.
 absent_member(Config) ->
     [{N, _, [_, Shown]}] = offline_post_recipes:vhosts(Config, ?ROOMS),
-    Affiliate = fun(User) ->
-                        query(Config, ["<query xmlns='http://jabber.org/protocol/muc#admin'><item jid='", User, "@",
-                                       offline_post_recipes:host(N), "' affiliation='member'/></query>"])
-                end,
-    enter(Config, N),
-    Affiliate("juliet"),
-    say(Config),
-    ?assertEqual(same, offline_post_recipes:compare(N, Shown, offline_post_backend:await(?config(backend, Config)))),
-    Affiliate("nurse"),
-    say(Config),
+    Romeo = enter(Config, N),
+    affiliate(Romeo, N, "juliet"),
+    ?assertEqual(same, said(Config, Romeo, N, Shown)),
+    affiliate(Romeo, N, "nurse"),
+    say(Romeo),
     Posts = offline_post_backend:await(?config(backend, Config), 2),
     ?assertEqual([<<"juliet..">>, <<"nurse..">>],
                  lists:sort([proplists:get_value(<<"offline">>, uri_string:dissect_query(Body)) ||
                              #{body := Body} <- Posts])),
-    leave(Config).
+    leave(Romeo).
 
 subscriber(Config) ->
     [{N, _, [_, Shown]}] = offline_post_recipes:vhosts(Config, ?MUCSUB),
-    enter(Config, N),
-    query(Config, ["<subscribe xmlns='urn:xmpp:mucsub:0' jid='juliet@", offline_post_recipes:host(N), "' nick='Juliet'>"
-                   "<event node='urn:xmpp:mucsub:nodes:messages'/></subscribe>"]),
-    say(Config),
-    ?assertEqual(same, offline_post_recipes:compare(N, Shown, offline_post_backend:await(?config(backend, Config)))),
-    leave(Config).
+    Romeo = enter(Config, N),
+    subscribe(Romeo, N),
+    ?assertEqual(same, said(Config, Romeo, N, Shown)),
+    leave(Romeo).
+
+%% In rooms that hide who is behind a nick, as the page says below each: nobody, or the room.
+absent_member_anonymous(Config) ->
+    [{N, _, [_, Shown]}] = offline_post_recipes:vhosts(Config, ?ROOMS),
+    Romeo = enter(Config, N),
+    hide(Romeo),
+    affiliate(Romeo, N, "juliet"),
+    ?assertEqual(same, said(Config, Romeo, N, in_place_of("from=romeo", "from=", Shown))),
+    leave(Romeo).
+
+subscriber_anonymous(Config) ->
+    [{N, _, [_, Shown]}] = offline_post_recipes:vhosts(Config, ?MUCSUB),
+    Romeo = enter(Config, N),
+    hide(Romeo),
+    subscribe(Romeo, N),
+    ?assertEqual(same, said(Config, Romeo, N,
+                            in_place_of("from=romeo%40", "from=orchard%40conference.", Shown))),
+    leave(Romeo).
+
+in_place_of(Words, Others, Shown) ->
+    [Before, After] = string:split(Shown, Words, all),
+    lists:append([Before, Others, After]).
 
 %% What mod_post_log would have sent: ejabberd's own text of the message.
 stanza(Config) ->
@@ -111,22 +124,27 @@ stanza(Config) ->
 
 enter(Config, N) ->
     {Clients, Host} = {?config(clients, Config), offline_post_recipes:host(N)},
+    Romeo = {Clients, "romeo", "orchard@conference." ++ Host},
     offline_post_client:login(Clients, "romeo", "romeo@" ++ Host, ?config(node, Config)),
-    put(room, "orchard@conference." ++ Host),
-    offline_post_client:send(Clients, "romeo", ["<presence to='", get(room), "/Romeo'>"
-                                                "<x xmlns='http://jabber.org/protocol/muc'/></presence>"]),
-    offline_post_client:received(Clients, "romeo", "<subject").
+    offline_post_room:enter(Romeo, "Romeo"),
+    Romeo.
 
-leave(Config) ->
-    offline_post_client:offline(?config(clients, Config), "romeo").
+leave({Clients, Name, _}) ->
+    offline_post_client:offline(Clients, Name).
 
-say(Config) ->
-    offline_post_client:send(?config(clients, Config), "romeo",
-                             ["<message type='groupchat' id='m1' to='", get(room), "'><body>",
-                              offline_post_client:escape(offline_post_recipes:text()), "</body></message>"]).
+hide(Romeo) ->
+    offline_post_room:configure(Romeo, [{"muc#roomconfig_whois", "moderators"}]).
 
-query(Config, Content) ->
-    Id = "q" ++ integer_to_list(erlang:unique_integer([positive])),
-    offline_post_client:send(?config(clients, Config), "romeo",
-                             ["<iq type='set' id='", Id, "' to='", get(room), "'>", Content, "</iq>"]),
-    offline_post_client:received(?config(clients, Config), "romeo", ["id=\"", Id, "\""]).
+affiliate(Romeo, N, User) ->
+    offline_post_room:affiliate(Romeo, [User, "@", offline_post_recipes:host(N)], "member").
+
+subscribe(Romeo, N) ->
+    offline_post_room:subscribe(Romeo, ["juliet@", offline_post_recipes:host(N)], "messages").
+
+say(Romeo) ->
+    offline_post_room:say(Romeo, offline_post_recipes:text()).
+
+%% Whether what comes of it is this.
+said(Config, Romeo, N, Shown) ->
+    say(Romeo),
+    offline_post_recipes:compare(N, Shown, offline_post_backend:await(?config(backend, Config))).

@@ -24,17 +24,12 @@ all() ->
 init_per_suite(Config) ->
     Own = offline_post_recipes:start([], ["https://backend.example"], fun(Backend) ->
                                      hosts(Backend, ?PLACES_OPTIONS) end),
-    Node = ?config(node, Own),
-    [offline_post_node:register(Node, User, Host, User ++ "-password") || Host <- ?HOSTS, User <- ["juliet", "romeo"]],
-    [offline_post_wait:until(fun() -> is_map(offline_post_node:stats(Node, Host)) end, 5000,
-                             fun() -> {does_not_run, Host, offline_post_node:log(Node)} end) || Host <- ?HOSTS],
-    [{clients, offline_post_client:start()} | Own] ++ Config.
+    offline_post_recipes:with_clients(Own, ?HOSTS, ["juliet", "romeo"]) ++ Config.
 
 hosts(Backend, Places) ->
     Bare = ["post_url: \"", offline_post_backend:url(Backend), "\"\n"],
     Url = [Bare, "auth_token: s3cret\n"],
-    Modules = "mod_offline: {}\nmod_ping: {}\nmod_mam:\n  default: always\nmod_stream_mgmt: {}\n"
-        "mod_muc:\n  default_room_options:\n    allow_subscription: true\n    anonymous: false\n",
+    Modules = ["mod_mam:\n  default: always\n", offline_post_recipes:modules()],
     [{?NAMES, #{modules => Modules, offline_post => [Url, "format: json\nbadge: events\nfields:\n",
                                                      [["  ", Name, ": \"{{", Name, "}}\"\n"] || Name <- names()]]}},
      {?EXCLUDED, #{modules => Modules,
@@ -52,17 +47,13 @@ names() ->
     [string:trim(Name, both, "` ") || [Cell] <- Rows, Name <- string:lexemes(Cell, ",")].
 
 end_per_suite(Config) ->
-    offline_post_client:stop(?config(clients, Config)),
     offline_post_recipes:finish(Config).
 
 init_per_testcase(_Case, Config) ->
-    offline_post_client:take(?config(clients, Config)),
     offline_post_recipes:init(Config).
 
 end_per_testcase(_Case, Config) ->
-    offline_post_client:reset(?config(clients, Config)),
-    [?assertEqual([], offline_post_law:violations(offline_post_node:stats(?config(node, Config), Host))) ||
-        Host <- ?HOSTS].
+    offline_post_recipes:check(Config, ?HOSTS).
 
 %%%
 

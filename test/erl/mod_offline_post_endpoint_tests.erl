@@ -22,7 +22,7 @@ defaults(Vm) ->
                    retry_schedule := [1000, 2000 | _], ca_file := <<>>, collapse_interval := 0, rate_sender := 0,
                    rate_recipient := 0, rate_beyond := collapse, form := message, format := form, content_type := <<>>,
                    fields := none, room_fields := none, headers := [], auth := body, signing_secrets := [], batch := none,
-                   compress := none, http_version := auto, client_cert := <<>>, client_key := <<>>, proxy := <<>>}, Config),
+                   compress := none, traceparent := false, http_version := auto, client_cert := <<>>, client_key := <<>>, proxy := <<>>}, Config),
     %% ejabberd's own directory, whatever it is called from where.
     Mnesia = filename:absname(list_to_binary(offline_post_vm:call(Vm, mnesia, system_info, [directory]))),
     ?assertEqual(Mnesia, maps:get(spool_dir, Config)).

@@ -12,7 +12,8 @@ load_test_() ->
     {foreach, fun setup/0, fun cleanup/1,
      [fun(Context) -> {Name, {timeout, 60, fun() -> Test(Context) end}} end ||
          {Name, Test} <- [{"missing", fun missing/1}, {"garbage", fun garbage/1}, {"another ABI", fun another_abi/1},
-                          {"good", fun good/1}, {"events", fun events/1}, {"letters", fun letters/1}, {"built later", fun built_later/1}, {"changed", fun changed/1},
+                          {"good", fun good/1}, {"events", fun events/1}, {"letters", fun letters/1},
+                          {"what was seen", fun seen/1}, {"built later", fun built_later/1}, {"changed", fun changed/1},
                           {"removed", fun removed/1}, {"never replaced while in use", fun in_use/1}]]}.
 
 missing({Vm, Dir}) ->
@@ -20,8 +21,8 @@ missing({Vm, Dir}) ->
     tells(Vm, [Dir, "is not there", "make -C c_src", "build.log"]),
     [?assertError(not_loaded, call(Vm, Function, [{<<"h">>, <<"m">>} | More])) ||
         {Function, More} <- [{submit, [event()]}, {submit_sync, [event()]},
-                             {withdraw, [{<<"u">>, <<"h">>}, all, cancel]}, {pause, []}, {resume, []},
-                             {dead, [{drop, #{id => <<>>, reason => <<>>}}]}, {stats, []}]],
+                             {withdraw, [{<<"u">>, <<"h">>}, all, cancel]}, {pause, []}, {resume, []}, {hasten, []},
+                             {test, [event()]}, {observe, []}, {dead, [{drop, #{id => <<>>, reason => <<>>}}]}, {stats, []}]],
     ?assertEqual(undefined, offline_post_vm:call(Vm, mod_offline_post, stats, [<<"h">>])),
     [?assertEqual({error, unknown}, offline_post_vm:call(Vm, mod_offline_post, Function, [<<"h">> | More])) ||
         {Function, More} <- [{pause, []}, {resume, []}, {dead_letters, [all, 0, 10]}, {dead_letter, [<<"msg_1">>]},
@@ -74,7 +75,7 @@ events({Vm, Dir}) ->
                           {fields, [{a, <<"b">>}]}, {fields, [{<<"a">>, [<<"b">>]}]}, {fields, [{<<"a">>, {list, <<"b">>}}]},
                           {fields, [{<<"a">>, {map, [{<<"b">>, undefined}]}}]}, {fields, [{<<"a">>, <<"b">>} | c]},
                           {fields, nested(40)}, {room_fields, #{}}, {headers, none}, {headers, [{<<"X">>, 1}]},
-                          {auth, digest}, {signing_secrets, <<"a">>}, {signing_secrets, [a]}, {compress, zip}, {batch, {2, 1, 1}},
+                          {auth, digest}, {signing_secrets, <<"a">>}, {signing_secrets, [a]}, {compress, zip}, {traceparent, 1}, {batch, {2, 1, 1}},
                           {batch, {2, 1, 1024, list}}, {batch, {0, 1, 1024, array}}, {batch, {2, infinity, 1024, array}},
                           {http_version, 2}, {client_cert, none}, {client_key, "k"}, {proxy, none}]],
     [?assertError(badarg, call(Vm, configure, [Key, maps:remove(Name, config())])) || Name <- maps:keys(config())],
@@ -91,16 +92,8 @@ events({Vm, Dir}) ->
 letters({Vm, Dir}) ->
     good({Vm, Dir}),
     Key = {<<"h">>, <<"m">>},
-    {ok, Listener} = gen_tcp:listen(0, [binary, {active, false}, {ip, {127, 0, 0, 1}}]),
-    {ok, Port} = inet:port(Listener),
-    Refuser = spawn_link(fun() ->
-                                 {ok, Socket} = gen_tcp:accept(Listener),
-                                 {ok, _} = gen_tcp:recv(Socket, 0),
-                                 ok = gen_tcp:send(Socket, "HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\n\r\nno"),
-                                 receive stop -> ok end
-                         end),
-    Url = iolist_to_binary(io_lib:format("http://127.0.0.1:~B/", [Port])),
-    {ok, _} = call(Vm, configure, [Key, (config())#{post_url => Url}]),
+    {Listener, Refuser} = refuser("HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\n\r\nno"),
+    {ok, _} = call(Vm, configure, [Key, (config())#{post_url => url(Listener)}]),
     {ok, Id} = call(Vm, submit, [Key, event(<<"a">>)]),
     counts(Vm, Key, #{dead => 1}),
     {[Letter], undefined} = dead(Vm, Key, {list, #{id => Id, reason => <<>>}, 0, 10}),
@@ -110,6 +103,67 @@ letters({Vm, Dir}) ->
     ok = call(Vm, withdraw, [Key, {<<"u">>, <<"h">>}, all, purge]),
     counts(Vm, Key, #{dead => 0, purged => 1}),
     Refuser ! stop.
+
+%% What is told beside the counters, and what is shown of a test.
+seen({Vm, Dir}) ->
+    good({Vm, Dir}),
+    Key = {<<"h">>, <<"m">>},
+    ?assertEqual(undefined, call(Vm, observe, [Key])),
+    ?assertEqual({error, unknown}, call(Vm, hasten, [Key])),
+    {Listener, Refuser} = refuser("HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\n\r\nno"),
+    {ok, _} = call(Vm, configure, [Key, (config())#{post_url => url(Listener), auth_token => <<"s3cret">>}]),
+    Test = fun() ->
+                   {ok, Ref} = ?NIF:test(Key, event()),
+                   receive {offline_post_tested, Ref, Result} -> Result after 10000 -> error(timeout) end
+           end,
+    #{request := #{url := Url, headers := Headers, body := Body}} = Tested = offline_post_vm:call(Vm, ?MODULE, run, [Test]),
+    ?assertMatch(#{status := 400, reason := <<"HTTP 400">>, answer := <<"no">>, us := _}, Tested),
+    ?assertEqual(<<"to=u&from=v&body=hello&access_token=%28hidden%29">>, Body),
+    ?assertMatch({_, _}, binary:match(Url, <<"/(hidden)">>)),
+    ?assertMatch({_, <<"msg_", _/binary>>}, lists:keyfind(<<"webhook-id">>, 1, Headers)),
+    counts(Vm, Key, #{accepted => 0, attempts => 0}),
+    {ok, Id} = call(Vm, submit, [Key, event()]),
+    counts(Vm, Key, #{dead => 1}),
+    #{attempt_us := {Bounds, Counts, _}} = Observed = call(Vm, observe, [Key]),
+    ?assertMatch(#{state := healthy, why := <<>>, oldest_pending := 0, concurrency := 4, max_connections := 4,
+                   attempts := #{delivered := 0, refused := 1, gone := 0, misconfigured := 0, trouble := 0},
+                   outcomes := [#{id := Id, class := refused, status := 400, reason := <<"HTTP 400">>, attempt := 1}]},
+                 Observed),
+    ?assertEqual(length(Bounds) + 1, length(Counts)),
+    ?assertEqual(1, lists:sum(Counts)),
+    #{minutes := Minutes} = Observed,
+    ?assertEqual({1, 0, 1, 1}, lists:foldl(fun({_, A, D, F, R, _, _}, {As, Ds, Fs, Rs}) -> {As + A, Ds + D, Fs + F, Rs + R} end,
+                                           {0, 0, 0, 0}, Minutes)),
+    ?assertMatch(#{commit_us := {_, _, 0}}, call(Vm, info, [])),
+    ok = call(Vm, pause, [Key]),
+    {ok, _} = call(Vm, submit, [Key, event()]),
+    ok = call(Vm, hasten, [Key]),
+    counts(Vm, Key, #{state => paused, pending => 1}),
+    %% Once the service thread has read it.
+    ok = until(fun() -> maps:get(oldest_pending, call(Vm, observe, [Key])) > 0 end),
+    ?assertMatch(#{state := paused, why := <<"paused by the operator">>, concurrency := 0}, call(Vm, observe, [Key])),
+    [?assertError(badarg, call(Vm, Function, [none | More])) || {Function, More} <- [{hasten, []}, {observe, []}, {test, [event()]}]],
+    ?assertError(badarg, call(Vm, test, [Key, none])),
+    Refuser ! stop.
+
+%% Answers every request with these bytes.
+refuser(Answer) ->
+    {ok, Listener} = gen_tcp:listen(0, [binary, {active, false}, {ip, {127, 0, 0, 1}}]),
+    {Listener, spawn_link(fun() ->
+                                  {ok, Socket} = gen_tcp:accept(Listener),
+                                  Serve = fun Serve() ->
+                                                  case gen_tcp:recv(Socket, 0) of
+                                                      {ok, _} -> ok = gen_tcp:send(Socket, Answer), Serve();
+                                                      {error, _} -> ok
+                                                  end
+                                          end,
+                                  Serve(),
+                                  receive stop -> ok end
+                          end)}.
+
+url(Listener) ->
+    {ok, Port} = inet:port(Listener),
+    iolist_to_binary(io_lib:format("http://127.0.0.1:~B/", [Port])).
 
 %% Maps in maps, so many deep.
 nested(1) -> [{<<"a">>, <<"b">>}];
@@ -126,16 +180,18 @@ run(Fun) -> Fun().
 
 %% Polls until the counters are these.
 counts(Vm, Key, Expected) ->
-    counts(Vm, Key, Expected, erlang:monotonic_time(millisecond) + 10000).
+    Counts = fun() -> maps:with(maps:keys(Expected), call(Vm, stats, [Key])) end,
+    until(fun() -> Counts() =:= Expected end) =:= ok orelse ?assertEqual(Expected, Counts()),
+    ok.
 
-counts(Vm, Key, Expected, Deadline) ->
-    case maps:with(maps:keys(Expected), call(Vm, stats, [Key])) of
-        Expected ->
-            ok;
-        Actual ->
-            erlang:monotonic_time(millisecond) < Deadline orelse ?assertEqual(Expected, Actual),
-            timer:sleep(5),
-            counts(Vm, Key, Expected, Deadline)
+until(Condition) ->
+    until(Condition, erlang:monotonic_time(millisecond) + 10000).
+
+until(Condition, Deadline) ->
+    case {Condition(), erlang:monotonic_time(millisecond) < Deadline} of
+        {true, _} -> ok;
+        {false, true} -> timer:sleep(5), until(Condition, Deadline);
+        {false, false} -> timeout
     end.
 
 config() ->
@@ -144,7 +200,7 @@ config() ->
       spool => false, spool_dir => <<>>, spool_min_free => 0, retry_schedule => [1000], max_age => 60000,
       order => recipient, dead_letter_retention => 60000, dead_letter_limit => 10, collapse_interval => 0,
       rate_sender => 0, rate_recipient => 0, rate_beyond => drop, form => message, format => form, content_type => <<>>, fields => none,
-      room_fields => none, headers => [], auth => body, signing_secrets => [], compress => none, batch => none, proxy => <<>>,
+      room_fields => none, headers => [], auth => body, signing_secrets => [], compress => none, traceparent => false, batch => none, proxy => <<>>,
       client_cert => <<>>, client_key => <<>>, http_version => auto}.
 
 built_later({Vm, Dir}) ->

@@ -10,7 +10,7 @@ defaults_test() ->
     ?assertEqual({ok, #{post_url => ?URL, auth_token => <<>>, timeout => 10000, connect_timeout => 5000,
                         shutdown_timeout => 5000, max_connections => 64, queue_limit => 1000000,
                         queue_bytes => undefined, format => form, content_type => <<>>, fields => none, room_fields => none,
-                        headers => [], auth => body, signing_secrets => [], batch => none, compress => none,
+                        headers => [], auth => body, signing_secrets => [], batch => none, compress => none, traceparent => false,
                         http_version => auto, tls_verify => true, ca_file => <<>>, client_cert => <<>>, client_key => <<>>,
                         proxy => none, spool => true,
                         spool_dir => <<>>, spool_min_free => 268435456, sync_commit => false,
@@ -19,7 +19,8 @@ defaults_test() ->
                         dead_letter_limit => 100000, triggers => [offline, pending],
                         notify => [text, encrypted, call, file], notify_hanging_device => false, groupchat => mucsub,
                         members_notify => all, include_body => true, include_sender => true, cancel_when_online => false,
-                        collapse => none, collapse_interval => none, max_rate => none, badge => none}},
+                        collapse => none, collapse_interval => none, max_rate => none, badge => none,
+                        metrics_token => none, metrics_access => none}},
                  load([{post_url, ?URL}])).
 
 accepted_test_() ->
@@ -45,6 +46,9 @@ accepted_test_() ->
              {max_rate, none, none}, {max_rate, [{per_sender, 5}], #{per_sender => 5}},
              {max_rate, [{per_recipient, 60}, {beyond, drop}], #{per_recipient => 60, beyond => drop}},
              {badge, events, events}, {badge, stored, stored},
+             {metrics_token, none, none}, {metrics_token, <<"none">>, none},
+             {metrics_token, <<"0123456789abcde-._~+/=!">>, <<"0123456789abcde-._~+/=!">>},
+             {metrics_access, none, none}, {metrics_access, <<"monitoring">>, monitoring},
              {auth_token, <<"grüße &%+ \"'"/utf8>>, <<"grüße &%+ \"'"/utf8>>}]].
 
 accepted_url_test_() ->
@@ -120,6 +124,10 @@ refused_test_() ->
              {[{post_url, ?URL}, {max_rate, [{per_sender, 0}]}], <<"max_rate->per_sender">>, <<"from 1 to">>},
              {[{post_url, ?URL}, {max_rate, [{per_sender, 1}, {beyond, wait}]}], <<"max_rate->beyond">>, <<"collapse, drop">>},
              {[{post_url, ?URL}, {badge, true}], <<"badge">>, <<"events, none, stored">>},
+             {[{post_url, ?URL}, {metrics_token, <<"geheim">>}], <<"metrics_token">>, <<"openssl rand -hex 32">>},
+             {[{post_url, ?URL}, {metrics_token, <<>>}], <<"metrics_token">>, <<"16 or more">>},
+             {[{post_url, ?URL}, {metrics_token, <<"geheim geheim geheim">>}], <<"metrics_token">>, <<"without spaces">>},
+             {[{post_url, ?URL}, {metrics_token, <<"geheim-geheim-geheim\n">>}], <<"metrics_token">>, <<"ASCII">>},
              {[{post_url, ?URL}, {auth_token, <<"geheim\nX-Injected: y">>}], <<"auth_token">>, <<"control characters">>},
              {[{post_url, ?URL}, {auth_token, <<"geheim", 0>>}], <<"auth_token">>, <<"control characters">>}]].
 

@@ -14,7 +14,7 @@ accepted_test_() ->
             [{"format: json", format, json}, {"format: stanza", format, stanza}, {"format: \"form\"", format, form},
              {"content_type: application/vnd.example+json", content_type, <<"application/vnd.example+json">>},
              {"content_type: \"text/plain; charset=utf-8\"", content_type, <<"text/plain; charset=utf-8">>},
-             {"auth: bearer", auth, bearer}, {"auth: header", auth, header}, {"compress: gzip", compress, gzip},
+             {"auth: bearer", auth, bearer}, {"auth: header", auth, header}, {"compress: gzip", compress, gzip}, {"traceparent: true", traceparent, true},
              {"http_version: 1.1", http_version, http1}, {"http_version: 2", http_version, http2},
              {"http_version: \"2\"", http_version, http2}, {"http_version: auto", http_version, auto},
              {"proxy: none", proxy, none}, {"proxy: \"http://me:geheim@proxy.example:3128\"", proxy,

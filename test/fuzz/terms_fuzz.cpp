@@ -160,6 +160,7 @@ ERL_NIF_TERM ConfigTerm(Shaper& shape, const std::string& url, const std::string
       {"auth", shape.OneOf({"body", "bearer", "basic", "header"})},
       {"signing_secrets", shape.Several(0, 2, text)},
       {"compress", shape.OneOf({"none", "gzip"})},
+      {"traceparent", shape.OneOf({"true", "false"})},
       {"batch", BatchTerm(shape)}};
   std::vector<std::pair<ERL_NIF_TERM, ERL_NIF_TERM>> map;
   for (const auto& [name, value] : entries) {

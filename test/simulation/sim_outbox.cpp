@@ -89,6 +89,17 @@ void SimOutbox::Hasten(EndpointId endpoint, std::uint64_t recipient) {
   Command(false, [this, endpoint, recipient] { DoHasten(endpoint, recipient); });
 }
 
+void SimOutbox::HastenAll(EndpointId endpoint, std::size_t limit) {
+  fuse_.Burn();
+  Command(false, [this, endpoint, limit] {
+    std::vector<std::uint64_t> waiting;
+    for (const auto& [recipient, lane] : indexes_.at(endpoint).lanes) {
+      if (lane.due && waiting.size() < limit) waiting.push_back(recipient);
+    }
+    for (const std::uint64_t recipient : waiting) DoHasten(endpoint, recipient);
+  });
+}
+
 void SimOutbox::Append(Delivery delivery) {
   fuse_.Burn();
   book_.Appended(delivery);

@@ -57,6 +57,7 @@ class SimOutbox final : public Outbox {
   void SetWithdrawal(EndpointId endpoint, std::uint64_t key, Sequence until, Final how) override;
   void ClearWithdrawals(EndpointId endpoint) override;
   void Hasten(EndpointId endpoint, std::uint64_t recipient) override;
+  void HastenAll(EndpointId endpoint, std::size_t limit) override;
   void Append(Delivery delivery) override;
   Ticket Flush(std::vector<CommitCallback> waiting) override;
   void Claim(EndpointId endpoint, std::size_t limit) override;

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "support/engine_fixture.hpp"
+#include "support/outbox_listener.hpp"
 #include "support/slow_outbox.hpp"
 
 namespace offline_post {
@@ -301,6 +302,56 @@ TEST_CASE("one that waits where an earlier configuration has put it is supersede
   ExpectDelivered(f, "3", 3);
   CHECK(f.transport.sent.empty());
   CHECK(f.stats().cancelled == 2);
+}
+
+namespace {
+
+// Takes from the outbox what is not leased, all of juliet's, as a disk does that went bad.
+void Lose(BareEngine& f) {
+  test::RecordingListener thief;
+  std::uint64_t count = 0;
+  std::uint64_t bytes = 0;
+  f.outbox.inner.Hasten(1, RecipientKey(*test::MakeEvent("juliet")));
+  for (;;) {
+    f.outbox.inner.Claim(1, 100);
+    while (f.outbox.inner.Poll(thief)) continue;
+    if (thief.claimed.empty()) break;
+    for (const Delivery& delivery : std::exchange(thief.claimed, {})) {
+      ++count;
+      bytes += EventBytes(*delivery.event);
+      f.outbox.inner.Finish(delivery, Final::kCancelled, {});
+    }
+  }
+  f.engine.OnLost(1, count, bytes);
+  f.Turn();
+}
+
+}  // namespace
+
+TEST_CASE("of what was lost nothing is left: no mark, and nothing that a later event speaks for") {
+  ConfiguredEngine f;
+  f.Accept(About("from:romeo", "1"));
+  f.Answer(503);
+  f.Accept(About("from:romeo", "2"));
+  REQUIRE(f.stats().pending == 2);
+  REQUIRE(f.outbox.withdrawals.size() == 1);  // the first one's
+  SECTION("at once, when nothing is pending") {
+    Lose(f);
+    CHECK(f.stats().pending == 0);
+    CHECK(f.outbox.withdrawals.empty());
+  }
+  SECTION("or later") {
+    f.Accept("nurse");
+    Lose(f);
+    CHECK(f.stats().pending == 1);
+    CHECK(f.outbox.withdrawals.size() == 1);
+    f.Answer(200);
+    CHECK(f.outbox.withdrawals.empty());
+  }
+  f.Accept(About("from:romeo", "3"));
+  CHECK(f.outbox.withdrawals.empty());
+  ExpectDelivered(f, "3", 1);
+  CHECK_FALSE(f.engine.NextTurnMs().has_value());
 }
 
 TEST_CASE("beyond a rate events collapse into one per share of a minute") {

@@ -157,4 +157,28 @@ TEST_CASE("an Authorization of the operator's own and auth are one too many") {
   }
 }
 
+TEST_CASE("traceparent: one trace for all attempts of an event, each with a span of its own") {
+  RecipeConfig config;
+  config.post_url = "https://backend.example/";
+  config.traceparent = true;
+  auto endpoint = std::make_shared<Endpoint>();
+  endpoint->recipe = CompileRecipe(config).value();
+  Delivery delivery = test::MakeDelivery(1, "juliet");
+  const auto parent = [&] {
+    return test::HeaderOf(BuildRequest(1, endpoint, {delivery}, 1'700'000'000'000), "traceparent");
+  };
+  const std::string first = parent();
+  REQUIRE(first.size() == 55);  // W3C Trace Context, section 3.2
+  CHECK(first.substr(0, 3) == "00-");
+  CHECK(first.substr(52) == "-01");
+  CHECK(first.find_first_not_of("0123456789abcdef-") == std::string::npos);
+  CHECK(first.substr(3, 32) != std::string(32, '0'));
+  CHECK(parent() == first);
+  ++delivery.attempts;
+  CHECK(parent().substr(0, 36) == first.substr(0, 36));
+  CHECK(parent().substr(36, 16) != first.substr(36, 16));
+  delivery = test::MakeDelivery(2, "juliet");
+  CHECK(parent().substr(3, 32) != first.substr(3, 32));
+}
+
 }  // namespace offline_post

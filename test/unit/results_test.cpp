@@ -2,9 +2,11 @@
 #include "payload/results.hpp"
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "payload/answer.hpp"
+#include "payload/id_index.hpp"
 #include "support/values.hpp"
 
 namespace offline_post {
@@ -59,9 +61,7 @@ TEST_CASE("results: each event has what was said of it, the others are delivered
 }
 
 TEST_CASE("results: an HTTP status means what it means, of this event alone") {
-  const auto of = [](const std::string& status) {
-    return KindsOf("[" + Entry("b", status) + "]");
-  };
+  const auto of = [](const std::string& status) { return KindsOf("[" + Entry("b", status) + "]"); };
   CHECK(of("200") == "ddd");
   CHECK(of("204") == "ddd");
   CHECK(of("422") == "drd");
@@ -139,8 +139,8 @@ TEST_CASE("results: broken ones are everybody's trouble, and the origin's") {
 }
 
 TEST_CASE("results: of those that we have cut, what was read stands") {
-  const std::string body = "{\"results\":[" + Entry("a", "200") + "," +
-                           Entry("b", "\"refused\"") + R"(,{"id":"c","status":200)";
+  const std::string body = "{\"results\":[" + Entry("a", "200") + "," + Entry("b", "\"refused\"") +
+                           R"(,{"id":"c","status":200)";
   const auto outcomes = Read(body, true);
   CHECK(Kinds(outcomes) == "drt");
   CHECK(outcomes[2].reason == "results that cannot be read");
@@ -187,6 +187,48 @@ TEST_CASE("results: neither depth nor length is too much") {
   std::string many = "{\"results\":[";
   for (int i = 0; i < 50'000; ++i) many += Entry("x" + std::to_string(i), "503") + ",";
   CHECK(Kinds(Read(many + Entry("c", "503") + "]}")) == "ddt");
+}
+
+TEST_CASE("results: however many are named, one is kept for each event, and the last counts") {
+  const std::vector<std::string> ids = {"c", "a", "b"};
+  std::string body = "{\"results\":[";
+  for (int i = 0; i < 10'000; ++i) {
+    body += Entry("x" + std::to_string(i), "503") + "," + Entry("b", std::to_string(100 + i % 500));
+    body += ",";
+  }
+  const auto results = ReadResults(body + Entry("a", "204") + "]}", ids);
+  REQUIRE(results);
+  CHECK(results->complete);
+  REQUIRE(results->events.size() == ids.size());
+  CHECK_FALSE(results->events[0].has_value());
+  CHECK(results->events[1].value().status == 204);
+  CHECK(results->events[2].value().status == 100 + 9'999 % 500);
+}
+
+// A receiver who knows our hashes could name thousands of ids that are alike in them: what it costs
+// to look one up must not depend on which it is, nor on those before it.
+TEST_CASE("an event is found among a thousand by a dozen comparisons, whatever is asked") {
+  struct CountingLess {
+    int* count;
+    bool operator()(std::string_view a, std::string_view b) const {
+      ++*count;
+      return a < b;
+    }
+  };
+  std::vector<std::string> ids;
+  for (int i = 0; i < 1'000; ++i) ids.push_back("msg_" + std::to_string(i * 7'919 % 1'000));
+  int comparisons = 0;
+  const IdIndex<CountingLess> index(ids, CountingLess{&comparisons});
+  const auto find = [&](std::string_view id) {
+    comparisons = 0;
+    const auto place = index.Find(id);
+    CHECK(comparisons <= 12);
+    return place;
+  };
+  for (std::size_t i = 0; i < ids.size(); ++i) CHECK(find(ids[i]) == i);
+  for (const char* id : {"", "a", "msg_", "msg_1000", "msg_5x", "z"})
+    CHECK(find(id) == std::nullopt);
+  CHECK(IdIndex<>({}).Find("a") == std::nullopt);
 }
 
 TEST_CASE("results: an error's text is cut between characters, an answer to what is told") {

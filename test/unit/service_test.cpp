@@ -3,6 +3,7 @@
 #include <dirent.h>
 
 #include <atomic>
+#include <future>
 #include <map>
 #include <thread>
 #include <vector>
@@ -257,6 +258,32 @@ TEST_CASE("submitting while another thread stops and starts is safe, and the law
   for (std::thread& thread : threads) thread.join();
   REQUIRE(Eventually([&f] { return f.stats().pending == 0; }));
   CHECK(f.stats().accepted == accepted);
+}
+
+TEST_CASE("a test POST is shown as it was sent, but for what may be a secret") {
+  Fixture f;
+  HttpServer server([](const HttpRequest&) {
+    return HttpReply{"HTTP/1.1 500 No\r\nContent-Length: 14\r\n\r\nno such device"};
+  });
+  EndpointConfig config = Config(server.url());
+  config.recipe.headers = {{"X-Api-Key", "s3cret {{to.user}}"}};
+  REQUIRE_FALSE(f.service.Configure(config).has_value());
+  std::promise<Service::Tested> promise;
+  REQUIRE(f.service.Test(kKey, To("juliet", "a test"),
+                         [&](const Service::Tested& tested) { promise.set_value(tested); }));
+  std::future<Service::Tested> future = promise.get_future();
+  REQUIRE(future.wait_for(std::chrono::seconds(20)) == std::future_status::ready);
+  const Service::Tested tested = future.get();
+  CHECK(tested.outcome.status == 500);
+  CHECK(tested.outcome.answer == "no such device");
+  CHECK(tested.request.body == "to=juliet&from=romeo&body=a%20test&access_token=%28hidden%29");
+  CHECK(f.stats().accepted == 0);
+  const std::optional<Observed> observed = f.service.Observe(kKey);
+  REQUIRE(observed);
+  CHECK(observed->state == EndpointState::kHealthy);
+  CHECK_FALSE(f.service.Observe({"nowhere.example", "mod_offline_post"}).has_value());
+  CHECK_FALSE(f.service.Test({"nowhere.example", "mod_offline_post"}, To("juliet"), {}));
+  f.Remove(1'000);
 }
 
 }  // namespace offline_post

@@ -169,6 +169,51 @@ TEST_CASE("spool: what waits for a retry may be claimed at once after a hasten")
   }
 }
 
+TEST_CASE("spool: all that waits may be claimed at once, those who are due first before others") {
+  Spool s;
+  s.Open();
+  s.Append(1, "juliet");
+  s.Append(2, "nurse");
+  s.Append(3, "paris");
+  s.Commit();
+  const Millis now = s.clock.MonotonicMs();
+  for (const Delivery& delivery : s.Claim()) {
+    s.outbox->Reschedule(delivery, now + 10'000 - 1'000 * static_cast<Millis>(delivery.sequence),
+                         {});
+  }
+  s.outbox->HastenAll(1, 2);
+  CHECK(Sequences(s.Claim()) == List{2, 3});
+  s.outbox->HastenAll(2, 10);  // whom nobody knows
+  CHECK(s.Claim().empty());
+  s.outbox->HastenAll(1, 10);
+  CHECK(Sequences(s.Claim()) == List{1});
+}
+
+TEST_CASE("spool: it knows when the oldest that waits was accepted, over a restart too") {
+  Spool s;
+  s.Open();
+  s.outbox->Register(2, {"example.net", "mod_offline_post"});
+  CHECK(s.outbox->OldestUnixMs(1) == 0);
+  s.Append(1, "juliet");
+  s.Append(2, "nurse", 2);
+  s.clock.Advance(1'001);  // a look at the disk a second
+  s.Commit();
+  CHECK(s.outbox->OldestUnixMs(1) == 1'700'000'000'000);
+  CHECK(s.outbox->OldestUnixMs(2) == 1'700'000'000'000);
+  s.Open();
+  CHECK(s.outbox->OldestUnixMs(1) == 1'700'000'000'000);
+  std::vector<Delivery> claimed = s.Claim();
+  REQUIRE(claimed.size() == 1);
+  s.Finish(claimed[0]);
+  s.clock.Advance(1'001);
+  s.Commit();
+  CHECK(s.outbox->OldestUnixMs(1) == 0);
+  CHECK(s.outbox->OldestUnixMs(2) == 1'700'000'000'000);
+  std::uint64_t commits = 0;
+  for (const std::uint64_t count : s.outbox->CommitTimes().counts()) commits += count;
+  CHECK(commits > 0);
+}
+
 TEST_CASE("spool: hastening who does not wait, or whom nobody knows, does nothing") {
   FaultySpool s;
   s.Append(1, "juliet");

@@ -60,6 +60,31 @@ TEST_CASE("of an earlier run's deliveries none is counted twice") {
   CHECK_FALSE(topics.Accept(7, 11, 10, 0).supersedes);
 }
 
+TEST_CASE("what was lost is forgotten when nothing is pending, but for the time of the last one") {
+  Topics topics;
+  topics.Accept(7, 1, 0, 0);
+  topics.Accept(8, 2, 0, 0);
+  topics.Sent(Of(8, 2), 1'000);
+  topics.Landed(Of(8, 2));
+  topics.Waits(Of(8, 2), Topics::Wait::kRetry);
+  topics.NothingPending(true);  // as the caller says; but nothing was lost
+  CHECK(topics.size() == 2);
+  topics.Lost();
+  CHECK(topics.uncertain());
+  CHECK(topics.Accept(7, 3, 0, 0).stands_for == 2);  // what it speaks for may still be there
+  topics.NothingPending(true);
+  CHECK_FALSE(topics.uncertain());
+  CHECK(topics.size() == 1);
+  CHECK(topics.EarliestMs(Of(8, 4), 60'000) == 61'000);
+  CHECK_FALSE(topics.WaitingOf(8).has_value());
+  const Topics::Place place = topics.Accept(8, 4, 0, 0);
+  CHECK(place.stands_for == 1);
+  CHECK_FALSE(place.supersedes);
+  topics.Lost();
+  topics.NothingPending(false);
+  CHECK(topics.size() == 0);
+}
+
 TEST_CASE("topics are bounded: first those go of which nothing is pending") {
   Topics topics;
   const Sequence half = Topics::kMax / 2;

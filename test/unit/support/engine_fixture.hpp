@@ -64,6 +64,9 @@ struct FakeOutbox final : Outbox {
   void Hasten(EndpointId endpoint, std::uint64_t recipient) override {
     inner.Hasten(endpoint, recipient);
   }
+  void HastenAll(EndpointId endpoint, std::size_t limit) override {
+    inner.HastenAll(endpoint, limit);
+  }
   void VisitDead(const DeadVisit& visit) override { inner.VisitDead(visit); }
   void PurgeDead(EndpointId endpoint, Millis died_before_ms, std::uint64_t excess,
                  std::size_t limit) override {

@@ -26,6 +26,9 @@ class SlowOutbox final : public Outbox, private OutboxListener {
     inner_.SetWithdrawal(endpoint, key, until, how);
   }
   void ClearWithdrawals(EndpointId endpoint) override { inner_.ClearWithdrawals(endpoint); }
+  void HastenAll(EndpointId endpoint, std::size_t limit) override {
+    inner_.HastenAll(endpoint, limit);
+  }
   void Hasten(EndpointId endpoint, std::uint64_t recipient) override {
     inner_.Hasten(endpoint, recipient);
   }

@@ -1,0 +1,44 @@
+#include "payload/masked.hpp"
+
+#include "payload/request_builder.hpp"
+#include "support/recipes.hpp"
+#include "support/values.hpp"
+
+namespace offline_post {
+
+TEST_CASE(
+    "of a request that is shown, all that an operator wrote is hidden, and all of the event is "
+    "not") {
+  RecipeConfig config;
+  config.token = true;
+  config.format = Format::kJson;
+  config.auth = Auth::kBearer;
+  config.post_url = "https://user:pass@backend.example:8443/s3cret/{{to.user}}?key=s3cret";
+  config.headers = {{"X-Key", "s3cret"}, {"X-User", "{{to.user}} s3cret {{token}}"}};
+  config.signing_secrets = {"whsec_bm90IGEgc2VjcmV0OiBtYWtlIG9uZSBvZiB5b3VyIG93bg=="};
+  config.fields = FieldMap{{"key", {std::string("s3cret")}},
+                           {"text", {std::string("{{body}}")}},
+                           {"list", {FieldList{{std::string("s3cret {{kind}}")}, {true}}}},
+                           {"map", {FieldMap{{"token", {std::string("{{token}}")}}}}}};
+  Endpoint endpoint;
+  endpoint.auth_token = "s3cret";
+  endpoint.post_url = config.post_url;
+  endpoint.origin.scheme = "https";
+  endpoint.origin.host = "backend.example";
+  endpoint.origin.port = 8443;
+  const std::shared_ptr<const Endpoint> masked = Masked(endpoint, config);
+  const Delivery delivery = test::MakeDelivery(1, "juliet");
+  const Request request = BuildRequest(0, masked, {delivery}, 1'700'000'000'000);
+  const std::string url = request.url.empty() ? masked->post_url : request.url;
+  CHECK(url == "https://backend.example:8443/(hidden)");
+  std::string all = url + request.body;
+  for (const std::string& header : request.headers) all += header + "\n";
+  CHECK_FALSE(test::Has(all, "s3cret"));
+  CHECK_FALSE(test::Has(all, "pass"));
+  CHECK(test::Has(all, "X-Key: (hidden)\n"));
+  CHECK(test::Has(all, "Authorization: Bearer (hidden)\n"));
+  CHECK(test::Has(request.body, R"("text":"1")"));
+  CHECK(test::Has(request.body, R"json("key":"(hidden)")json"));
+}
+
+}  // namespace offline_post
