@@ -21,6 +21,7 @@ stdin    COMMAND [ARGUMENT...]     arguments in base64
          scripts on|off            whether pages may run scripts
          dialogs                   how many dialogs are open
          screenshot FILE           PNG, of the whole page
+         picture FILE              PNG, of what is in the window
          quit                      so does the end of stdin
 stdout   ok [BASE64] | error BASE64, a line for each command
 """
@@ -138,15 +139,22 @@ class Browser:
             return "0"
 
     def screenshot(self, path):
-        # They take room, and are not there when the whole page is drawn.
+        # Scroll bars take room, and are not there when the whole page is drawn.
         self.driver.execute_cdp_cmd("Emulation.setScrollbarsHidden", {"hidden": True})
         size = self.driver.execute_cdp_cmd("Page.getLayoutMetrics", {})["cssContentSize"]
-        shot = self.driver.execute_cdp_cmd("Page.captureScreenshot", {
-            "format": "png", "captureBeyondViewport": True,
-            "clip": {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}})
+        self.capture(path, {"captureBeyondViewport": True, "clip": {
+            "x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}})
+        self.driver.execute_cdp_cmd("Emulation.setScrollbarsHidden", {"hidden": False})
+
+    def picture(self, path):
+        self.driver.execute_cdp_cmd("Emulation.setScrollbarsHidden", {"hidden": True})
+        self.capture(path, {})
+        self.driver.execute_cdp_cmd("Emulation.setScrollbarsHidden", {"hidden": False})
+
+    def capture(self, path, what):
+        shot = self.driver.execute_cdp_cmd("Page.captureScreenshot", {"format": "png", **what})
         with open(path, "wb") as file:
             file.write(base64.b64decode(shot["data"]))
-        self.driver.execute_cdp_cmd("Emulation.setScrollbarsHidden", {"hidden": False})
 
 
 def encode(text):
