@@ -146,6 +146,7 @@ without_scripts(Config) ->
 tidy(Config) ->
     offline_post_backend:set(?config(backend, Config), {reply, 200}),
     settled(Config),
+    _ = offline_post_backend:posts(?config(backend, Config)),
     {ok, _} = offline_post_node:call(?config(node, Config), mod_offline_post, drop_dead_letters, [<<?HOST>>, all]).
 
 %% From the top of the page by Tab and Enter alone; where the focus is can be seen.
@@ -211,12 +212,12 @@ hostile(Config) ->
                    fun() -> click(Config, "Show " ++ Id) end,
                    fun() -> open(Config, ""), click(Config, "Send a test POST") end]].
 
-%% For docs/webadmin.md, where OFFLINE_POST_PICTURES names a directory: of the page after a quarter of an hour of use and in an
-%% outage. Else in short, that it can be done.
+%% For docs/webadmin.md, where OFFLINE_POST_PICTURES names a directory: of the page after some minutes of use, in an outage.
+%% Else in short, that it can be done.
 pictures(Config) ->
     {Directory, Minutes} = case os:getenv("OFFLINE_POST_PICTURES") of
                                false -> {?config(priv_dir, Config), 0};
-                               Named -> {filename:absname(Named, offline_post_node:root()), 10}
+                               Named -> {filename:absname(Named, offline_post_node:root()), 4}
                            end,
     ct:timetrap({minutes, 4 + 2 * Minutes}),
     ok = filelib:ensure_dir(filename:join(Directory, "x")),
