@@ -23,6 +23,9 @@
 
 -define(PRIORITY, 60).
 
+%% For how long a page waits until it can show what a button has done: turns of 20 ms.
+-define(TURNS, 50).
+
 %% Also where the module does not run for a mistake: then the page says so. Twice does no harm.
 -spec start(binary()) -> ok.
 start(Host) ->
@@ -157,9 +160,9 @@ post(#{host := Host} = View, Query, Admin) ->
 
 -spec act(view(), binary(), {id | reason, binary()} | none, binary()) -> result().
 act(#{host := Host}, <<"pause">>, _, Admin) ->
-    noted(Host, Admin, "paused", mod_offline_post_operator:pause(Host), <<"Paused until you press Resume, also over a restart.">>);
+    noted(Host, Admin, "paused", awaited(Host, mod_offline_post_operator:pause(Host), true, ?TURNS), <<"Paused until you press Resume, also over a restart.">>);
 act(#{host := Host}, <<"resume">>, _, Admin) ->
-    noted(Host, Admin, "resumed", mod_offline_post_operator:resume(Host), <<"Resumed.">>);
+    noted(Host, Admin, "resumed", awaited(Host, mod_offline_post_operator:resume(Host), false, ?TURNS), <<"Resumed.">>);
 act(#{host := Host}, <<"flush">>, _, Admin) ->
     noted(Host, Admin, "flushed", mod_offline_post_operator:flush(Host), <<"All that waits for a retry is tried now.">>);
 act(#{host := Host}, <<"replay">>, {_, _} = Which, Admin) ->
@@ -180,6 +183,16 @@ test(_Host, User) when User =:= error; User =:= <<>> ->
     {bad, [el(<<"p">>, [text(<<"Nothing was sent: say for which user, with the part of the address before the @.">>)])]};
 test(Host, User) ->
     mod_offline_post_web_page:tested(mod_offline_post_operator:test(Host, User)).
+
+%% The native side obeys in a turn of its own; the page is to show the state of after that.
+-spec awaited(binary(), ok | {error, unknown}, boolean(), non_neg_integer()) -> ok | {error, unknown}.
+awaited(Host, ok, IsPaused, Turns) when Turns > 0 ->
+    case mod_offline_post_operator:observe(Host) of
+        #{state := State} when (State =:= paused) =/= IsPaused -> timer:sleep(20), awaited(Host, ok, IsPaused, Turns - 1);
+        _ -> ok
+    end;
+awaited(_Host, Result, _IsPaused, _Turns) ->
+    Result.
 
 -spec noted(binary(), binary(), string(), ok | {error, atom()}, binary()) -> result().
 noted(Host, Admin, What, ok, Said) ->

@@ -84,6 +84,9 @@ class Browser:
         page = self.driver.find_element(By.TAG_NAME, "html")
         act()
         WebDriverWait(self.driver, 60, 0.05).until(staleness_of(page))
+        # The end of each of ejabberd's pages. A page on its way in may still change places with an empty one.
+        WebDriverWait(self.driver, 60, 0.05, [WebDriverException]).until(
+            lambda driver: driver.find_element(By.ID, "copyrightouter").is_displayed())
 
     def fill(self, label, text):
         field = self.driver.find_element(By.XPATH, f"//input[@id=//label[normalize-space()='{label}']/@for]")
