@@ -31,14 +31,18 @@
                   mod_offline_post_neighbours, mod_offline_post_notify, mod_offline_post_openmetrics,
                   mod_offline_post_operator, mod_offline_post_opt, mod_offline_post_options, mod_offline_post_owner,
                   mod_offline_post_policy, mod_offline_post_presence, mod_offline_post_stanza,
-                  mod_offline_post_yaml, mod_available_post, mod_unavailable_post
+                  mod_offline_post_web, mod_offline_post_web_config, mod_offline_post_web_csrf, mod_offline_post_web_dead,
+                  mod_offline_post_web_html, mod_offline_post_web_node, mod_offline_post_web_page,
+                  mod_offline_post_web_plot, mod_offline_post_web_style, mod_offline_post_yaml, mod_available_post,
+                  mod_unavailable_post
                   | ?TRIGGERS]).
 
 %% Returns ok whatever happens: a module that fails to start takes the whole server down.
 -spec start(binary(), gen_mod:opts()) -> ok.
 start(Host, Opts) ->
     ejabberd_hooks:add(config_reloaded, ?MODULE, config_reloaded, ?CONFIG_RELOADED),
-    guarded(start, Host, fun() -> activate(Host, Opts, prepare()) end).
+    guarded(start, Host, fun() -> activate(Host, Opts, prepare()) end),
+    guarded(start, Host, fun() -> mod_offline_post_web:start(Host) end).
 
 %% What runs goes on with the new options, also when another version waits on the disk for a restart. What does
 %% not run is left to config_reloaded/0, which follows.
@@ -76,6 +80,7 @@ check_neighbours(Host) ->
 -spec stop(binary()) -> ok.
 stop(Host) ->
     set_hooks(Host, []),
+    guarded(stop, Host, fun() -> mod_offline_post_web:stop(Host) end),
     %% The members' events may wait for a badge next.
     guarded(stop, Host, fun() -> mod_offline_post_members:flush(), mod_offline_post_badge:flush() end),
     guarded(stop, Host, fun() -> state(Host) =:= stopped orelse mod_offline_post_endpoint:remove(Host) end),
@@ -88,6 +93,7 @@ stop(Host) ->
             ok;
         false ->
             ejabberd_hooks:delete(config_reloaded, ?MODULE, config_reloaded, ?CONFIG_RELOADED),
+            guarded(stop, Host, fun() -> mod_offline_post_web:stop_node() end),
             guarded(stop, Host, fun stop_node/0)
     end,
     guarded(stop, Host, fun() -> release(Host, ?MODULE) end).

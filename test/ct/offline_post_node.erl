@@ -10,8 +10,9 @@
 -define(BOOT_MS, 60000).
 -define(CALL_MS, 30000).
 
-%% Config: hosts => [{Host, #{modules => YAML, offline_post => YAML of our options}}], top => YAML at the top level,
-%% loglevel; api => true for mod_http_api, open to everybody on this machine; install => false for an empty modules directory; user => whom to run as;
+%% Config: hosts => [{Host, #{modules => YAML, offline_post => YAML of our options, top => YAML of this host}}], top => YAML
+%% at the top level, where it may go on with the list of listeners; loglevel; api => true for mod_http_api, open to
+%% everybody on this machine; install => false for an empty modules directory; user => whom to run as;
 %% env => [{Name, Value}] of its process; joins => a node whose cluster it joins, with that node's epmd and cookie;
 %% at => a host of offline_post_net, where it runs beside an epmd of its own; erl => arguments of its erl.
 start(Config) ->
@@ -219,7 +220,7 @@ api(_Node, _Config) ->
     "".
 
 host(Host, Options) ->
-    ["  \"", Host, "\":\n    modules:\n",
+    ["  \"", Host, "\":\n", indent(4, maps:get(top, Options, "")), "    modules:\n",
      indent(6, maps:get(modules, Options, "mod_offline: {}\nmod_ping: {}\n")),
      case Options of
          #{offline_post := Yaml} -> ["      mod_offline_post:\n", indent(8, Yaml)];

@@ -1,0 +1,277 @@
+%% The first page of a virtual host: whether notifications flow, why not, and what can be done about it.
+-module(mod_offline_post_web_page).
+
+-export([overview/1, seen/2, tested/1, state/1, sentence/4]).
+-export_type([view/0]).
+
+-import(mod_offline_post_web_html, [el/2, el/3, text/1, foreign/1, preformatted/1, anchor/2, table/3, heading/2, tag/2,
+                                    form/3, button/3, number/1, bytes/1, milliseconds/1, age/2, time/2]).
+
+-type html() :: mod_offline_post_web_html:html().
+-type element() :: mod_offline_post_web_html:element().
+%% Whose page it is, and who looks at it. root: the way to the virtual host's first page. may_change: whether ejabberd
+%% lets this admin POST. now: Unix ms.
+-type view() :: #{host := binary(), root := binary(), token := binary(), may_change := boolean(), now := integer()}.
+-type observed() :: mod_offline_post_nif:observed().
+-type stats() :: #{atom() => integer() | atom()}.
+
+%% From when on something that waits is worth a look (ms).
+-define(LONG, 60000).
+
+-define(SIBLINGS, [mod_available_post, mod_unavailable_post]).
+
+-spec overview(view()) -> [html()].
+overview(#{host := Host} = View) ->
+    case {mod_offline_post_operator:stats(Host), mod_offline_post_operator:observe(Host)} of
+        {#{} = Stats, #{} = Observed} -> running(View, Stats, Observed);
+        _ -> [verdict(bad, <<"It does not run">>, [text(why_not())])]
+    end.
+
+-spec why_not() -> binary().
+why_not() ->
+    case mod_offline_post_nif:status() of
+        ok -> <<"Nothing is posted for this virtual host. The reason is in ejabberd's log.">>;
+        {error, Why} -> Why
+    end.
+
+-spec running(view(), stats(), observed()) -> [html()].
+running(#{host := Host, now := Now} = View, Stats, #{minutes := Minutes, outcomes := Outcomes} = Observed) ->
+    {Kind, Word, Sentence} = sentence(Stats, Observed, Now, mod_offline_post_opt:post_url(Host)),
+    [verdict(Kind, Word, [text(Sentence)])]
+        ++ [notice(Warning) || Warning <- warnings(Stats)]
+        ++ [figures(View, Stats, Observed), actions(View, Stats)]
+        ++ siblings(View)
+        ++ [heading(3, <<"The last hour">>),
+            el(<<"div">>, [{<<"class">>, <<"op-plots">>}],
+               [mod_offline_post_web_plot:rates(Minutes, Now div 60000),
+                mod_offline_post_web_plot:latency(Minutes, Now div 60000)]),
+            heading(3, <<"The last attempts">>), outcomes(Outcomes, Now),
+            heading(3, <<"Counters">>), counters(Stats)].
+
+%%% Whether they flow
+
+%% good, warn or bad; a word or two; and what that means.
+-spec sentence(stats(), observed(), Now :: integer(), Url :: binary()) -> {good | warn | bad, binary(), binary()}.
+sentence(#{pending := Pending}, #{state := State, since := Since, why := Why, oldest_pending := Oldest}, Now, Url) ->
+    Backend = mod_offline_post_web_config:shown_url(Url),
+    For = case Since of
+              0 -> <<>>;
+              _ -> iolist_to_binary([" for ", age(Now, Since)])
+          end,
+    case State of
+        healthy when Oldest > 0, Now - Oldest > ?LONG ->
+            {warn, <<"Notifications flow, but some wait long">>,
+             format("~ts takes what it is sent, but the oldest that waits is ~ts old: what failed is tried again later. "
+                    "The last attempts, below, say why.", [Backend, age(Now, Oldest)])};
+        healthy ->
+            {good, <<"Notifications flow">>, format("~ts takes what it is sent~ts.", [Backend, state_for(For)])};
+        paused ->
+            {bad, format("Paused~ts", [For]),
+             format("~ts. Nothing is sent and nothing is lost: ~ts. Resume when it may go on.",
+                    [because(Why, <<"Paused">>), wait(Pending)])};
+        stopped ->
+            {bad, <<"Stopped">>, <<"Nothing is accepted. The reason is in ejabberd's log.">>};
+        Trouble ->
+            Word = case Trouble of
+                       probing -> "Probing";
+                       broken -> "Waiting to probe"
+                   end,
+            {bad, format("~ts: the backend has had trouble~ts", [Word, For]),
+             format("~ts: ~ts. One request at a time finds out whether it answers again; "
+                    "~ts, and all goes out when one has passed.",
+                    [Backend, because(Why, <<"it does not take what it is sent">>), wait(Pending)])}
+    end.
+
+-spec state_for(binary()) -> binary().
+state_for(<<>>) -> <<>>;
+state_for(For) -> <<", and has", For/binary>>.
+
+-spec because(binary(), binary()) -> binary().
+because(<<>>, Else) -> Else;
+because(Why, _Else) ->
+    <<First/utf8, Rest/binary>> = mod_offline_post_commands:in_line(Why),
+    <<(unicode:characters_to_binary(string:uppercase([First])))/binary, Rest/binary>>.
+
+-spec wait(integer()) -> binary().
+wait(0) -> <<"none waits">>;
+wait(1) -> <<"1 notification waits">>;
+wait(N) -> format("~ts notifications wait", [number(N)]).
+
+-spec warnings(stats()) -> [binary()].
+warnings(#{spool := Spool, rejected := Rejected, hook_crashes := Crashes}) ->
+    [<<"The disk refuses: what is new waits in memory for now, and is lost with the node. The log says why.">> || Spool =:= degraded]
+        ++ [format("~ts notifications were rejected since the start: the queue or the disk was full.", [number(Rejected)])
+            || Rejected > 0]
+        ++ [format("~ts messages were not handed over because of a defect (on the whole node). The log says more.",
+                   [number(Crashes)]) || Crashes > 0].
+
+%% Sign, word and colour say the same.
+-spec verdict(good | warn | bad, binary(), [html()]) -> element().
+verdict(Kind, Word, Explanation) ->
+    el(<<"div">>, [{<<"class">>, <<"op-verdict op-", (atom_to_binary(Kind))/binary>>}],
+       [el(<<"p">>, [{<<"class">>, <<"op-word">>}], [sign(Kind), text([" ", Word])]), el(<<"p">>, Explanation)]).
+
+-spec sign(good | warn | bad) -> element().
+sign(Kind) ->
+    Sign = case Kind of
+               good -> [16#2713];
+               warn -> "!";
+               bad -> [16#2715]
+           end,
+    el(<<"span">>, [{<<"class">>, <<"op-sign">>}, {<<"aria-hidden">>, <<"true">>}], [text(Sign)]).
+
+-spec notice(binary()) -> element().
+notice(Text) -> el(<<"p">>, [{<<"class">>, <<"op-note op-warn">>}], [text(Text)]).
+
+%% Of an endpoint, in a list of them.
+-spec state(atom()) -> element().
+state(State) ->
+    {Kind, Word} = case State of
+                       healthy -> {good, <<"healthy">>};
+                       probing -> {bad, <<"probing">>};
+                       broken -> {bad, <<"waiting to probe">>};
+                       paused -> {bad, <<"paused">>};
+                       _ -> {bad, <<"stopped">>}
+                   end,
+    el(<<"span">>, [{<<"class">>, <<"op-state op-", (atom_to_binary(Kind))/binary>>}], [sign(Kind), text([" ", Word])]).
+
+%%% Figures
+
+-spec figures(view(), stats(), observed()) -> element().
+figures(#{root := Root, now := Now}, #{pending := Pending, in_flight := InFlight, dead := Dead},
+        #{oldest_pending := Oldest, concurrency := Concurrency, max_connections := Most, minutes := Minutes}) ->
+    Sum = fun(N) -> lists:sum([element(N, Minute) || Minute <- Minutes, element(1, Minute) > Now div 60000 - 60]) end,
+    Figure = fun(Label, Value, More) ->
+                     el(<<"div">>, [el(<<"dt">>, [text(Label)]),
+                                    el(<<"dd">>, [el(<<"strong">>, [Value]), el(<<"span">>, [text(More)])])])
+             end,
+    el(<<"dl">>, [{<<"class">>, <<"op-figures">>}],
+       [Figure(<<"Pending">>, text(number(Pending)), <<"waiting or in flight">>),
+        Figure(<<"Oldest pending">>, text(case Oldest of 0 -> [16#2013]; _ -> age(Now, Oldest) end),
+               case Oldest of 0 -> <<"none waits">>; _ -> <<"since accepted">> end),
+        Figure(<<"In flight">>, text(number(InFlight)),
+               format("requests: ~ts allowed now, ~ts at most", [number(Concurrency), number(Most)])),
+        Figure(<<"Delivered">>, text(number(Sum(3))), <<"in the last hour">>),
+        Figure(<<"Failed attempts">>, text(number(Sum(4))), <<"in the last hour">>),
+        Figure(<<"Dead letters">>, anchor(<<Root/binary, "dead/">>, [text(number(Dead))]), <<"given up, kept">>)]).
+
+-spec actions(view(), stats()) -> element().
+actions(#{may_change := false}, _Stats) ->
+    el(<<"p">>, [{<<"class">>, <<"op-note">>}], [text(<<"You may look, but not change anything here.">>)]);
+actions(#{root := Root, token := Token}, #{state := State}) ->
+    el(<<"div">>, [{<<"class">>, <<"op-actions">>}],
+       [form(Root, Token,
+             [case State of
+                  paused -> button(<<"resume">>, <<"op-main">>, <<"Resume">>);
+                  _ -> button(<<"pause">>, <<>>, <<"Pause">>)
+              end,
+              button(<<"flush">>, <<>>, <<"Try all now">>)]),
+        form(Root, Token,
+             [el(<<"label">>, [{<<"for">>, <<"op-user">>}], [text(<<"For user">>)]),
+              el(<<"input">>, [{<<"id">>, <<"op-user">>}, {<<"name">>, <<"user">>}, {<<"type">>, <<"text">>}, {<<"size">>, <<"10">>},
+                               {<<"value">>, <<"test">>}], []),
+              button(<<"test">>, <<>>, <<"Send a test POST">>)])]).
+
+%% Endpoints of the same virtual host that post presence.
+-spec siblings(view()) -> [html()].
+siblings(#{host := Host}) ->
+    case [sibling(Module, seen(Host, Module)) || Module <- ?SIBLINGS, gen_mod:is_loaded(Host, Module)] of
+        [] ->
+            [];
+        Rows ->
+            [heading(3, <<"Presence">>),
+             table(<<"Presence">>, [<<"Module">>, <<"State">>, <<"Why">>, <<"Pending">>, <<"Delivered">>, <<"Dead">>], Rows)]
+    end.
+
+%% undefined: it does not run.
+-spec seen(binary(), module()) -> {stats() | undefined, observed() | undefined}.
+seen(Host, Module) ->
+    Key = mod_offline_post_endpoint:key(Host, Module),
+    try {mod_offline_post_nif:stats(Key), mod_offline_post_nif:observe(Key)}
+    catch error:Reason when Reason =:= not_loaded; Reason =:= undef -> {undefined, undefined}
+    end.
+
+-spec sibling(module(), {stats() | undefined, observed() | undefined}) -> [[html()]].
+sibling(Module, {#{pending := Pending, delivered := Delivered, dead := Dead}, #{state := State, why := Why}}) ->
+    [[text(atom_to_binary(Module))], [state(State)], [foreign(Why)]] ++ [[text(number(N))] || N <- [Pending, Delivered, Dead]];
+sibling(Module, _) ->
+    [[text(atom_to_binary(Module))], [state(stopped)], [text(<<"the log says more">>)], [], [], []].
+
+%% Neither text nor token is in an outcome.
+-spec outcomes([map()], integer()) -> element().
+outcomes([], _Now) ->
+    el(<<"p">>, [text(<<"None since the start.">>)]);
+outcomes(Outcomes, Now) ->
+    table(<<"The last attempts, the newest first">>,
+          [<<"When">>, <<"Outcome">>, <<"Status">>, <<"Reason">>, <<"Took">>, <<"Attempt">>, <<"Id">>],
+          [[[time(Now, Time), text([" (", age(Now, Time), " ago)"])], [outcome(Class)], [text(status(Status))], [foreign(Reason)],
+            [text(milliseconds(Us))], [text(number(Attempt))], [el(<<"code">>, [foreign(Id)])]]
+           || #{time := Time, id := Id, class := Class, status := Status, reason := Reason, attempt := Attempt, us := Us}
+                  <- Outcomes]).
+
+-spec outcome(atom()) -> element().
+outcome(delivered) -> tag(<<"op-state op-good">>, [16#2713, " delivered"]);
+outcome(Class) -> tag(<<"op-state op-bad">>, [16#2715, " ", outcome_word(Class)]).
+
+-spec outcome_word(atom()) -> string().
+outcome_word(refused) -> "message refused";
+outcome_word(gone) -> "endpoint gone";
+outcome_word(misconfigured) -> "misconfigured";
+outcome_word(trouble) -> "trouble".
+
+-spec status(non_neg_integer()) -> binary().
+status(0) -> <<"none">>;
+status(Status) -> integer_to_binary(Status).
+
+-spec counters(stats()) -> element().
+counters(Stats) ->
+    First = [accepted, delivered, pending, dead, cancelled, purged],
+    Rest = lists:sort(maps:keys(Stats)) -- First,
+    el(<<"div">>,
+       [el(<<"p">>, [text(<<"Of one moment: accepted = delivered + pending + dead + cancelled + purged.">>)]),
+        el(<<"dl">>, [{<<"class">>, <<"op-counters">>}],
+           [el(<<"div">>, [el(<<"dt">>, [text(string:replace(atom_to_list(Name), "_", " ", all))]),
+                           el(<<"dd">>, [text(counter(Name, maps:get(Name, Stats)))])]) || Name <- First ++ Rest])]).
+
+-spec counter(atom(), integer() | atom()) -> binary().
+counter(Name, Value) when is_integer(Value), Name =:= spool_bytes orelse Name =:= pending_bytes -> bytes(Value);
+counter(_Name, Value) when is_integer(Value) -> number(Value);
+counter(_Name, Value) -> atom_to_binary(Value).
+
+%%% A test POST
+
+%% What went out, with secrets hidden, and what came back.
+-spec tested({ok, mod_offline_post_nif:tested()} | {error, unknown | timeout}) -> {good | bad, [html()]}.
+tested({ok, #{request := #{url := Url, headers := Headers, body := Body}, status := Status, reason := Reason,
+              answer := Answer, us := Us}}) ->
+    Delivered = Status >= 200 andalso Status < 300,
+    {case Delivered of true -> good; false -> bad end,
+     [el(<<"p">>, [text(case Delivered of
+                            true -> <<"The backend has taken the test POST: ">>;
+                            false -> <<"The backend has not taken the test POST: ">>
+                        end),
+                   el(<<"strong">>, [foreign(said(Status, Reason))]), text([" after ", milliseconds(Us), "."])]),
+      heading(3, <<"Request">>),
+      preformatted(iolist_to_binary(["POST ", Url, "\n", [[Name, ": ", Value, "\n"] || {Name, Value} <- Headers], "\n", Body])),
+      heading(3, <<"Answer">>),
+      case Answer of
+          <<>> -> el(<<"p">>, [text(<<"It has no body.">>)]);
+          _ -> preformatted(Answer)
+      end]};
+tested({error, timeout}) ->
+    {bad, [el(<<"p">>, [text(<<"No answer in time, neither from the backend nor that there was none.">>)])]};
+tested({error, unknown}) ->
+    {bad, [el(<<"p">>, [text(<<"A test POST cannot be sent: the module does not run here. The log says why.">>)])]}.
+
+-spec said(non_neg_integer(), binary()) -> binary().
+said(0, Reason) -> Reason;
+said(Status, Reason) ->
+    Http = <<"HTTP ", (integer_to_binary(Status))/binary>>,
+    case string:prefix(Reason, Http) of
+        _ when Reason =:= <<>> -> Http;
+        nomatch -> <<Http/binary, ", ", Reason/binary>>;
+        _ -> Reason
+    end.
+
+-spec format(io:format(), [term()]) -> binary().
+format(Format, Args) -> unicode:characters_to_binary(io_lib:format(Format, Args)).
