@@ -76,8 +76,7 @@ Error SpoolReader::Trouble() const {
   const std::string what = "the spool " + path_ + ": " + failed.message();
   switch (failed.code()) {
     case SQLITE_CORRUPT:
-      return {Error::Kind::kUnavailable,
-              what + ". What is left of it: sqlite3 FILE .dump"};
+      return {Error::Kind::kUnavailable, what + ". What is left of it: sqlite3 FILE .dump"};
     case SQLITE_NOTADB:
       return Invalid(path_ + " is no spool of mod_offline_post");
     case SQLITE_BUSY:

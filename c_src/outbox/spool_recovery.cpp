@@ -87,8 +87,8 @@ void SpoolWorker::SetFileAside(const StoreFault& fault) {
         "spool set aside");
     return;
   }
-  Say(Notice::Level::kError, fault.text + ". It is kept as " + *name +
-                                 " (try: sqlite3 FILE .dump), and a new one begun");
+  Say(Notice::Level::kError,
+      fault.text + ". It is kept as " + *name + " (try: sqlite3 FILE .dump), and a new one begun");
   LoseFile();
   // At once, but not again and again on a disk that ruins every file.
   if (std::exchange(set_aside_ms_, clock_.MonotonicMs()) < clock_.MonotonicMs() - 10'000) {
