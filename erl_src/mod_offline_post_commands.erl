@@ -5,7 +5,7 @@
 -export([register/0, unregister/0]).
 -export([status/0, test/2, flush/1, stats/1, pause/1, resume/1, dead_list/3, dead_show/2, dead_replay/2, dead_drop/2, import/1]).
 %% For the web admin's pages, which show and take the same.
--export([selection/1, fields/1, address/1, shown/1, in_line/1]).
+-export([fields/1, address/1, shown/1, in_line/1]).
 
 -include("ejabberd_commands.hrl").
 

@@ -29,15 +29,25 @@ stats(Host) ->
     end.
 
 %% One line for each endpoint of this node that is configured.
--type endpoint() :: #{host := binary(), module := module(), stats := map(), observed := mod_offline_post_nif:observed()}.
+-type endpoint() :: #{host := binary(), module := module(), stats := map(), observed := map()}.
 
 -spec status() -> [endpoint()].
 status() ->
-    [#{host => Host, module => Module, stats => Stats, observed => Observed} ||
-        Host <- lists:sort(ejabberd_option:hosts()), Module <- ?MODULES, gen_mod:is_loaded(Host, Module),
-        Key <- [mod_offline_post_endpoint:key(Host, Module)],
-        #{} = Stats <- [native(fun() -> mod_offline_post_nif:stats(Key) end)],
-        #{} = Observed <- [native(fun() -> mod_offline_post_nif:observe(Key) end)]].
+    [endpoint(Host, Module) || Host <- lists:sort(ejabberd_option:hosts()), Module <- ?MODULES, gen_mod:is_loaded(Host, Module)].
+
+%% What does not run is the most important line of all.
+-spec endpoint(binary(), module()) -> endpoint().
+endpoint(Host, Module) ->
+    Key = mod_offline_post_endpoint:key(Host, Module),
+    case native(fun() -> {mod_offline_post_nif:stats(Key), mod_offline_post_nif:observe(Key)} end) of
+        {#{} = Stats, #{} = Observed} ->
+            #{host => Host, module => Module, stats => Stats, observed => Observed};
+        _ ->
+            #{host => Host, module => Module,
+              stats => #{pending => 0, in_flight => 0, dead => 0, spool => unknown},
+              observed => #{state => stopped, why => <<"it does not run: ejabberd's log says why">>, since => 0,
+                            oldest_pending => 0}}
+    end.
 
 -spec observe(binary()) -> mod_offline_post_nif:observed() | undefined.
 observe(Host) ->

@@ -207,6 +207,8 @@ log(Host, Admin, What, {ok, Count}) ->
     ?LOG_INFO("mod_offline_post: ~ts ~ts ~ts in the web admin: ~B", [Admin, What, Host, Count]);
 log(Host, Admin, What, ok) ->
     ?LOG_INFO("mod_offline_post: ~ts ~ts ~ts in the web admin", [Admin, What, Host]);
+log(Host, Admin, What, {error, timeout}) ->
+    ?LOG_INFO("mod_offline_post: ~ts ~ts ~ts in the web admin, and it goes on", [Admin, What, Host]);
 log(_Host, _Admin, _What, _Error) ->
     ok.
 
@@ -221,7 +223,8 @@ chosen(Query) ->
 
 -spec selection({id | reason, binary()}) -> mod_offline_post_operator:selection().
 selection({reason, <<>>}) -> all;
-selection({reason, Which}) -> mod_offline_post_commands:selection(Which);
+selection({reason, <<"msg_", _/binary>> = Id}) -> {id, Id};
+selection({reason, _} = Reason) -> Reason;
 selection({id, _} = Id) -> Id.
 
 -spec value(binary(), query()) -> binary().

@@ -31,7 +31,8 @@ list(#{host := Host} = View, Reason, After) ->
 
 -spec which(binary()) -> mod_offline_post_operator:selection().
 which(<<>>) -> all;
-which(Which) -> mod_offline_post_commands:selection(Which).
+which(<<"msg_", _/binary>> = Id) -> {id, Id};
+which(Reason) -> {reason, Reason}.
 
 -spec none(binary(), non_neg_integer()) -> binary().
 none(<<>>, 0) -> <<"There is none.">>;

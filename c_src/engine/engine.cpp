@@ -65,6 +65,10 @@ void Engine::Remove(EndpointId id) {
   if (found == endpoints_.end() || found->second.origin == nullptr) return;
   EndpointRecord& endpoint = found->second;
   CancelInFlight(endpoint);
+  for (const auto& [request, test] : tests_) {
+    if (test.endpoint == id) transport_.Cancel(request);
+  }
+  std::erase_if(tests_, [id](const auto& test) { return test.second.endpoint == id; });
   GiveBackApart(endpoint);
   for (const Delivery& delivery : endpoint.window.Clear()) {
     if (const auto verdict = VerdictOn(endpoint, delivery)) {

@@ -59,6 +59,8 @@ class Engine final : public OutboxListener, public TransportListener {
   static constexpr int kMisconfiguredAttempts = 5;
   // After so many attempts an event leaves alone: it may be what makes the receiver stumble.
   static constexpr int kAttemptsInCompany = 2;
+  // Between slices of what is hastened: the storage thread commits others' work in between.
+  static constexpr Millis kHastenMs = 20;
   // How often the log is told of an endpoint in trouble.
   static constexpr Millis kSummaryMs = 60'000;
   // How often the retention of dead letters is looked after.
@@ -202,6 +204,7 @@ class Engine final : public OutboxListener, public TransportListener {
     RequestId gate_probe = 0;  // the latest
     Sequence last_misconfigured = 0;
     std::string why;                   // of what the gate has seen
+    Millis hasten_ms = 0;              // when the next slice may be hastened
     std::uint64_t hasten_left = 0;     // slices
     std::optional<Millis> summary_ms;  // in trouble: when the log is told next
     Millis trouble_ms = 0;             // when that began
@@ -218,6 +221,7 @@ class Engine final : public OutboxListener, public TransportListener {
   };
 
   struct TestInFlight {
+    EndpointId endpoint = 0;
     TestCallback done;
     Millis sent_ms = 0;
   };

@@ -51,6 +51,10 @@ void Engine::Import(EndpointId id, ImportSlice slice, ImportCallback done) {
     delivery.recipient = LaneOf(*endpoint.config, *delivery.event, delivery.sequence);
     rows.pending.push_back(std::move(delivery));
   }
+  if (job.result.end == ImportResult::End::kAll && !slice.dead.empty() && !outbox_.HasRoom()) {
+    job.result.end = ImportResult::End::kFull;
+    rows.position.dead = slice.dead.front().delivery.sequence - 1;
+  }
   if (job.result.end == ImportResult::End::kAll) {
     rows.dead = std::move(slice.dead);
     for (DeadLetter& letter : rows.dead) {
@@ -83,6 +87,8 @@ void Engine::OnImported(const ImportDone& done) {
     endpoint.ledger->ImportedDead(done.dead);
     endpoint.dead += done.dead;
     if (done.dead > 0) endpoint.purge_ms = std::min(endpoint.purge_ms, clock_.MonotonicMs());
+    // The outbox may know that it has taken this slice before.
+    endpoint.ledger->Forget(job.reserved - done.pending, job.bytes - done.bytes);
     job.result.pending = done.pending;
     job.result.dead = done.dead;
     job.result.position = done.position;

@@ -39,8 +39,10 @@ void Engine::Hasten(EndpointId id) {
 }
 
 void Engine::HastenSlice(EndpointRecord& endpoint) {
-  if (endpoint.hasten_left == 0) return;
+  const Millis now = clock_.MonotonicMs();
+  if (endpoint.hasten_left == 0 || now < endpoint.hasten_ms) return;
   --endpoint.hasten_left;
+  endpoint.hasten_ms = now + kHastenMs;
   outbox_.HastenAll(endpoint.id, kSlice);
   endpoint.claimable = true;
 }
@@ -53,7 +55,7 @@ void Engine::Test(EndpointId id, std::shared_ptr<const Event> event, TestCallbac
   delivery.event = std::move(event);
   const RequestId request = next_request_++;
   Request built = BuildRequest(request, found->second.config, {delivery}, clock_.UnixMs());
-  tests_[request] = {std::move(done), clock_.MonotonicMs()};
+  tests_[request] = {id, std::move(done), clock_.MonotonicMs()};
   transport_.Send(std::move(built));
 }
 

@@ -92,7 +92,7 @@ std::optional<Millis> Engine::NextTurnMs() const {
   }
   for (const auto& [id, endpoint] : endpoints_) {
     if (endpoint.dead > 0 && !endpoint.purging) consider(endpoint.purge_ms);
-    if (endpoint.hasten_left > 0) consider(0);
+    if (endpoint.hasten_left > 0) consider(endpoint.hasten_ms);
     if (endpoint.summary_ms) consider(*endpoint.summary_ms);
     if (endpoint.origin == nullptr) {
       const auto claimable_ms = endpoint.claimable ? std::optional<Millis>(0) : endpoint.next_due;

@@ -95,6 +95,10 @@ void Observations::RequestEnded(const std::vector<Delivery>& deliveries,
 // The minutes are in order also where the clock is set back: then the last one counts on.
 Observed::Minute& Observations::MinuteOf(Millis unix_ms) {
   const std::int64_t minute = unix_ms / kMinuteMs;
+  // But one that was far ahead was wrong.
+  if (!minutes_.empty() && minutes_.back().minute > minute + static_cast<std::int64_t>(kMinutes)) {
+    minutes_.clear();
+  }
   if (minutes_.empty() || minutes_.back().minute < minute) {
     minutes_.emplace_back().minute = minute;
     if (minutes_.size() > kMinutes) minutes_.pop_front();

@@ -132,6 +132,9 @@ bool Transfer::Configure() {
   url_.reset(curl_url());
   if (curl_url_set(url_.get(), CURLUPART_URL, endpoint.post_url.c_str(), 0) != CURLUE_OK)
     url_.reset();
+  char* zone = nullptr;  // of an IPv6 address: libcurl before 8 does not copy it
+  if (url_ && curl_url_get(url_.get(), CURLUPART_ZONEID, &zone, 0) == CURLUE_OK) url_.reset();
+  curl_free(zone);
   guards_head_ = LingeringPointer() == Lingering::kGuarded;
   if (guards_head_ && !Set(CURLOPT_HEADER, 1L)) return false;
   return SetUrl() && Set(CURLOPT_POST, 1L) && Set(CURLOPT_PROTOCOLS_STR, "http,https") &&

@@ -254,7 +254,10 @@ Result<std::string> SpoolReader::Retire() {
   }
   // The log first: a file without it would be a shorter one.
   if (had_log_) static_cast<void>(std::rename((path_ + kLog).c_str(), (name + kLog).c_str()));
-  if (std::rename(path_.c_str(), name.c_str()) == 0) return name;
+  if (std::rename(path_.c_str(), name.c_str()) == 0) {
+    SyncDirectory(path_);
+    return name;
+  }
   const int error = errno;
   if (had_log_) static_cast<void>(std::rename((name + kLog).c_str(), (path_ + kLog).c_str()));
   return Error{Error::Kind::kUnavailable,

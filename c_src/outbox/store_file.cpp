@@ -91,14 +91,6 @@ std::string DirectoryOf(const std::string& path) {
   return slash == 0 ? "/" : path.substr(0, slash);
 }
 
-// A directory keeps its new names only when it was itself synchronised.
-void SyncDirectory(const std::string& path) {
-  const int fd = open(DirectoryOf(path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) return;
-  fsync(fd);
-  close(fd);
-}
-
 std::optional<StoreFault> CreateFile(const std::string& path) {
   // SQLite would create it with the process's umask; the write-ahead log takes the file's mode
   // over.
@@ -138,6 +130,14 @@ void Configure(Database& database) {
 }
 
 }  // namespace
+
+// A directory keeps its new names only when it was itself synchronised.
+void SyncDirectory(const std::string& path) {
+  const int fd = open(DirectoryOf(path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return;
+  fsync(fd);
+  close(fd);
+}
 
 std::span<const char* const> StoreMigrations() { return kMigrations; }
 

@@ -42,6 +42,9 @@ void Migrate(Database& database, std::span<const char* const> steps);
 // What the database's first error means for its file.
 StoreFault FaultOf(const Database& database, const std::string& path);
 
+// Makes the names in the directory of `path` outlive a loss of power.
+void SyncDirectory(const std::string& path);
+
 // Renames the file, with its write-ahead log, to PATH.corrupt-<seconds>. The new name, or nothing
 // where that failed. No connection may be open.
 std::optional<std::string> SetAside(const std::string& path, Millis unix_ms);

@@ -25,6 +25,13 @@ std::string Mask(std::string_view text) {
   return masked;
 }
 
+// What follows the server, without the slash; its templates say what the rest of a request has.
+std::string_view PathOf(std::string_view url) {
+  const std::size_t server = url.find("://");
+  const std::size_t slash = server == std::string_view::npos ? server : url.find('/', server + 3);
+  return slash == std::string_view::npos ? std::string_view() : url.substr(slash + 1);
+}
+
 void Mask(FieldValue& field);
 
 void Mask(FieldMap& fields) {
@@ -34,6 +41,9 @@ void Mask(FieldMap& fields) {
 void Mask(FieldValue& field) {
   if (auto* text = std::get_if<std::string>(&field.value)) {
     *text = Mask(std::string_view(*text));
+  } else if (std::holds_alternative<std::int64_t>(field.value) ||
+             std::holds_alternative<double>(field.value)) {
+    field.value = std::string(kHidden);
   } else if (auto* list = std::get_if<FieldList>(&field.value)) {
     for (FieldValue& element : *list) Mask(element);
   } else if (auto* map = std::get_if<FieldMap>(&field.value)) {
@@ -48,7 +58,7 @@ std::shared_ptr<const Endpoint> Masked(const Endpoint& endpoint, const RecipeCon
   if (shown.fields) Mask(*shown.fields);
   if (shown.room_fields) Mask(*shown.room_fields);
   for (auto& [name, text] : shown.headers) text = Mask(std::string_view(text));
-  shown.post_url = OriginText(endpoint.origin) + "/" + kHidden;
+  shown.post_url = OriginText(endpoint.origin) + "/" + Mask(PathOf(config.post_url));
   shown.signing_secrets.clear();
   shown.gzip = false;
   auto masked = std::make_shared<Endpoint>();

@@ -10,7 +10,7 @@
 namespace offline_post {
 
 // `config`: what the endpoint's recipe was compiled from. Without compression and signatures, which
-// would say nothing to a reader; of the URL the origin only.
+// would say nothing to a reader; of the URL the origin, and templates.
 std::shared_ptr<const Endpoint> Masked(const Endpoint& endpoint, const RecipeConfig& config);
 
 }  // namespace offline_post

@@ -52,7 +52,11 @@ std::optional<SpoolImport::Report> Service::NextImport(const std::function<void(
                       });
   };
   std::optional<SpoolImport::Report> report = import->Next(send, told);
-  if (report) CloseImport();
+  if (report) {
+    import->Close();
+    const std::lock_guard lock(import_mutex_);
+    if (import_ == import) import_.reset();
+  }
   return report;
 }
 

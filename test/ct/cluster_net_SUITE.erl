@@ -44,7 +44,7 @@ start(Net) ->
                                     offline_post => ["post_url: \"", offline_post_backend:url(Backend), "\"\n",
                                                      "retry_schedule: [1]\ncancel_when_online: true\n"]}}],
                 %% How long until a node that is silent counts as gone (s).
-                top => "net_ticktime: 4\n", erl => ["-kernel", "net_ticktime", "4"]},
+                top => "net_ticktime: 12\n", erl => ["-kernel", "net_ticktime", "12"]},
     First = offline_post_node:start(Options#{at => offline_post_net:host(1, Net)}),
     try offline_post_node:start(Options#{at => offline_post_net:host(2, Net), joins => First}) of
         Second ->

@@ -88,4 +88,4 @@ open(Address) ->
 close(#{port := Port, pid := Pid}) ->
     offline_post_port:take(Port),
     true = port_close(Port),
-    offline_post_wait:until(fun() -> not filelib:is_dir("/proc/" ++ integer_to_list(Pid)) end).
+    offline_post_wait:until(fun() -> not filelib:is_dir("/proc/" ++ integer_to_list(Pid)) end, 60000).

@@ -27,7 +27,7 @@ TEST_CASE("what waits for a retry is tried at once when an operator says so, all
   CHECK(f.transport.sent.empty());
   f.engine.Hasten(1);
   f.Turn();
-  f.Settle(0);
+  f.Settle(50);  // slices have pauses between them
   CHECK(f.transport.sent.size() == kWaiting / 2);
   while (!f.transport.sent.empty()) f.Answer(200);
   CHECK(f.stats().delivered == kWaiting);

@@ -65,7 +65,8 @@ TEST_CASE("of outcomes and minutes the latest are kept, also when a clock is set
     seen.RequestEnded({AcceptedAt(kNow)}, {Said(OutcomeClass::kTrouble, 500 + i)}, 1, kNow,
                       kUnix + i * 60'000LL);
   }
-  seen.RequestEnded({AcceptedAt(kNow)}, {Said(OutcomeClass::kTrouble, 700)}, 1, kNow, kUnix);
+  seen.RequestEnded({AcceptedAt(kNow)}, {Said(OutcomeClass::kTrouble, 700)}, 1, kNow,
+                    kUnix + 69 * 60'000LL);
   const Observed observed = seen.Snapshot(kNow, kUnix + 99 * 60'000LL);
   REQUIRE(observed.outcomes.size() == Observations::kOutcomes);
   CHECK(observed.outcomes[0].status == 700);
@@ -73,6 +74,8 @@ TEST_CASE("of outcomes and minutes the latest are kept, also when a clock is set
   REQUIRE(observed.minutes.size() == Observations::kMinutes);
   CHECK(observed.minutes.back().requests == 2);
   CHECK(seen.Snapshot(kNow, kUnix + 200 * 60'000LL).minutes.empty());
+  seen.Accepted(kNow, kUnix);  // an hour and more before: that clock was wrong
+  CHECK(seen.Snapshot(kNow, kUnix).minutes.size() == 1);
 }
 
 TEST_CASE("the oldest that waits is known to the minute, and nothing is once nothing waits") {
