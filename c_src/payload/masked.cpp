@@ -40,10 +40,10 @@ void Mask(FieldMap& fields) {
 
 void Mask(FieldValue& field) {
   if (auto* text = std::get_if<std::string>(&field.value)) {
-    *text = Mask(std::string_view(*text));
+    *text = Mask(std::string_view{*text});
   } else if (std::holds_alternative<std::int64_t>(field.value) ||
              std::holds_alternative<double>(field.value)) {
-    field.value = std::string(kHidden);
+    field.value = std::string{kHidden};
   } else if (auto* list = std::get_if<FieldList>(&field.value)) {
     for (FieldValue& element : *list) Mask(element);
   } else if (auto* map = std::get_if<FieldMap>(&field.value)) {
@@ -57,7 +57,7 @@ std::shared_ptr<const Endpoint> Masked(const Endpoint& endpoint, const RecipeCon
   RecipeConfig shown = config;
   if (shown.fields) Mask(*shown.fields);
   if (shown.room_fields) Mask(*shown.room_fields);
-  for (auto& [name, text] : shown.headers) text = Mask(std::string_view(text));
+  for (auto& [name, text] : shown.headers) text = Mask(std::string_view{text});
   shown.post_url = OriginText(endpoint.origin) + "/" + Mask(PathOf(config.post_url));
   shown.signing_secrets.clear();
   shown.gzip = false;
