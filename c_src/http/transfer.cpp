@@ -119,8 +119,10 @@ bool Transfer::Prepare(Request request) {
 
 bool Transfer::SetUrl() {
   has_own_url_ = !request_.url.empty();
+  CURLU* parsed = has_own_url_ ? nullptr : url_.get();
   const std::string& url = has_own_url_ ? request_.url : request_.endpoint->post_url;
-  return Set(CURLOPT_URL, url.c_str()) && Set(CURLOPT_CURLU, has_own_url_ ? nullptr : url_.get());
+  // In this order: from 8 on, libcurl forgets the text when it is told of a parsed one, or of none.
+  return Set(CURLOPT_CURLU, parsed) && (parsed != nullptr || Set(CURLOPT_URL, url.c_str()));
 }
 
 // Sets every option anew: libcurl 7.88 clears an easy handle's count of retries in curl_easy_reset
