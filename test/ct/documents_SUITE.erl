@@ -42,8 +42,7 @@ init_per_suite(Config) ->
     [{node, Node}, {backend, Backend}, {files, Files} | Config].
 
 end_per_suite(Config) ->
-    ?assertEqual(0, offline_post_node:stop(current(Config))),
-    offline_post_backend:stop(?config(backend, Config)).
+    offline_post_suite:finish(Config).
 
 init_per_testcase(Case, Config) when Case =:= commands; Case =:= wrong_commands ->
     Backend = ?config(backend, Config),

@@ -29,8 +29,7 @@ init_per_suite(Config) ->
     [{node, Node} | Started].
 
 end_per_suite(Config) ->
-    ?assertEqual(0, offline_post_node:stop(?config(node, Config))),
-    offline_post_backend:stop(?config(backend, Config)).
+    offline_post_suite:finish(Config).
 
 %% The document's tables are what a scrape has: names, types, units, labels.
 table(Config) ->
