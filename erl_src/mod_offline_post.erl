@@ -30,7 +30,7 @@
                   mod_offline_post_members, mod_offline_post_mention, mod_offline_post_metrics,
                   mod_offline_post_neighbours, mod_offline_post_notify, mod_offline_post_openmetrics,
                   mod_offline_post_operator, mod_offline_post_opt, mod_offline_post_options, mod_offline_post_owner,
-                  mod_offline_post_policy, mod_offline_post_presence, mod_offline_post_stanza,
+                  mod_offline_post_policy, mod_offline_post_presence, mod_offline_post_stanza, mod_offline_post_text,
                   mod_offline_post_web, mod_offline_post_web_config, mod_offline_post_web_csrf, mod_offline_post_web_dead,
                   mod_offline_post_web_html, mod_offline_post_web_node, mod_offline_post_web_page,
                   mod_offline_post_web_plot, mod_offline_post_web_style, mod_offline_post_yaml, mod_available_post,

@@ -5,7 +5,9 @@
 -export([register/0, unregister/0]).
 -export([status/0, test/2, flush/1, stats/1, pause/1, resume/1, dead_list/3, dead_show/2, dead_replay/2, dead_drop/2, import/1]).
 %% For the web admin's pages, which show and take the same.
--export([fields/1, address/1, shown/1, in_line/1]).
+-export([fields/1, address/1]).
+
+-import(mod_offline_post_text, [shown/1, in_line/1]).
 
 -include("ejabberd_commands.hrl").
 
@@ -226,28 +228,6 @@ address(Address) ->
 -spec time(UnixMs :: integer()) -> binary().
 time(UnixMs) ->
     list_to_binary(calendar:system_time_to_rfc3339(UnixMs div 1000, [{offset, "Z"}])).
-
-%% An answer's bytes can be anything: what is no text, or would steer a terminal, becomes U+FFFD.
--spec shown(binary()) -> binary().
-shown(Bytes) ->
-    << <<(printable(Char))/utf8>> || Char <- characters(Bytes) >>.
-
-%% Nor does it look like another line.
--spec in_line(binary()) -> binary().
-in_line(Bytes) ->
-    << <<(case Char of $\n -> 16#FFFD; $\t -> 16#FFFD; _ -> Char end)/utf8>> || <<Char/utf8>> <= shown(Bytes) >>.
-
--spec characters(binary()) -> [char()].
-characters(Bytes) ->
-    case unicode:characters_to_list(Bytes) of
-        Chars when is_list(Chars) -> Chars;
-        {_, Chars, <<_, Rest/binary>>} -> Chars ++ [16#FFFD | characters(Rest)]
-    end.
-
--spec printable(char()) -> char().
-printable(Char) when Char =:= $\n; Char =:= $\t -> Char;
-printable(Char) when Char < 32; Char >= 127, Char < 160 -> 16#FFFD;
-printable(Char) -> Char.
 
 -spec text(io:format(), [term()]) -> binary().
 text(Format, Args) ->

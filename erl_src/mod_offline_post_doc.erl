@@ -24,7 +24,7 @@ mod_doc() ->
                         "'fields'. This option is required.">>}},
            {auth_token,
             #{value => <<"Token">>,
-              desc => <<"What the field 'access_token' holds, or what 'auth' says. Empty by default.">>}},
+              desc => <<"What the field 'access_token' holds, or what 'auth' says. The default is '\"\"'.">>}},
            {timeout,
             #{value => "timeout()",
               desc => <<"How long one attempt may take in all. The default is '10 seconds'.">>}},
@@ -58,19 +58,19 @@ mod_doc() ->
                         "'application/json' or 'application/xml', and 'application/x-ndjson' for batches of that "
                         "format.">>}},
            {fields,
-            #{value => "{Name: Template, ...}",
+            #{value => "none | {Name: Template, ...}",
               desc => <<"With 'format: form' or 'json', these fields instead of the format's own, in this order. A "
                         "value is a text in which '{{name}}' stands for something of the message, such as "
                         "'{{to.bare}}' or '{{body}}', and '{{a|b}}' for the first that is not empty; or a number, "
                         "'true', 'false' or 'null'; or a list or a map of these. Put texts into double quotes. An "
-                        "unknown name is an error that lists all names.">>}},
+                        "unknown name is an error that lists all names. The default is 'none': the format's own.">>}},
            {room_fields,
-            #{value => "{Name: Template, ...}",
-              desc => <<"The same for messages of rooms. By default 'fields'.">>}},
+            #{value => "none | {Name: Template, ...}",
+              desc => <<"The same for messages of rooms. The default is 'none': as 'fields'.">>}},
            {headers,
             #{value => "{Name: Template, ...}",
               desc => <<"Headers of the POST, with templates as in 'fields'. One with the name of a header that the "
-                        "module sends replaces that. None by default.">>}},
+                        "module sends replaces that. The default is '{}'.">>}},
            {auth,
             #{value => "body | bearer | basic | header",
               desc => <<"Where 'auth_token' goes: into the body, as 'access_token', or into the header "
@@ -80,7 +80,7 @@ mod_doc() ->
             #{value => "[Secret, ...]",
               desc => <<"Secrets to sign the POST with, as Standard Webhooks has it: 'whsec_...' (HMAC-SHA256) or "
                         "'whsk_...' (ed25519). With several, each signs: that is how one is replaced by another. "
-                        "None by default.">>}},
+                        "The default is '[]'.">>}},
            {batch,
             #{value => "none | {max_events: Number, max_delay: timeout(), max_bytes: Number, format: array | ndjson}",
               desc => <<"With 'format: json', several messages in one POST: at most 'max_events' (100), none of which "
@@ -112,7 +112,7 @@ mod_doc() ->
                         "'client_key'. None by default.">>}},
            {client_key,
             #{value => <<"Path">>,
-              desc => <<"A PEM file with the private key of 'client_cert', without a pass phrase. By default it is in "
+              desc => <<"A PEM file with the private key of 'client_cert', without a pass phrase. By default in "
                         "the file of 'client_cert'.">>}},
            {proxy,
             #{value => <<"none | URL">>,
@@ -141,8 +141,8 @@ mod_doc() ->
             #{value => "[timeout(), ...]",
               desc => <<"How long to wait before the second attempt, before the third, and so on; the last one is "
                         "repeated. Each is spread a little. 'Retry-After' of the backend can make a wait longer, but "
-                        "not longer than the longest in this list. The default is 1, 2, 4, 8, ... seconds up to 10 "
-                        "minutes.">>}},
+                        "not longer than the longest in this list. The default is "
+                        "'[1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 600]', in seconds.">>}},
            {max_age,
             #{value => "timeout()",
               desc => <<"A failure is final, and the message becomes a dead letter, when the next attempt would come "

@@ -14,7 +14,7 @@
 
 %% The version of the contract between this module and the library. The library refuses any other.
 -ifndef(ABI).
--define(ABI, 5).
+-define(ABI, 6).
 -endif.
 
 -include_lib("kernel/include/file.hrl").
@@ -100,6 +100,8 @@
                       oldest_pending := integer(),         % when it was accepted
                       concurrency := non_neg_integer(),    % requests that may be in flight now
                       max_connections := non_neg_integer(),
+                      queue_limit := pos_integer(),        % events
+                      queue_bytes := pos_integer(),
                       attempts := #{class() => non_neg_integer()}, % that ended
                       attempt_us := histogram(),           % of each request
                       delivery_us := histogram(),          % of each event, from acceptance to delivery

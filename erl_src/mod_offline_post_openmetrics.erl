@@ -117,14 +117,7 @@ escape(Where, Text) ->
               $\n -> <<"\\n">>;
               $" when Where =/= text -> <<"\\\"">>;
               _ -> <<Char/utf8>>
-          end)/binary>> || Char <- characters(Text) >>.
-
--spec characters(binary()) -> [char()].
-characters(Bytes) ->
-    case unicode:characters_to_list(Bytes) of
-        Chars when is_list(Chars) -> Chars;
-        {_, Chars, <<_, Rest/binary>>} -> Chars ++ [16#FFFD | characters(Rest)]
-    end.
+          end)/binary>> || Char <- mod_offline_post_text:characters(Text) >>.
 
 %% As Go writes the shortest text of a float, so that a bucket has the same name whoever writes it; from the integer,
 %% without a float's error.

@@ -45,7 +45,7 @@ filter(#{root := Root}, Reason) ->
     el(<<"form">>, [{<<"method">>, <<"get">>}, {<<"action">>, dead(Root)}, {<<"class">>, <<"op-form">>}, {<<"role">>, <<"search">>}],
        [el(<<"label">>, [{<<"for">>, <<"op-which">>}], [text(<<"Reason begins with, or id">>)]),
         el(<<"input">>, [{<<"id">>, <<"op-which">>}, {<<"name">>, <<"which">>}, {<<"type">>, <<"text">>},
-                         {<<"value">>, mod_offline_post_commands:in_line(Reason)}, {<<"placeholder">>, <<"HTTP 4">>}], []),
+                         {<<"value">>, mod_offline_post_text:in_line(Reason)}, {<<"placeholder">>, <<"HTTP 4">>}], []),
         el(<<"button">>, [{<<"type">>, <<"submit">>}], [text(<<"Filter">>)])]
        ++ [anchor(dead(Root), [text(<<"Show all">>)]) || Reason =/= <<>>]
        ++ [hidden(<<"go">>, <<>>)]).
@@ -99,7 +99,7 @@ one_form(#{root := Root, token := Token}, Id) ->
 %% To which one it belongs must be heard, too.
 -spec labelled(element(), iodata()) -> element().
 labelled(#xmlel{name = Name, attrs = Attributes, children = Children}, Label) ->
-    el(Name, [{<<"aria-label">>, mod_offline_post_commands:in_line(iolist_to_binary(Label))} | Attributes], Children).
+    el(Name, [{<<"aria-label">>, mod_offline_post_text:in_line(iolist_to_binary(Label))} | Attributes], Children).
 
 -spec address(mod_offline_post_nif:address()) -> element().
 address(Address) -> foreign(mod_offline_post_commands:address(Address)).

@@ -34,7 +34,7 @@ content(_Name, Children) ->
 
 %% In one line: what steers a terminal or breaks a line is shown as U+FFFD.
 -spec text(unicode:chardata()) -> html().
-text(Text) -> {xmlcdata, mod_offline_post_commands:in_line(binary(Text))}.
+text(Text) -> {xmlcdata, mod_offline_post_text:in_line(binary(Text))}.
 
 %% Of somebody else's making: letters that change the direction of writing end with it.
 -spec foreign(unicode:chardata()) -> element().
@@ -45,7 +45,7 @@ foreign(Text) -> el(<<"bdi">>, [text(Text)]).
 preformatted(Bytes) ->
     %% Focusable, because it can be scrolled; HTML drops the first line end.
     el(<<"pre">>, [{<<"tabindex">>, <<"0">>}, {<<"dir">>, <<"auto">>}],
-       [{xmlcdata, <<"\n", (mod_offline_post_commands:shown(Bytes))/binary>>}]).
+       [{xmlcdata, <<"\n", (mod_offline_post_text:shown(Bytes))/binary>>}]).
 
 %% What is no text is cut there; a binary can be any bytes.
 -spec binary(unicode:chardata()) -> binary().

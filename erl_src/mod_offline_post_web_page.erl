@@ -89,7 +89,7 @@ state_for(For) -> <<", and has", For/binary>>.
 -spec because(binary(), binary()) -> binary().
 because(<<>>, Else) -> Else;
 because(Why, _Else) ->
-    <<First/utf8, Rest/binary>> = mod_offline_post_commands:in_line(Why),
+    <<First/utf8, Rest/binary>> = mod_offline_post_text:in_line(Why),
     <<(unicode:characters_to_binary(string:uppercase([First])))/binary, Rest/binary>>.
 
 -spec wait(integer()) -> binary().

@@ -128,6 +128,11 @@ Stats Ledger::Snapshot() const {
   return stats_;
 }
 
+QueueLimits Ledger::limits() const {
+  const std::lock_guard lock(mutex_);
+  return limits_;
+}
+
 std::uint64_t Ledger::pending() const {
   const std::lock_guard lock(mutex_);
   return stats_.pending;

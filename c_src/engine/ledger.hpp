@@ -69,6 +69,7 @@ class Ledger {
   void SetState(EndpointState state);
 
   Stats Snapshot() const;
+  QueueLimits limits() const;
   std::uint64_t pending() const;
 
   // What was seen beside the law.

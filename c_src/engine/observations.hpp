@@ -20,6 +20,7 @@
 
 #include "model/clock.hpp"
 #include "model/delivery.hpp"
+#include "model/endpoint.hpp"
 #include "model/outcome.hpp"
 
 namespace offline_post {
@@ -90,6 +91,7 @@ struct Observed {
   Millis oldest_unix_ms = 0;
   int concurrency = 0;  // requests that may be in flight now
   int max_connections = 0;
+  QueueLimits limits;
   std::array<std::uint64_t, 5> attempts{};  // that ended, by OutcomeClass
   Histogram attempt_us{kAttemptBoundsUs};
   Histogram delivery_us{kDeliveryBoundsUs};

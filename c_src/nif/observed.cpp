@@ -82,6 +82,8 @@ ERL_NIF_TERM MakeObserved(ErlNifEnv* env, const Observed& observed) {
        {atoms.oldest_pending_, enif_make_int64(env, observed.oldest_unix_ms)},
        {atoms.concurrency_, enif_make_int(env, observed.concurrency)},
        {atoms.max_connections_, enif_make_int(env, observed.max_connections)},
+       {atoms.queue_limit_, enif_make_uint64(env, observed.limits.events)},
+       {atoms.queue_bytes_, enif_make_uint64(env, observed.limits.bytes)},
        {atoms.attempts_, attempts},
        {atoms.attempt_us_, MakeHistogram(env, observed.attempt_us)},
        {atoms.delivery_us_, MakeHistogram(env, observed.delivery_us)},

@@ -285,6 +285,7 @@ std::optional<Observed> Service::Observe(EndpointKeyView key) const {
   Observed observed = ledger->seen().Snapshot(clock_.MonotonicMs(), clock_.UnixMs());
   const Stats stats = ledger->Snapshot();
   observed.state = stats.state;
+  observed.limits = ledger->limits();
   // The outbox knows better, and what earlier runs have left, but as of its last look.
   const Millis stored = outbox_ ? outbox_->OldestUnixMs(id) : 0;
   if (stats.pending == 0) {

@@ -30,8 +30,7 @@ init_per_suite(Config) ->
 
 end_per_suite(Config) ->
     offline_post_browser:stop(?config(browser, Config)),
-    ?assertEqual(0, offline_post_node:stop(?config(node, Config))),
-    offline_post_backend:stop(?config(backend, Config)).
+    offline_post_suite:finish(Config).
 
 init_per_testcase(_Case, Config) ->
     offline_post_backend:listen(?config(backend, Config)),

@@ -26,8 +26,7 @@ init_per_suite(Config) ->
     [{node, Node}, {backend, Backend} | Config].
 
 end_per_suite(Config) ->
-    ?assertEqual(0, offline_post_node:stop(?config(node, Config))),
-    offline_post_backend:stop(?config(backend, Config)).
+    offline_post_suite:finish(Config).
 
 init_per_testcase(_Case, Config) ->
     Backend = ?config(backend, Config),

@@ -32,9 +32,7 @@ init_per_suite(Config) ->
     [{node, Node}, {backend, Backend}, {clients, Clients} | Config].
 
 end_per_suite(Config) ->
-    offline_post_client:stop(?config(clients, Config)),
-    0 = offline_post_node:stop(?config(node, Config)),
-    offline_post_backend:stop(?config(backend, Config)).
+    offline_post_suite:finish(Config).
 
 %% A sender and a recipient of each case's own.
 init_per_testcase(Case, Config) ->

@@ -5,17 +5,24 @@
 %% A block whose keys are all options of mod_offline_post shows these; any other is a part of ejabberd.yml, from the
 %% top level on. What belongs into another program's file says so, as in ```yaml prometheus.yml, and need only be YAML.
 %% Hosts and ports in them are placeholders; so are, in commands, HOST and ids of messages (msg_ID).
+%%
+%% docs/options.md is what the options are: in the code, in ejabberd's own documentation and on a node that runs.
 -module(documents_SUITE).
 
 -include_lib("common_test/include/ct.hrl").
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2]).
--export([found/1, configurations/1, wrong_configurations/1, others/1, commands/1, wrong_commands/1]).
+-export([found/1, links/1, options/1, defaults/1, option_examples/1, manual/1]).
+-export([configurations/1, wrong_configurations/1, others/1, commands/1, wrong_commands/1]).
 
 -define(HOST, "example.org").
 -define(HOSTS, [?HOST, "example.com", "example.net", "capulet.example", "verona.example", "localhost"]).
 -define(MODULES, [mod_offline_post, mod_available_post, mod_unavailable_post]).
+
+-define(OPTIONS, "docs/options.md").
+%% What is fixed when the node starts, or when our first module does.
+-define(OF_THE_NODE, ["spool", "spool_dir", "spool_min_free"]).
 
 %% Of ejabberd's own commands those that change nothing that a test would have to mend.
 -define(HARMLESS, ["help", "status", "reload_config"]).
@@ -28,7 +35,7 @@
 suite() -> [{timetrap, {minutes, 10}}].
 
 all() ->
-    [found, configurations, wrong_configurations, others, commands, wrong_commands].
+    [found, links, options, defaults, option_examples, manual, configurations, wrong_configurations, others, commands, wrong_commands].
 
 init_per_suite(Config) ->
     Backend = offline_post_backend:start(),
@@ -42,8 +49,7 @@ init_per_suite(Config) ->
     [{node, Node}, {backend, Backend}, {files, Files} | Config].
 
 end_per_suite(Config) ->
-    ?assertEqual(0, offline_post_node:stop(current(Config))),
-    offline_post_backend:stop(?config(backend, Config)).
+    offline_post_suite:finish(Config).
 
 init_per_testcase(Case, Config) when Case =:= commands; Case =:= wrong_commands ->
     Backend = ?config(backend, Config),
@@ -85,6 +91,141 @@ lines() ->
     [{File, Title, Args} || File <- files(), {Title, Blocks} <- offline_post_document:sections(File),
                             {_, Text} <- Blocks, Args <- offline_post_document:calls(Text, "ejabberdctl")].
 
+%% Where a page points to in this tree, there is something.
+links(_Config) ->
+    Links = [{File, Path, Anchor} || File <- files(), {Path, Anchor} <- pointed(File)],
+    ?assert(length(Links) > 100),
+    ?assertEqual([], [Link || {File, Path, Anchor} = Link <- Links, not is_there(File, Path, Anchor)]).
+
+pointed(File) ->
+    Targets = case re:run(text(File), "\\]\\(([^)#]*)#?([^)]*)\\)", [global, unicode, {capture, all_but_first, list}]) of
+                  {match, Found} -> Found;
+                  nomatch -> []
+              end,
+    [{Path, Anchor} || [Path, Anchor] <- Targets, string:find(Path, "://") =:= nomatch].
+
+is_there(File, Path, Anchor) ->
+    Target = case Path of
+                 "" -> File;
+                 _ -> filename:join(filename:dirname(File), Path)
+             end,
+    filelib:is_file(filename:join(offline_post_node:root(), Target))
+        andalso (Anchor =:= "" orelse lists:member(Anchor, anchors(Target))).
+
+%% As GitHub names headings.
+anchors(File) ->
+    {match, Titles} = re:run(text(File), "^#+ (.*)$", [global, multiline, unicode, {capture, [1], list}]),
+    [re:replace(string:replace(string:lowercase(Title), " ", "-", all), "[^a-z0-9_-]", "", [global, unicode, {return, list}]) ||
+        [Title] <- Titles].
+
+text(File) ->
+    {ok, Text} = file:read_file(filename:join(offline_post_node:root(), File)),
+    Text.
+
+%%% Options
+
+%% Each once, with the type and the default that mod_doc/0 has for it; and which of them the siblings have.
+options(Config) ->
+    Rows = options(),
+    ?assertEqual(lists:sort(names(Config, mod_offline_post)), lists:sort([Option || {_, Option, _, _, _} <- Rows])),
+    #{opts := Documented} = offline_post_node:call(current(Config), mod_offline_post, mod_doc, []),
+    [begin
+         #{value := Value, desc := Desc} = proplists:get_value(list_to_atom(Option), Documented),
+         ?assertEqual({Option, unicode:characters_to_list(Value)}, {Option, hd(code(Type))}),
+         ?assertEqual({Option, Default}, {Option, default(unicode:characters_to_list(Desc), Default)})
+     end || {_, Option, Type, Default, _} <- Rows],
+    ?assertEqual(?OF_THE_NODE, [Option || {"One for the node", Option, _, _, _} <- Rows]),
+    {match, [Siblings]} = re:run(text(?OPTIONS), "## The presence modules.*?default:(.*?)\\.\n\n", [dotall, {capture, [1], list}]),
+    [?assertEqual({Module, lists:sort(names(Config, Module))}, {Module, lists:sort(code(Siblings))}) ||
+        Module <- ?MODULES -- [mod_offline_post]].
+
+%% {section, option, type, default, example}
+options() ->
+    [{Title, hd(code(Option)), Type, Default, lists:append([Line ++ "\n" || Line <- code(Example)])} ||
+        {Title, [Option, Type, Default, Example, _]} <- offline_post_document:rows(?OPTIONS)].
+
+names(Config, Module) ->
+    [atom_to_list(case Option of {Name, _} -> Name; Name -> Name end) ||
+        Option <- offline_post_node:call(current(Config), Module, mod_options, [<<?HOST>>])].
+
+code(Text) ->
+    case re:run(Text, "`([^`]+)`", [global, unicode, {capture, [1], list}]) of
+        {match, Found} -> lists:append(Found);
+        nomatch -> []
+    end.
+
+%% As mod_doc/0 names it: a value, or in the page's words where none can be written.
+default(Desc, Words) ->
+    case re:run(Desc, "The default is '([^']*)'", [unicode, {capture, [1], list}]) of
+        {match, [Value]} ->
+            "`" ++ Value ++ "`";
+        nomatch ->
+            case string:find(string:lowercase(Desc), string:replace(Words, "`", "'", all)) of
+                nomatch -> {not_in, Desc};
+                _ -> Words
+            end
+    end.
+
+%% A virtual host that is given the page's defaults has what one has that is given none, and so have the siblings.
+defaults(Config) ->
+    Values = [{list_to_atom(Option), hd(code(Default))} || {_, Option, _, "`" ++ _ = Default, _} <- options()],
+    Url = "post_url: \"http://localhost:1/offline\"",
+    ok = load(Config, whole([], lists:flatten(
+        ["host_config:\n  example.com:\n    modules:\n      mod_offline_post:\n        ", Url, "\n",
+         [["        ", atom_to_list(Option), ": ", Value, "\n"] || {Option, Value} <- Values],
+         "modules:\n", [["  ", atom_to_list(Module), ": {", Url, "}\n"] || Module <- ?MODULES]]))),
+    {Bare, Full} = {given(Config, ?HOST, mod_offline_post), given(Config, "example.com", mod_offline_post)},
+    %% What it is by default depends on the spool.
+    ?assertEqual(maps:remove(queue_bytes, Bare), maps:remove(queue_bytes, Full)),
+    Bytes = list_to_integer(proplists:get_value(queue_bytes, Values)),
+    [?assertMatch(#{queue_bytes := Bytes},
+                  offline_post_node:call(current(Config), mod_offline_post_nif, observe, [{<<?HOST>>, atom_to_binary(Module)}])) ||
+        Module <- ?MODULES],
+    ?assertEqual(#{}, maps:filter(fun(_, Value) -> Value =/= <<>> end, maps:without([post_url | proplists:get_keys(Values)], Bare))),
+    [begin
+         Sibling = given(Config, ?HOST, Module),
+         ?assertEqual(Sibling, maps:with(maps:keys(Sibling), Bare))
+     end || Module <- ?MODULES].
+
+given(Config, Host, Module) ->
+    offline_post_node:call(current(Config), gen_mod, get_module_opts, [list_to_binary(Host), Module]).
+
+%% Each is another value than the default. A reload brings it into effect; what is the node's, a restart alone.
+option_examples(Config) ->
+    Bare = whole([], "modules: {mod_offline_post: {post_url: \"http://localhost:1/offline\"}}\n"),
+    ok = load(Config, Bare),
+    Defaults = given(Config, ?HOST, mod_offline_post),
+    {Restart, Reload} = lists:partition(fun({_, _, Example}) -> is_of_the_node(Example) end,
+                                        [{list_to_atom(Option), Option, Example} || {_, Option, _, _, Example} <- options()]),
+    Refused = fun() -> offline_post_node:count_log(current(Config), "the old settings stay for " ?HOST) end,
+    Before = Refused(),
+    [begin
+         ok = load(Config, Bare),
+         ok = load(Config, around(Config, Example)),
+         Given = given(Config, ?HOST, mod_offline_post),
+         ?assertNotEqual({Option, maps:get(Option, Defaults)}, {Option, maps:get(Option, Given)})
+     end || {Option, _, Example} <- Reload],
+    ok = load(Config, Bare),
+    [begin
+         Count = Refused(),
+         ok = load(Config, around(Config, Example)),
+         offline_post_wait:until(fun() -> Refused() > Count end, 10000, fun() -> {not_refused, Option} end)
+     end || {Option, _, Example} <- Restart],
+    ?assertEqual(Before + length(Restart), Refused()),
+    [?assertEqual({Option, yes}, {Option, accepted(Config, Example)}) || {Option, _, Example} <- Reload ++ Restart].
+
+%% ejabberd's own documentation has ours. It writes the page's source, whatever there is to make a page of it.
+manual(Config) ->
+    {up, Node} = offline_post_node:current(?config(node, Config)),
+    _ = offline_post_node:call(Node, ejabberd_doc, man, []),
+    {ok, Dir} = offline_post_node:call(Node, file, get_cwd, []),
+    Page = filename:join(Dir, "ejabberd.yml.5.txt"),
+    {ok, Text} = file:read_file(Page),
+    [ok = file:delete(File) || File <- [Page, filename:rootname(Page)], filelib:is_file(File)],
+    [_, Ours] = string:split(Text, "[[mod_offline_post]]"),
+    [This | _] = string:split(Ours, "\n~~~"),
+    ?assertEqual([], [Option || Option <- names(Config, mod_offline_post), string:find(This, ["\n*", Option, "*:"]) =:= nomatch]).
+
 %%% Configurations
 
 configurations(Config) ->
@@ -119,8 +260,7 @@ others(Config) ->
 
 %% From a state without any of our modules on, so that nothing goes on as it was.
 accepted(Config, Block) ->
-    Options = offline_post_node:call(current(Config), mod_offline_post, mod_options, [<<?HOST>>]),
-    Yaml = with_words(Config, whole(Options, Block)),
+    Yaml = around(Config, Block),
     ok = load(Config, with_words(Config, whole([], "modules: {}\n"))),
     Taken = case is_of_the_node(Block) of
                 true -> boot(Config, Yaml);
@@ -131,9 +271,8 @@ accepted(Config, Block) ->
         Refused -> {no, Refused}
     end.
 
-%% What is fixed when the node starts, or when our first module does.
 is_of_the_node(Block) ->
-    re:run(Block, "^ *(spool|spool_dir|spool_min_free):", [multiline, {capture, none}]) =:= match.
+    re:run(Block, ["^ *(", lists:join("|", ?OF_THE_NODE), "):"], [multiline, {capture, none}]) =:= match.
 
 load(Config, Yaml) ->
     write(Config, Yaml),
@@ -149,6 +288,9 @@ boot(Config, Yaml) ->
 write(Config, Yaml) ->
     ok = file:write_file(filename:join(offline_post_node:dir(?config(node, Config)), "ejabberd.yml"),
                          unicode:characters_to_binary(Yaml)).
+
+around(Config, Block) ->
+    with_words(Config, whole(offline_post_node:call(current(Config), mod_offline_post, mod_options, [<<?HOST>>]), Block)).
 
 %% The whole file with this block in it. Options: of mod_offline_post.
 whole(Options, Block) ->

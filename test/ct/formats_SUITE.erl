@@ -33,7 +33,7 @@ hosts(Backend) ->
      {?GZIP, #{modules => Modules, offline_post => [Url, "compress: gzip\n"]}}].
 
 end_per_suite(Config) ->
-    offline_post_recipes:finish(Config).
+    offline_post_suite:finish(Config).
 
 init_per_testcase(_Case, Config) ->
     offline_post_recipes:init(Config).

@@ -63,7 +63,7 @@ interop() ->
     filename:join([offline_post_node:root(), "test", "interop"]).
 
 end_per_suite(Config) ->
-    offline_post_recipes:finish(Config).
+    offline_post_suite:finish(Config).
 
 init_per_testcase(Case, Config) ->
     case needs_npm(Case) andalso npm() of

@@ -30,9 +30,7 @@ node_config(Backend, Some) ->
                                                          ["notify: [", Every, "]\ninclude_body:\n  encrypted: \"You have mail\"\n"]])]}.
 
 end_per_suite(Config) ->
-    offline_post_client:stop(?config(clients, Config)),
-    0 = offline_post_node:stop(?config(node, Config)),
-    offline_post_backend:stop(?config(backend, Config)).
+    offline_post_suite:finish(Config).
 
 init_per_testcase(Case, Config) ->
     {Node, Clients, Backend} = {?config(node, Config), ?config(clients, Config), ?config(backend, Config)},

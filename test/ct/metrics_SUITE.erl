@@ -31,8 +31,7 @@ init_per_suite(Config) ->
     [{node, Node} | Started].
 
 end_per_suite(Config) ->
-    ?assertEqual(0, offline_post_node:stop(?config(node, Config))),
-    offline_post_backend:stop(?config(backend, Config)).
+    offline_post_suite:finish(Config).
 
 init_per_testcase(_Case, Config) ->
     offline_post_backend:listen(?config(backend, Config)),
@@ -156,10 +155,12 @@ equal_to_stats(Config) ->
     settled(Config, ?ONE),
     ?assertEqual(0.0, offline_post_scrape:value(<<"offline_post_oldest_pending_age_seconds">>, read(Config, ?TOKEN))).
 
-observed(#{oldest_pending := Oldest, concurrency := Concurrency, max_connections := Most, attempts := Attempts,
-           attempt_us := Attempt, delivery_us := Delivery}, Read) ->
+observed(#{oldest_pending := Oldest, concurrency := Concurrency, max_connections := Most, queue_limit := Limit, queue_bytes := Bytes,
+           attempts := Attempts, attempt_us := Attempt, delivery_us := Delivery}, Read) ->
     Value = fun(Name) -> offline_post_scrape:value(Name, Read) end,
     ?assertEqual({float(Concurrency), float(Most)}, {Value(<<"offline_post_concurrency">>), Value(<<"offline_post_max_connections">>)}),
+    ?assertEqual({5000, 6000000}, {Limit, Bytes}),
+    ?assertEqual({5000.0, 6000000.0}, {Value(<<"offline_post_queue_limit">>), Value(<<"offline_post_queue_limit_bytes">>)}),
     [?assertEqual({Class, float(Count)},
                   {Class, offline_post_scrape:value(<<"offline_post_attempts_total">>, #{<<"class">> => atom_to_binary(Class)}, Read)}) ||
         {Class, Count} <- maps:to_list(Attempts)],
@@ -336,7 +337,7 @@ options(Config, One, Two) ->
 %% Modules: more of them on the first host.
 options(Config, One, Two, Modules) ->
     Ours = fun(More) -> ["post_url: \"", offline_post_backend:url(?config(backend, Config)), "\"\nauth_token: \"s3cret-of-the-backend\"\n"
-                         "shutdown_timeout: 300 ms\nretry_schedule: [100 ms]\n", More] end,
+                         "shutdown_timeout: 300 ms\nretry_schedule: [100 ms]\nqueue_limit: 5000\nqueue_bytes: 6000000\n", More] end,
     #{top => [offline_post_scrape:handler(?config(port, Config)),
               "acl:\n  near:\n    ip: 127.0.0.0/8\n  far:\n    ip: 192.0.2.0/24\n"
               "access_rules:\n  near:\n    allow: near\n  far:\n    allow: far\n"],

@@ -34,9 +34,7 @@ init_per_suite(Config) ->
     [{node, Node}, {clients, offline_post_client:start()} | Own].
 
 end_per_suite(Config) ->
-    offline_post_client:stop(?config(clients, Config)),
-    0 = offline_post_node:stop(?config(node, Config)),
-    offline_post_backend:stop(?config(backend, Config)).
+    offline_post_suite:finish(Config).
 
 init_per_testcase(Case, Config) ->
     Backend = ?config(backend, Config),

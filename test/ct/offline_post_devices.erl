@@ -4,7 +4,7 @@
 -include_lib("common_test/include/ct.hrl").
 -include_lib("stdlib/include/assert.hrl").
 
--export([prepare/2, cleanup/1, init/3, finish/1]).
+-export([prepare/2, init/3, finish/1]).
 -export([phone/2, phone/3, available/3, managed/2, deaf/2, kill/2, lose/2, hangs/2, gone/2, say/2, say/3, send/2]).
 -export([told/1, events/1, counted/2, call/4, jid/2]).
 
@@ -16,11 +16,6 @@ prepare(Config, Hosts) ->
     offline_post_told:install(Node, Hosts),
     [offline_post_node:register(Node, "last", Host, "x") || Host <- Hosts],
     [{clients, offline_post_client:start()} | Config].
-
-cleanup(Config) ->
-    offline_post_client:stop(?config(clients, Config)),
-    0 = offline_post_node:stop(?config(node, Config)),
-    offline_post_backend:stop(?config(backend, Config)).
 
 %% A user of each case's own, and bob.
 init(Case, Host, Config) ->

@@ -2,9 +2,12 @@
 %% POSTs that come of them; calls of a program in any.
 -module(offline_post_document).
 
--export([sections/1, examples/1, calls/2, modules/3, replace/2, posts/1, compare/2, normal/1]).
+-export([sections/1, rows/1, examples/1, calls/2, modules/3, replace/2, posts/1, compare/2, normal/1]).
 
 -type section() :: {Title :: string(), [{Language :: string(), Text :: string()}]}.
+
+%% Of a table; its first cell is `code`.
+-type row() :: {Title :: string(), Cells :: [string()]}.
 
 %% A configuration, and what is shown to come of it: the texts of the blocks that follow it.
 -type example() :: {Title :: string(), Yaml :: string(), Posts :: [string()]}.
@@ -15,9 +18,24 @@
 %% The sections that have blocks, in their order, by their headings of any level. File: below the top directory.
 -spec sections(file:name()) -> [section()].
 sections(File) ->
+    [{Title, lists:reverse(Blocks)} || {Title, [_ | _] = Blocks} <- lists:reverse(read(lines(File), [{"", []}]))].
+
+lines(File) ->
     {ok, Text} = file:read_file(filename:join(offline_post_node:root(), File)),
-    Lines = string:split(unicode:characters_to_list(Text), "\n", all),
-    [{Title, lists:reverse(Blocks)} || {Title, [_ | _] = Blocks} <- lists:reverse(read(Lines, [{"", []}]))].
+    string:split(unicode:characters_to_list(Text), "\n", all).
+
+-spec rows(file:name()) -> [row()].
+rows(File) ->
+    {Rows, _} = lists:foldl(fun("#" ++ _ = Line, {Rows, _}) -> {Rows, string:trim(Line, both, "# ")};
+                               ("| `" ++ _ = Line, {Rows, Title}) -> {[{Title, cells(Line)} | Rows], Title};
+                               (_, Acc) -> Acc
+                            end, {[], ""}, lines(File)),
+    lists:reverse(Rows).
+
+%% In a cell a bar is written as \|.
+cells(Row) ->
+    [replace(string:trim(Cell), [{"\\|", "|"}]) ||
+        Cell <- re:split(string:trim(Row, both, "| "), "(?<!\\\\)\\|", [unicode, {return, list}])].
 
 %% One after the other; a section may have several.
 -spec examples(file:name()) -> [example()].

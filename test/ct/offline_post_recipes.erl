@@ -2,7 +2,7 @@
 %% what is shown below them.
 -module(offline_post_recipes).
 
--export([start/3, with_clients/3, modules/0, finish/1, init/1, check/2]).
+-export([start/3, with_clients/3, modules/0, init/1, check/2]).
 -export([vhosts/2, host/1, text/0, say/2, compare/3, posted/3, room/2]).
 
 -include_lib("common_test/include/ct.hrl").
@@ -48,11 +48,6 @@ with_clients(Config, Hosts, Users) ->
     offline_post_node:await_running(Node, Hosts),
     [offline_post_node:register(Node, User, Host, User ++ "-password") || Host <- Hosts, User <- Users],
     [{clients, offline_post_client:start()} | Config].
-
-finish(Config) ->
-    _ = [offline_post_client:stop(Clients) || {clients, Clients} <- Config],
-    0 = offline_post_node:stop(?config(node, Config)),
-    offline_post_backend:stop(?config(backend, Config)).
 
 %% For a case.
 init(Config) ->

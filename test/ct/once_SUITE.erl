@@ -31,9 +31,7 @@ init_per_suite(Config) ->
     [{node, Node}, {backend, Backend}, {clients, offline_post_client:start()} | Config].
 
 end_per_suite(Config) ->
-    offline_post_client:stop(?config(clients, Config)),
-    0 = offline_post_node:stop(?config(node, Config)),
-    offline_post_backend:stop(?config(backend, Config)).
+    offline_post_suite:finish(Config).
 
 init_per_testcase(Case, Config) ->
     {Node, Clients, Backend} = {?config(node, Config), ?config(clients, Config), ?config(backend, Config)},

@@ -36,7 +36,7 @@ init_per_suite(Config) ->
     offline_post_devices:prepare([{node, Node}, {backend, Backend} | Config], [Host || {Host, _, _} <- hosts()]).
 
 end_per_suite(Config) ->
-    offline_post_devices:cleanup(Config).
+    offline_post_suite:finish(Config).
 
 init_per_testcase(Case, Config) ->
     Started = offline_post_devices:init(Case, host(Case), Config),

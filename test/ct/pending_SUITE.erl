@@ -54,7 +54,7 @@ init_per_suite(Config) ->
                                  [name(Host) || {Host, _, _, _} <- hosts()]).
 
 end_per_suite(Config) ->
-    offline_post_devices:cleanup(Config).
+    offline_post_suite:finish(Config).
 
 init_per_testcase(Case, Config) ->
     offline_post_devices:init(Case, name(host(Case)), Config).

@@ -25,7 +25,7 @@ init_per_suite(Config) ->
     [{prowl, Prowl} | Own] ++ Config.
 
 end_per_suite(Config) ->
-    offline_post_recipes:finish(Config),
+    offline_post_suite:finish(Config),
     port_close(offline_post_port:take(?config(prowl, Config))).
 
 init_per_testcase(_Case, Config) ->

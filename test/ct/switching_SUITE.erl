@@ -27,7 +27,7 @@ init_per_suite(Config) ->
     offline_post_recipes:with_clients(Own, Hosts, ["romeo", "nurse"]) ++ Config.
 
 end_per_suite(Config) ->
-    offline_post_recipes:finish(Config).
+    offline_post_suite:finish(Config).
 
 init_per_testcase(_Case, Config) ->
     offline_post_recipes:init(Config).

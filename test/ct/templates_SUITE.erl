@@ -47,7 +47,7 @@ names() ->
     [string:trim(Name, both, "` ") || [Cell] <- Rows, Name <- string:lexemes(Cell, ",")].
 
 end_per_suite(Config) ->
-    offline_post_recipes:finish(Config).
+    offline_post_suite:finish(Config).
 
 init_per_testcase(_Case, Config) ->
     offline_post_recipes:init(Config).

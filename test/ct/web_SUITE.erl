@@ -38,8 +38,7 @@ init_per_suite(Config) ->
     [{node, Node}, {backend, Backend}, {port, Port} | Config].
 
 end_per_suite(Config) ->
-    ?assertEqual(0, offline_post_node:stop(?config(node, Config))),
-    offline_post_backend:stop(?config(backend, Config)).
+    offline_post_suite:finish(Config).
 
 options(Hosts, Backend, Port) ->
     Url = fun(Credentials) -> string:replace(offline_post_backend:url(Backend, "/hook-s3cret?key=s3cret"), "//", ["//", Credentials]) end,

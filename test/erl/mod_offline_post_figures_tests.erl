@@ -14,6 +14,7 @@ stats() ->
 
 observed() ->
     #{state => probing, since => 0, why => <<"HTTP 503">>, oldest_pending => 998500, concurrency => 1, max_connections => 64,
+      queue_limit => 1000, queue_bytes => 65536,
       attempts => #{delivered => 70, refused => 7, gone => 1, misconfigured => 2, trouble => 30},
       attempt_us => {[1000, 10000], [3, 4, 5], 123456}, delivery_us => {[1000000], [6, 1], 60500000}, minutes => [], outcomes => []}.
 
@@ -37,6 +38,7 @@ shown_test_() ->
                          {"offline_post_pending_bytes", "", "1234"}, {"offline_post_retries_total", "", "9"},
                          {"offline_post_oldest_pending_age_seconds", "", "1.5"}, {"offline_post_concurrency", "", "1"},
                          {"offline_post_max_connections", "", "64"},
+                         {"offline_post_queue_limit", "", "1000"}, {"offline_post_queue_limit_bytes", "", "65536"},
                          {"offline_post_endpoint_state", ",state=\"probing\"", "1"},
                          {"offline_post_endpoint_state", ",state=\"healthy\"", "0"},
                          {"offline_post_attempts_total", ",class=\"trouble\"", "30"},

@@ -126,6 +126,7 @@ seen({Vm, Dir}) ->
     counts(Vm, Key, #{dead => 1}),
     #{attempt_us := {Bounds, Counts, _}} = Observed = call(Vm, observe, [Key]),
     ?assertMatch(#{state := healthy, why := <<>>, oldest_pending := 0, concurrency := 4, max_connections := 4,
+                   queue_limit := 100, queue_bytes := 1000000,
                    attempts := #{delivered := 0, refused := 1, gone := 0, misconfigured := 0, trouble := 0},
                    outcomes := [#{id := Id, class := refused, status := 400, reason := <<"HTTP 400">>, attempt := 1}]},
                  Observed),

@@ -267,6 +267,7 @@ TEST_CASE("a test POST is shown as it was sent, but for what may be a secret") {
   });
   EndpointConfig config = Config(server.url());
   config.recipe.headers = {{"X-Api-Key", "s3cret {{to.user}}"}};
+  config.limits = {12, 3'456};
   REQUIRE_FALSE(f.service.Configure(config).has_value());
   std::promise<Service::Tested> promise;
   REQUIRE(f.service.Test(kKey, To("juliet", "a test"),
@@ -281,6 +282,8 @@ TEST_CASE("a test POST is shown as it was sent, but for what may be a secret") {
   const std::optional<Observed> observed = f.service.Observe(kKey);
   REQUIRE(observed);
   CHECK(observed->state == EndpointState::kHealthy);
+  CHECK(observed->limits.events == 12);
+  CHECK(observed->limits.bytes == 3'456);
   CHECK_FALSE(f.service.Observe({"nowhere.example", "mod_offline_post"}).has_value());
   CHECK_FALSE(f.service.Test({"nowhere.example", "mod_offline_post"}, To("juliet"), {}));
   f.Remove(1'000);
