@@ -33,7 +33,8 @@ class Said:
 
 class Leg:
     def __init__(self, directory):
-        self.has_module = directory.endswith('-with')
+        self.name, self.log = os.path.basename(directory), read(directory + '/ejabberd/logs/ejabberd.log')
+        self.has_module = self.name.endswith('-with')
         self.warm, self.load = Said(directory + '/warm'), Said(directory + '/load')
         self.start, self.end = numbers(read(directory + '/start')), numbers(read(directory + '/end'))
 
@@ -82,8 +83,8 @@ def tests(legs, module, backend):
     end = module.end
     said = len(module.warm.ms) + len(module.load.ms)
     kept = end['delivered'] + end['pending'] + end['dead'] + end['cancelled'] + end['purged']
-    yield ('the users have said all, and each got an answer',
-           [said for leg in legs for said in (leg.warm, leg.load) if len(said.ms) != said.expected or said.errors] == [])
+    yield 'the users have said all, and each got an answer', all(
+        len(one.ms) == one.expected and not one.errors for leg in legs for one in (leg.warm, leg.load))
     yield 'what they have said was accepted', said == end['accepted'] and end['rejected'] == 0
     yield 'what was accepted is delivered or accounted for', end['accepted'] == kept
     yield 'all of it is delivered: failures cost attempts only', end['delivered'] == end['accepted']
@@ -122,6 +123,10 @@ def main(directory, url, path):
     for what, holds in tests(legs, module, backend):
         print('%s: %s' % ('passed' if holds else 'FAILED', what))
         passed, failed = passed + holds, failed + (not holds)
+    if failed:
+        for leg in legs:
+            print('%s: errors of tsung %s; the last lines of ejabberd:' % (leg.name, leg.warm.errors + leg.load.errors))
+            print(''.join(leg.log.splitlines(keepends=True)[-20:]))
     print('%d passed, %d failed' % (passed, failed))
     return failed > 0
 
