@@ -92,7 +92,7 @@ void SpoolOutbox::Start() {
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
-SpoolOutbox::~SpoolOutbox() {
+SpoolOutbox::~SpoolOutbox() {  // NOLINT(bugprone-exception-escape): without memory, the end
   HandOver();
   if (!thread_.joinable()) {
     worker_->Close();

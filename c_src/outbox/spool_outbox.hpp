@@ -52,7 +52,7 @@ class SpoolOutbox final : public Outbox {
   static Result<std::unique_ptr<SpoolOutbox>> Open(const SpoolOptions& options, const Clock& clock,
                                                    Notices& notices, std::function<void()> wake);
   // Carries out what was commanded, commits it and closes the file.
-  ~SpoolOutbox() override;
+  ~SpoolOutbox() override;  // NOLINT(bugprone-exception-escape): without memory, the end
   SpoolOutbox(const SpoolOutbox&) = delete;
   SpoolOutbox& operator=(const SpoolOutbox&) = delete;
 

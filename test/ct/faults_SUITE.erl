@@ -127,7 +127,7 @@ black_hole(Config) ->
     say_to_many(Config, 5),
     await(Config, #{pending => 5, delivered => 0, dead => 0}, fun(#{attempts := N, retries := R}) -> N >= 5 andalso R >= 5 end),
     ?assert(erlang:monotonic_time(millisecond) - Start < 5000),
-    ?assert(offline_post_backend:accepted(?config(backend, Config)) >= 5),
+    offline_post_wait:until(fun() -> offline_post_backend:accepted(?config(backend, Config)) >= 5 end),
     tells_why(Config, [origin(Config), " has trouble ("], "time").
 
 %% A redirect is not followed: the message is for the URL that the operator has written.

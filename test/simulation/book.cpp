@@ -205,6 +205,14 @@ void Book::CheckDeath(const Entry& entry, const Delivery& delivery, const Note& 
          std::to_string(delivery.misconfigured));
 }
 
+void Book::SliceHastened(EndpointId id) {
+  std::uint64_t& slices = sites_.at(id).slices;
+  if (slices == 0) Fail("endpoint " + std::to_string(id) + " is hastened, and nobody wants that");
+  --slices;
+}
+
+void Book::Hastened(const Delivery& delivery) { Find(*delivery.event).not_before = 0; }
+
 void Book::Rescheduled(const Delivery& delivery, Millis due, const Note& note) {
   Entry& entry = Owned(delivery, "rescheduled");
   if (IsPutOff(entry, sites_.at(entry.endpoint), due - clock_.MonotonicMs())) {

@@ -121,6 +121,7 @@ struct Site {
   std::set<std::size_t> held;    // numbers of the entries that are leased
   std::set<std::size_t> halves;  // and of those that are half_of something, and not out
   std::uint64_t delivered_ever = 0;
+  std::uint64_t slices = 0;  // that may be hastened
   std::array<std::uint64_t, kPlaces> count{};
   std::uint64_t pending_bytes = 0;
 };
@@ -156,6 +157,7 @@ class Book {
   void Configured(EndpointId id, const std::shared_ptr<const Endpoint>& config);
   void Removed(EndpointId id);
   void Resumed(EndpointId id);
+  void Hastened(EndpointId id);
   // A new run begins on what the disk has kept.
   void Reopened(const Disk& disk);
 
@@ -164,6 +166,9 @@ class Book {
   void Claimed(EndpointId id, std::size_t limit);
   void Finished(const Delivery& delivery, Final how, const Note& note);
   void Rescheduled(const Delivery& delivery, Millis due, const Note& note);
+  // A slice of what waits may leave before its time; this delivery of it.
+  void SliceHastened(EndpointId id);
+  void Hastened(const Delivery& delivery);
   void Parked(const Delivery& delivery);
   void PauseSet(EndpointId id, Pause pause);
   void Purging(EndpointId id, Millis died_before, std::uint64_t excess);

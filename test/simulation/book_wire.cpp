@@ -107,6 +107,14 @@ void Book::Resumed(EndpointId id) {
   site.origin->breaker.Hasten();
 }
 
+// Once, each: what fails again meanwhile waits after the schedule.
+void Book::Hastened(EndpointId id) {
+  Site& site = sites_.at(id);
+  site.slices = site.count[static_cast<std::size_t>(Place::kPending)] / Engine::kSlice + 1;
+  site.gate.Hasten();
+  site.origin->breaker.Hasten();
+}
+
 void Book::CheckPayload(const Request& request, const std::vector<Entry*>& carried,
                         const Site& site) const {
   const Entry& first = *carried.front();

@@ -42,6 +42,7 @@ void World::PlanDeeds() {
   if (plan_.disk_full) Repeat(calm, [this] { FillDisk(); });
   if (plan_.corruption) Repeat(calm * 2, [this, any] { outbox_->Corrupt(any()); });
   if (plan_.pauses) Repeat(calm, [this, any] { PauseOrResume(any()); });
+  if (plan_.hastes) Repeat(calm / 2, [this, any] { Hasten(any()); });
   if (plan_.withdrawals) Repeat(calm / 4, [this, any] { Withdraw(any()); });
   if (plan_.dead_letters) Repeat(calm / 2, [this, any] { TouchDead(any()); });
   if (plan_.jumps) {
@@ -162,6 +163,13 @@ void World::Resume(EndpointId id) {
   Trace("endpoint " + std::to_string(id) + " is resumed");
   book_.Resumed(id);
   engine_->Resume(id);
+}
+
+void World::Hasten(EndpointId id) {
+  if (!configured(id)) return;
+  Trace("endpoint " + std::to_string(id) + " is hastened");
+  book_.Hastened(id);
+  engine_->Hasten(id);
 }
 
 void World::TouchDead(EndpointId id) {

@@ -102,6 +102,7 @@ Plan MakePlan(Random& random) {
     plan.backend.body_limit = static_cast<std::size_t>(random.Spread(500, 20'000));
   }
   plan.calm_ms = random.Spread(60 * kSecond, plan.duration);
+  plan.hastes = random.Percent(30);
   return plan;
 }
 

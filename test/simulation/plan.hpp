@@ -33,6 +33,7 @@ struct Plan {
   bool reconfiguration = false;
   bool removal = false;
   bool pauses = false;
+  bool hastes = false;        // somebody wants all that waits to be tried now
   bool dead_letters = false;  // somebody lists, replays and drops them
   bool topics = false;        // events have some
   bool withdrawals = false;

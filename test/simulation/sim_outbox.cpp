@@ -91,12 +91,18 @@ void SimOutbox::Hasten(EndpointId endpoint, std::uint64_t recipient) {
 
 void SimOutbox::HastenAll(EndpointId endpoint, std::size_t limit) {
   fuse_.Burn();
+  book_.SliceHastened(endpoint);
+  indexes_.at(endpoint).claims_in_vain = 0;
   Command(false, [this, endpoint, limit] {
     std::vector<std::uint64_t> waiting;
     for (const auto& [recipient, lane] : indexes_.at(endpoint).lanes) {
       if (lane.due && waiting.size() < limit) waiting.push_back(recipient);
     }
-    for (const std::uint64_t recipient : waiting) DoHasten(endpoint, recipient);
+    for (const std::uint64_t recipient : waiting) {
+      for (const Sequence sequence : indexes_.at(endpoint).lanes.at(recipient).waiting)
+        book_.Hastened(disk_.stores.at(endpoint).rows.at(sequence).delivery);
+      DoHasten(endpoint, recipient);
+    }
   });
 }
 

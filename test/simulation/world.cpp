@@ -32,8 +32,7 @@ void Tally::Add(const Tally& other) {
 }
 
 World::World(std::uint64_t seed, const Switches& switches, bool trace)
-    : seed_(seed),
-      switches_(switches),
+    : switches_(switches),
       random_(seed),
       plan_(MakePlan(random_)),
       book_(clock_, trace) {

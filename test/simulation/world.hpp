@@ -78,6 +78,7 @@ class World {
   void Reload(EndpointId id, Millis away);
   void PauseOrResume(EndpointId id);
   void Resume(EndpointId id);
+  void Hasten(EndpointId id);
   void TouchDead(EndpointId id);
   void Withdraw(EndpointId id);
   void ChangeMood();
@@ -94,7 +95,6 @@ class World {
   void CheckEnd();
   bool Drained();
 
-  std::uint64_t seed_;
   Switches switches_;
   Random random_;
   Plan plan_;
