@@ -24,7 +24,7 @@
 -define(MODULES, [mod_offline_post, mod_available_post, mod_unavailable_post]).
 
 %% What this module needs beside the native side.
--define(HELPERS, [mod_offline_post_await, mod_offline_post_badge, mod_offline_post_commands, mod_offline_post_commit,
+-define(HELPERS, [mod_offline_post_await, mod_offline_post_badge, mod_offline_post_check, mod_offline_post_commands, mod_offline_post_commit,
                   mod_offline_post_doc, mod_offline_post_endpoint, mod_offline_post_event, mod_offline_post_figures,
                   mod_offline_post_hook_cost, mod_offline_post_import, mod_offline_post_incidents, mod_offline_post_kind,
                   mod_offline_post_members, mod_offline_post_mention, mod_offline_post_metrics,

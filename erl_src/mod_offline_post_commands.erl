@@ -3,7 +3,8 @@
 -module(mod_offline_post_commands).
 
 -export([register/0, unregister/0]).
--export([status/0, test/2, flush/1, stats/1, pause/1, resume/1, dead_list/3, dead_show/2, dead_replay/2, dead_drop/2, import/1]).
+-export([status/0, test/2, flush/1, stats/1, pause/1, resume/1, dead_list/3, dead_show/2, dead_replay/2, dead_drop/2, import/1,
+         check_config/0]).
 %% For the web admin's pages, which show and take the same.
 -export([fields/1, address/1]).
 
@@ -17,12 +18,15 @@
 %% How many dead letters a list shows at once.
 -define(PAGE, 100).
 
+%% How long a check may take (ms); ejabberdctl gives up after 60 s.
+-define(CHECK_MS, 30000).
+
 %% Over HTTP a list of objects. Named otherwise, ejabberd would make one object of them all, which 24.12 fails to encode.
 -define(KEY_AND_VALUE, {tuple, [{key, string}, {value, string}]}).
 
 %% What ejabberd makes of it: on the shell the text and exit status 1; over HTTP the text with status 404
-%% (not_exists) or 500.
--type failure() :: {error, not_exists | timeout, 1, Text :: binary()}.
+%% (not_exists), 409 (conflict) or 500.
+-type failure() :: {error, not_exists | conflict | timeout, 1, Text :: binary()}.
 -type field() :: {Key :: string(), Value :: binary()}.
 
 %% Does nothing if they are registered: ejabberd 26.07 takes a second time for a grave mistake.
@@ -145,6 +149,28 @@ import(File) ->
             failure(not_exists, "mod_offline_post does not run on this node: the reason is in ejabberd's log", [])
     end.
 
+%% Of the whole node, as the file would have it.
+-spec check_config() -> [tuple()] | failure().
+check_config() ->
+    case mod_offline_post_check:run(?CHECK_MS) of
+        {ok, Findings} ->
+            case [finding(Error) || {_, _, error, _} = Error <- Findings] of
+                [] -> [{Host, atom_to_binary(Module, utf8), atom_to_binary(Kind, utf8), in_line(Text)} ||
+                          {Host, Module, Kind, Text} <- Findings];
+                Errors -> failure(conflict, "~ts", [lists:join($\n, Errors)])
+            end;
+        {error, busy} ->
+            failure(timeout, "another check is under way: ask again in a moment", []);
+        {error, timeout} ->
+            failure(timeout, "nothing is known: loading the file took longer than ~B s", [?CHECK_MS div 1000]);
+        {error, {failed, Why}} ->
+            failure(timeout, "nothing is known: the check failed (~ts)", [Why])
+    end.
+
+-spec finding(mod_offline_post_check:finding()) -> binary().
+finding({Host, Module, error, Text}) ->
+    text("~ts: ~ts: ~ts", [Host, Module, in_line(Text)]).
+
 %%% What they have in common
 
 -spec selected(binary(), binary(), fun((binary(), mod_offline_post_operator:selection()) -> Result | {error, atom()})) ->
@@ -195,7 +221,7 @@ for(Host, Do, Which) ->
             Result
     end.
 
--spec failure(not_exists | timeout, io:format(), [term()]) -> failure().
+-spec failure(not_exists | conflict | timeout, io:format(), [term()]) -> failure().
 failure(Kind, Format, Args) ->
     {error, Kind, 1, text(Format, Args)}.
 
@@ -295,6 +321,15 @@ commands() ->
      command(offline_post_dead_drop, dead_drop, [which(<<"msg_b9d1f3a07c5e2468_1f">>)],
              "Throw messages away that failed for good", "'which' is as in offline_post_dead_list. They are counted as cancelled.",
              {dropped, integer}, "How many", 1),
+     node_command(offline_post_check_config, check_config, [],
+                  "Check the configuration file before it is loaded, without changing or sending anything",
+                  "Loads ejabberd.yml, and what it includes, in a VM of its own, as reload_config or a restart would: ejabberd's "
+                  "options, and those of mod_offline_post, mod_available_post and mod_unavailable_post for each virtual host. "
+                  "A mistake is an error that says what is wrong, and where. Secrets are not shown.",
+                  {findings, {list, {finding, {tuple, [{host, string}, {module, string}, {result, string}, {text, string}]}}}},
+                  "Virtual host or global, module, ok or warning, how or why",
+                  [{<<"global">>, <<"ejabberd">>, <<"ok">>, <<"would load /etc/ejabberd/ejabberd.yml">>},
+                   {<<"example.org">>, <<"mod_offline_post">>, <<"ok">>, <<"format json, to https://backend.example.org">>}]),
      node_command(offline_post_import, import,
                   [{file, binary, "The file's whole path, on this node", <<"/mnt/old-node/mod_offline_post.db">>}],
                   "Take over what waits in the spool of a node that is no more",

@@ -2,7 +2,8 @@
 %% back.
 -module(mod_offline_post_endpoint).
 
--export([key/1, key/2, configure/2, configure/3, reads_files/1, remove/1, remove/3]).
+-export([modules/0, key/1, key/2, configure/2, configure/3, try_out/3, spool/0, spool/1, reads_files/1, remove/1, remove/3]).
+-export_type([spool/0]).
 
 -include_lib("kernel/include/logger.hrl").
 
@@ -10,6 +11,13 @@
 -define(GRACE, 1000).
 
 -type source() :: gen_mod:opts() | binary().
+%% What is one for the node.
+-type spool() :: {Spool :: boolean(), Dir :: binary(), MinFree :: non_neg_integer()}.
+
+%% Those that share the native side.
+-spec modules() -> [module(), ...].
+modules() ->
+    [mod_offline_post, mod_available_post, mod_unavailable_post].
 
 -spec key(binary()) -> mod_offline_post_nif:key().
 key(Host) ->
@@ -30,6 +38,32 @@ configure(Host, Source) ->
 -spec configure(binary(), module(), gen_mod:opts()) -> {ok, Uses :: [binary()]} | {error, binary()}.
 configure(Host, Module, Opts) ->
     mod_offline_post_nif:configure(key(Host, Module), presence(Opts)).
+
+%% The same, in a VM that is only to say whether it can be done, beside the node that has the spool.
+-spec try_out(binary(), module(), gen_mod:opts()) -> {ok, Uses :: [binary()]} | {error, binary()}.
+try_out(Host, mod_offline_post, Opts) ->
+    warn(Host, Opts),
+    mod_offline_post_nif:configure(key(Host), without_spool(config(Opts)));
+try_out(Host, Module, Opts) ->
+    mod_offline_post_nif:configure(key(Host, Module), without_spool(presence(Opts))).
+
+-spec without_spool(mod_offline_post_nif:config()) -> mod_offline_post_nif:config().
+without_spool(Config) ->
+    Config#{spool := false, spool_dir := <<>>, spool_min_free := 0}.
+
+%% Of the node, as it is configured; undefined: for no virtual host.
+-spec spool() -> spool() | undefined.
+spool() ->
+    case [Opts || Host <- ejabberd_option:hosts(), Module <- modules(), gen_mod:is_loaded(Host, Module),
+                  Opts <- [gen_mod:get_module_opts(Host, Module)]] of
+        [] -> undefined;
+        [Opts | _] -> spool(Opts)
+    end.
+
+-spec spool(source()) -> spool().
+spool(Source) ->
+    {mod_offline_post_opt:spool(Source), spool_dir(mod_offline_post_opt:spool_dir(Source)),
+     mod_offline_post_opt:spool_min_free(Source)}.
 
 %% Whether settings stand in files, which the native side reads when it is configured, and only then.
 -spec reads_files(source()) -> boolean().

@@ -8,9 +8,6 @@
 %% Which dead letters. reason: those whose reason begins so; "HTTP 4" finds those with "HTTP 404" and "HTTP 413".
 -type selection() :: all | {id, binary()} | {reason, binary()}.
 
-%% Those that share the native side.
--define(MODULES, [mod_offline_post, mod_available_post, mod_unavailable_post]).
-
 %% No slice of work is longer, so that nothing else waits for it.
 -define(LONGEST_LIST, 1000).
 
@@ -33,7 +30,8 @@ stats(Host) ->
 
 -spec status() -> [endpoint()].
 status() ->
-    [endpoint(Host, Module) || Host <- lists:sort(ejabberd_option:hosts()), Module <- ?MODULES, gen_mod:is_loaded(Host, Module)].
+    [endpoint(Host, Module) || Host <- lists:sort(ejabberd_option:hosts()), Module <- mod_offline_post_endpoint:modules(),
+                               gen_mod:is_loaded(Host, Module)].
 
 %% What does not run is the most important line of all.
 -spec endpoint(binary(), module()) -> endpoint().

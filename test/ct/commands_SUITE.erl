@@ -63,9 +63,10 @@ examples(Config) ->
          ?assert(is_of(element(2, Result), ResultExample)),
          ?assert(is_list(ResultDesc)),
          {Status, Said} = ctl(Config, [Name | [lists:flatten(io_lib:format("~ts", [text_of(E)])) || E <- Examples]]),
-         ?assertEqual({Name, case Name of "offline_post_status" -> 0; _ -> 1 end}, {Name, Status}),
+         ?assertEqual({Name, case lists:member(Name, ["offline_post_status", "offline_post_check_config"]) of true -> 0; false -> 1 end}, {Name, Status}),
          contains(Said, case Name of
                             "offline_post_status" -> [?ONE, ?TWO];
+                            "offline_post_check_config" -> ["global\tejabberd\tok", ?ONE "\tmod_offline_post\tok", ?TWO];
                             "offline_post_import" -> ["nothing was imported"];
                             _ -> ["not configured for a virtual host example.org"]
                         end)
@@ -276,6 +277,7 @@ commands() ->
      {"offline_post_flush", ["host", "resume"]}, {"offline_post_stats", ["host", "counters"]}, {"offline_post_pause", ["outlives a restart"]}, {"offline_post_resume", ["410"]},
      {"offline_post_dead_list", ["which", "after", "100 at a time"]}, {"offline_post_dead_show", ["id", "answer"]},
      {"offline_post_dead_replay", ["which", "once more"]}, {"offline_post_dead_drop", ["which", "Throw"]},
+     {"offline_post_check_config", ["VM of its own", "reload_config"]},
      {"offline_post_import", ["file", "mod_offline_post.db-wal", "FILE.imported"]}].
 
 %% Both virtual hosts are always there; the module runs for these.
