@@ -1,4 +1,5 @@
-%% What `ejabberdctl man` and ejabberd's documentation say of the module. Each option's text names its default.
+%% What `ejabberdctl man` and ejabberd's documentation say of the module. Each option's text names its default, and no
+%% name in braces: asciidoc, which makes the manual, drops a paragraph that has one.
 -module(mod_offline_post_doc).
 
 -export([mod_doc/0]).
@@ -60,10 +61,11 @@ mod_doc() ->
            {fields,
             #{value => "none | {Name: Template, ...}",
               desc => <<"With 'format: form' or 'json', these fields instead of the format's own, in this order. A "
-                        "value is a text in which '{{name}}' stands for something of the message, such as "
-                        "'{{to.bare}}' or '{{body}}', and '{{a|b}}' for the first that is not empty; or a number, "
-                        "'true', 'false' or 'null'; or a list or a map of these. Put texts into double quotes. An "
-                        "unknown name is an error that lists all names. The default is 'none': the format's own.">>}},
+                        "value is a text in which a name within two pairs of braces, such as 'to.bare' or 'body', "
+                        "stands for something of the message, and 'nick|from.user' for the first of these that is "
+                        "not empty, as in the example; or a number, 'true', 'false' or 'null'; or a list or a map of "
+                        "these. Put texts into double quotes. An unknown name is an error that lists all names. The "
+                        "default is 'none': the format's own.">>}},
            {room_fields,
             #{value => "none | {Name: Template, ...}",
               desc => <<"The same for messages of rooms. The default is 'none': as 'fields'.">>}},
@@ -211,7 +213,7 @@ mod_doc() ->
                         "The default is 'none'.">>}},
            {badge,
             #{value => "none | events | stored",
-              desc => <<"Which number '{{badge}}' is, for the app's icon: 'events', how many messages were posted "
+              desc => <<"Which number the name 'badge' stands for, for the app's icon: 'events', how many messages were posted "
                         "for the user since they were last online; 'stored', how many the offline store holds. "
                         "The default is 'none'.">>}},
            {metrics_token,

@@ -150,7 +150,8 @@ upgrade_test_() ->
 documentation_test() ->
     #{desc := _, opts := Documented, example := _} = mod_offline_post:mod_doc(),
     ?assertEqual(lists:sort(options()), lists:sort([Option || {Option, _} <- Documented])),
-    [?assertMatch(#{value := _, desc := _}, Doc) || {_, Doc} <- Documented].
+    [?assertMatch(#{value := _, desc := _}, Doc) || {_, Doc} <- Documented],
+    ?assertEqual([], [Option || {Option, #{desc := Text}} <- Documented, re:run(Text, "\\{[a-z]") =/= nomatch]).
 
 %% Each option has its getter.
 getters_test() ->
