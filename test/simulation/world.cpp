@@ -32,10 +32,7 @@ void Tally::Add(const Tally& other) {
 }
 
 World::World(std::uint64_t seed, const Switches& switches, bool trace)
-    : switches_(switches),
-      random_(seed),
-      plan_(MakePlan(random_)),
-      book_(clock_, trace) {
+    : switches_(switches), random_(seed), plan_(MakePlan(random_)), book_(clock_, trace) {
   for (int slot = 1; slot <= plan_.endpoints; ++slot) {
     const auto id = static_cast<EndpointId>(slot);
     slots_[id].config = MakeConfig(plan_, random_, slot, 0);
