@@ -265,6 +265,7 @@ release(Host, Module) ->
                 {error, busy} ->
                     ?LOG_ERROR("mod_offline_post: the native side still has an endpoint and runs on", []);
                 _ ->
+                    _ = mod_offline_post_endpoint:forget_spool(),
                     ok
             end
     end.

@@ -58,9 +58,9 @@ in_a_vm(Caller, Timeout) ->
                spool => mod_offline_post_endpoint:spool()},
     Deadline = erlang:monotonic_time(millisecond) + Timeout,
     Left = fun() -> max(0, Deadline - erlang:monotonic_time(millisecond)) end,
+    _ = spawn(?MODULE, watch, [Caller, self()]),
     {ok, Vm, _} = peer:start_link(#{connection => standard_io, wait_boot => Timeout, shutdown => close,
-                                    args => args(), env => env()}),
-    _ = spawn(?MODULE, watch, [Caller, Vm]),
+                                    exec => filename:join(bindir(), "erlexec"), args => args(), env => env()}),
     try
         true = peer:call(Vm, code, set_path, [code:get_path()], Left()),
         peer:call(Vm, ?MODULE, load, [NodeIs, Timeout + ?GRACE_MS], Left())
@@ -68,30 +68,37 @@ in_a_vm(Caller, Timeout) ->
         stop(Vm)
     end.
 
--spec watch(Caller :: pid(), Vm :: pid()) -> ok.
-watch(Caller, Vm) ->
-    _ = [erlang:monitor(process, Pid) || Pid <- [Caller, Vm]],
-    receive {'DOWN', _, process, _, _} -> stop(Vm) end.
+%% Without the check the VM, which is linked to it, loses its input, and ends.
+-spec watch(Caller :: pid(), Check :: pid()) -> true.
+watch(Caller, Check) ->
+    _ = [erlang:monitor(process, Pid) || Pid <- [Caller, Check]],
+    receive {'DOWN', _, process, _, _} -> exit(Check, shutdown) end.
 
-%% Its input is closed, and it ends.
 -spec stop(pid()) -> ok.
 stop(Vm) ->
     try peer:stop(Vm)
     catch exit:_ -> ok
     end.
 
-%% In a release the default script may start ejabberd.
+%% The Erlang that runs here, whatever is first in the path.
+-spec bindir() -> file:filename().
+bindir() ->
+    filename:join([code:root_dir(), "erts-" ++ erlang:system_info(version), "bin"]).
+
+%% In a release the default script may start ejabberd, and a script may name the release's libraries by a variable.
 -spec args() -> [string()].
 args() ->
-    Boots = [filename:rootname(Boot) || Dir <- ["bin", "releases/*"],
+    Boots = [filename:rootname(Boot) || Dir <- ["releases/*", "bin"],
                                         Boot <- filelib:wildcard(filename:join([code:root_dir(), Dir, "start_clean.boot"]))],
-    [Arg || Boot <- lists:sublist(Boots, 1), Arg <- ["-boot", Boot]]
-        ++ ["-kernel", "logger", "[{handler,default,undefined}]", "+S", "1", "+sbwt", "none"].
+    [Arg || Boot <- lists:nthtail(max(0, length(Boots) - 1), Boots), Arg <- ["-boot", Boot]]
+        ++ ["-boot_var", "RELEASE_LIB", code:lib_dir(),
+            "-kernel", "logger", "[{handler,default,undefined}]", "+S", "1", "+sbwt", "none"].
 
-%% No crash dump beside the node's, and no flags that are meant for the node.
+%% What the script erl would say; no crash dump beside the node's, and no flags that are meant for the node.
 -spec env() -> [{string(), string()}].
 env() ->
-    [{"ERL_CRASH_DUMP_SECONDS", "0"} | [{Flags, ""} || Flags <- ["ERL_AFLAGS", "ERL_FLAGS", "ERL_ZFLAGS"]]].
+    [{"ROOTDIR", code:root_dir()}, {"BINDIR", bindir()}, {"EMU", "beam"}, {"PROGNAME", "erl"}, {"ERL_CRASH_DUMP_SECONDS", "0"}
+     | [{Flags, ""} || Flags <- ["ERL_AFLAGS", "ERL_FLAGS", "ERL_ZFLAGS"]]].
 
 %%% In the VM
 
@@ -118,16 +125,27 @@ load(#{env := Env, mnesia_dir := Mnesia, spool := Spool}, Timeout) ->
 -spec not_installed() -> [binary()].
 not_installed() ->
     {module, _} = code:ensure_loaded(ext_mod),
-    case erlang:function_exported(ext_mod, install_contrib_modules, 2) andalso
-        econf:parse(ejabberd_config:path(), #{'_' => econf:any()}, [plain_as_atom, replace_macros, include_files]) of
-        {ok, Yaml} -> to_install(maps:from_list(Yaml)) -- [atom_to_binary(Name, utf8) || {Name, _} <- ext_mod:installed()];
+    case erlang:function_exported(ext_mod, install_contrib_modules, 2) of
+        true -> to_install(lists:flatmap(fun options/1, [ejabberd_config:path() | ext_mod:modules_configs()]))
+                    -- [atom_to_binary(Name, utf8) || {Name, _} <- ext_mod:installed()];
+        false -> []
+    end.
+
+-spec options(file:filename_all()) -> [{atom(), term()}].
+options(File) ->
+    case econf:parse(File, #{'_' => econf:any()}, [plain_as_atom, replace_macros, include_files]) of
+        {ok, Yaml} -> Yaml;
         _ -> []
     end.
 
--spec to_install(#{atom() => term()}) -> [binary()].
-to_install(#{allow_contrib_modules := false}) -> [];
-to_install(#{install_contrib_modules := Names}) when is_list(Names) -> [text("~ts", [Name]) || Name <- Names];
-to_install(_) -> [].
+%% What is no list stands for one that only loading would know.
+-spec to_install([{atom(), term()}]) -> [binary()].
+to_install(Options) ->
+    case lists:member({allow_contrib_modules, false}, Options) of
+        true -> [];
+        false -> lists:usort([text("~ts", [Name]) || {install_contrib_modules, Names} <- Options,
+                                                     Name <- case is_list(Names) of true -> Names; false -> [Names] end])
+    end.
 
 -spec loaded(undefined | mod_offline_post_endpoint:spool()) -> [finding()].
 loaded(Spool) ->
@@ -141,10 +159,10 @@ loaded(Spool) ->
             %% Whatever the file says: what is logged from here on is the answer.
             ok = logger:set_primary_config(level, warning),
             [{<<"global">>, ejabberd, ok, text("would load ~ts", [Path])} | said(<<"global">>, ejabberd)]
-                ++ tried(Spool, [{Host, Module, Opts} || Host <- lists:sort(ejabberd_option:hosts()),
-                                                         Module <- mod_offline_post_endpoint:modules(),
-                                                         {Loaded, Opts, _Order} <- ejabberd_option:modules(Host),
-                                                         Loaded =:= Module]);
+                %% As they would start.
+                ++ tried(Spool, [{Host, Module, Opts} || Host <- ejabberd_option:hosts(),
+                                                         {Module, Opts, _Order} <- ejabberd_option:modules(Host),
+                                                         lists:member(Module, mod_offline_post_endpoint:modules())]);
         Error ->
             [{failed_host(Hosts), ejabberd, error, text("~ts: ~ts", [Path, why(Error)])} | said(<<"global">>, ejabberd)]
     end.

@@ -325,7 +325,8 @@ commands() ->
                   "Check the configuration file before it is loaded, without changing or sending anything",
                   "Loads ejabberd.yml, and what it includes, in a VM of its own, as reload_config or a restart would: ejabberd's "
                   "options, and those of mod_offline_post, mod_available_post and mod_unavailable_post for each virtual host. "
-                  "A mistake is an error that says what is wrong, and where. Secrets are not shown.",
+                  "A mistake is an error that says what is wrong, and where. Of these modules no secret is shown; of others ejabberd "
+                  "may repeat a wrong value. As a reload would, it creates directories that ejabberd's options name.",
                   {findings, {list, {finding, {tuple, [{host, string}, {module, string}, {result, string}, {text, string}]}}}},
                   "Virtual host or global, module, ok or warning, how or why",
                   [{<<"global">>, <<"ejabberd">>, <<"ok">>, <<"would load /etc/ejabberd/ejabberd.yml">>},

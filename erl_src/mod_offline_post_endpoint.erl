@@ -2,7 +2,7 @@
 %% back.
 -module(mod_offline_post_endpoint).
 
--export([modules/0, key/1, key/2, configure/2, configure/3, try_out/3, spool/0, spool/1, reads_files/1, remove/1, remove/3]).
+-export([modules/0, key/1, key/2, configure/2, configure/3, try_out/3, spool/0, spool/1, forget_spool/0, reads_files/1, remove/1, remove/3]).
 -export_type([spool/0]).
 
 -include_lib("kernel/include/logger.hrl").
@@ -32,12 +32,20 @@ key(Host, Module) ->
 -spec configure(binary(), source()) -> {ok, Uses :: [binary()]} | {error, binary()}.
 configure(Host, Source) ->
     warn(Host, Source),
-    mod_offline_post_nif:configure(key(Host), config(Source)).
+    with_spool(Source, mod_offline_post_nif:configure(key(Host), config(Source))).
 
 %% Of a sibling, which posts presence.
 -spec configure(binary(), module(), gen_mod:opts()) -> {ok, Uses :: [binary()]} | {error, binary()}.
 configure(Host, Module, Opts) ->
-    mod_offline_post_nif:configure(key(Host, Module), presence(Opts)).
+    with_spool(Opts, mod_offline_post_nif:configure(key(Host, Module), presence(Opts))).
+
+%% What the native side has taken is what it has, until it ends: ejabberd remembers what a reload has asked for, too.
+-spec with_spool(source(), Answer) -> Answer when Answer :: {ok, Uses :: [binary()]} | {error, binary()}.
+with_spool(Source, {ok, _} = Answer) ->
+    persistent_term:put(?MODULE, spool(Source)),
+    Answer;
+with_spool(_Source, Answer) ->
+    Answer.
 
 %% The same, in a VM that is only to say whether it can be done, beside the node that has the spool.
 -spec try_out(binary(), module(), gen_mod:opts()) -> {ok, Uses :: [binary()]} | {error, binary()}.
@@ -51,14 +59,15 @@ try_out(Host, Module, Opts) ->
 without_spool(Config) ->
     Config#{spool := false, spool_dir := <<>>, spool_min_free := 0}.
 
-%% Of the node, as it is configured; undefined: for no virtual host.
+%% Of the node, as it runs; undefined: for no virtual host.
 -spec spool() -> spool() | undefined.
 spool() ->
-    case [Opts || Host <- ejabberd_option:hosts(), Module <- modules(), gen_mod:is_loaded(Host, Module),
-                  Opts <- [gen_mod:get_module_opts(Host, Module)]] of
-        [] -> undefined;
-        [Opts | _] -> spool(Opts)
-    end.
+    persistent_term:get(?MODULE, undefined).
+
+%% The native side has ended.
+-spec forget_spool() -> boolean().
+forget_spool() ->
+    persistent_term:erase(?MODULE).
 
 -spec spool(source()) -> spool().
 spool(Source) ->

@@ -6,7 +6,7 @@
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
 -export([right/1, as_ejabberd_reads/1, other_modules_file/1, mistakes/1, mistakes_together/1, warnings/1, spool/1, on_the_shell/1,
-         over_http/1, two_at_once/1, too_long/1, caller_dies/1, unchanged/1]).
+         over_http/1, two_at_once/1, too_long/1, caller_dies/1, unchanged/1, refused_reload/1]).
 
 -define(ONE, "one.localhost").
 -define(TWO, "two.localhost").
@@ -16,7 +16,7 @@ suite() -> [{timetrap, {minutes, 3}}].
 
 all() ->
     [right, as_ejabberd_reads, other_modules_file, mistakes, mistakes_together, warnings, spool, on_the_shell, over_http, two_at_once,
-     too_long, caller_dies, unchanged].
+     too_long, caller_dies, unchanged, refused_reload].
 
 init_per_suite(Config) ->
     Backend = offline_post_backend:start(),
@@ -26,14 +26,16 @@ init_per_suite(Config) ->
     [{node, Node}, {backend, Backend} | Config].
 
 end_per_suite(Config) ->
-    ?assertEqual(0, offline_post_node:stop(?config(node, Config))),
-    offline_post_backend:stop(?config(backend, Config)).
+    offline_post_suite:finish(Config).
 
 init_per_testcase(_Case, Config) ->
     offline_post_backend:listen(?config(backend, Config)),
     [{before, state(Config)} | Config].
 
 %% Whatever was found: the node is as it was, and alone.
+end_per_testcase(refused_reload, Config) ->
+    offline_post_node:configure(?config(node, Config), running(?config(backend, Config))),
+    {0, _} = offline_post_node:ctl(?config(node, Config), ["reload_config"]);
 end_per_testcase(_Case, Config) ->
     offline_post_wait:until(fun() -> state(Config) =:= ?config(before, Config) end, 10000,
                             fun() -> {changed, ?config(before, Config), state(Config)} end),
@@ -68,8 +70,13 @@ other_modules_file(Config) ->
     File = filename:join([offline_post_node:dir(?config(node, Config)), "modules", "conf", "mod_x.yml"]),
     ok = filelib:ensure_dir(File),
     ok = file:write_file(File, "append_host_config:\n  \"" ?ONE "\":\n    modules:\n      mod_offline_post: {post_url: \"ftp://localhost/\"}\n"),
-    try says(Config, [?ONE, "http://"])
-    after ok = file:delete(File)
+    try
+        says(Config, [?ONE, "http://"]),
+        ok = file:write_file(File, "install_contrib_modules: [mod_absent]\n"),
+        Installs = offline_post_node:call(?config(node, Config), erlang, function_exported, [ext_mod, install_contrib_modules, 2]),
+        _ = Installs andalso says(Config, ["install_contrib_modules names mod_absent"])
+    after
+        ok = file:delete(File)
     end.
 
 %%% What is wrong
@@ -137,7 +144,10 @@ spool(Config) ->
     {ok, Findings} = check(Config),
     ?assertMatch([<<"a change of spool", _/binary>>], [Text || {<<"global">>, mod_offline_post, warning, Text} <- Findings]),
     write(Config, #{hosts => [{?ONE, #{offline_post => [Url, "spool: false\n"]}}, {?TWO, #{offline_post => Url}}]}),
-    says(Config, [?TWO ": mod_offline_post: spool", "must be the same"]).
+    says(Config, [?TWO ": mod_offline_post: spool", "must be the same"]),
+    %% Whoever starts first decides.
+    write(Config, #{hosts => [{?TWO, #{offline_post => Url}}, {?ONE, #{offline_post => [Url, "spool: false\n"]}}]}),
+    says(Config, [?ONE ": mod_offline_post: spool", "must be the same"]).
 
 %%% How it is asked
 
@@ -180,7 +190,7 @@ caller_dies(Config) ->
     hang(Config),
     Caller = offline_post_node:call(Node, erlang, spawn, [mod_offline_post_check, run, [60000]]),
     #{children := Alone} = ?config(before, Config),
-    offline_post_wait:until(fun() -> children(Node) > Alone end),
+    offline_post_wait:until(fun() -> children(Node) > Alone andalso hangs(Node) end),
     true = offline_post_node:call(Node, erlang, exit, [Caller, kill]).
 
 %% And what was asked about can be loaded.
@@ -198,6 +208,15 @@ unchanged(Config) ->
     offline_post_node:configure(Node, running(?config(backend, Config))),
     {0, _} = offline_post_node:ctl(Node, ["reload_config"]),
     offline_post_wait:until(fun() -> maps:get(pending, offline_post_node:stats(Node, ?ONE)) =:= 0 end).
+
+%% ejabberd has taken the new options, but the node's spool is where it was.
+refused_reload(Config) ->
+    Node = ?config(node, Config),
+    write(Config, #{hosts => [{Host, #{offline_post => "post_url: \"http://localhost/x\"\nspool_dir: /var/spool/elsewhere\n"}} ||
+                                 Host <- [?ONE, ?TWO]]}),
+    {0, _} = offline_post_node:ctl(Node, ["reload_config"]),
+    {ok, Findings} = check(Config),
+    ?assertMatch([<<"a change of spool", _/binary>>], [Text || {<<"global">>, mod_offline_post, warning, Text} <- Findings]).
 
 %%%
 
@@ -244,6 +263,11 @@ children(Node) ->
 descendants(Pid) ->
     Children = string:lexemes(os:cmd("pgrep -P " ++ Pid), "\n"),
     Children ++ lists:flatmap(fun descendants/1, Children).
+
+%% One of them waits for a writer of the pipe.
+hangs(Node) ->
+    lists:any(fun(Pid) -> os:cmd("grep -sl wait_for_partner /proc/" ++ Pid ++ "/task/*/wchan") =/= "" end,
+              descendants(integer_to_list(offline_post_node:os_pid(Node)))).
 
 is_ours(Key) when is_tuple(Key) -> is_ours(element(1, Key));
 is_ours(Key) -> is_atom(Key) andalso lists:prefix("mod_offline_post", atom_to_list(Key)).
