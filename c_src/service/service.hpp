@@ -192,6 +192,7 @@ class Service {
   void FinishRemoval(const Removal& removal);
   void ReportRejections();
   void DeliverNotices(bool last);
+  void GiveBackMemory(Millis now);
   void Wait(bool worked);
 
   SystemClock clock_;
@@ -244,6 +245,8 @@ class Service {
   Millis last_work_ms_ = 0;
   Millis next_rejection_report_ms_ = 0;
   Millis next_notices_ms_ = 0;
+  bool untrimmed_ = false;  // there was work since memory was given back
+  Millis next_trim_ms_ = 0;
 };
 
 }  // namespace offline_post

@@ -1,4 +1,5 @@
 // The service's second half: what the service thread does, and nobody else.
+#include <malloc.h>
 #include <pthread.h>
 
 #include <algorithm>
@@ -21,6 +22,7 @@ constexpr Millis kNapForMs = 5;
 constexpr Millis kLongestSleepMs = 60'000;
 constexpr Millis kRejectionReportMs = 10'000;
 constexpr Millis kNoticesMs = 200;
+constexpr Millis kTrimMs = 10'000;
 
 }  // namespace
 
@@ -159,11 +161,27 @@ void Service::DeliverNotices(bool last) {
   if (sink_(notices_.Waiting())) notices_.Clear();
 }
 
+// What a backlog leaves free in the heaps of many threads would stay with the process. Giving it
+// back takes milliseconds, in which others' allocations may have to wait: so now and then, and only
+// while there is nothing to do.
+void Service::GiveBackMemory(Millis now) {
+  if (!untrimmed_ || now < next_trim_ms_) return;
+#ifdef __GLIBC__
+  malloc_trim(0);
+#endif
+  untrimmed_ = false;
+  next_trim_ms_ = now + kTrimMs;
+}
+
 void Service::Wait(bool worked) {
   const Millis now = clock_.MonotonicMs();
-  if (worked) last_work_ms_ = now;
+  if (worked) {
+    last_work_ms_ = now;
+    untrimmed_ = true;
+  }
   if (inbox_read_ < inbox_.size()) return;
   const bool nap = now - last_work_ms_ < kNapForMs;
+  if (!nap) GiveBackMemory(now);
   // Before a look at what may wake us: who changes it later finds a sleeper.
   if (nap) {
     mailbox_.PrepareNap();
@@ -179,6 +197,7 @@ void Service::Wait(bool worked) {
   for (const Removal& removal : removals_) until = std::min(until, removal.deadline_ms);
   if (rejected_) until = std::min(until, next_rejection_report_ms_);
   if (!notices_.empty()) until = std::min(until, next_notices_ms_);
+  if (untrimmed_ && !nap) until = std::min(until, next_trim_ms_);
   transport_.Wait(std::max<Millis>(0, until - now));
   mailbox_.EndSleep();
 }
