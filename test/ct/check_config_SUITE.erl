@@ -23,7 +23,11 @@ init_per_suite(Config) ->
     Node = offline_post_node:start(running(Backend)),
     offline_post_node:await_running(Node, [?ONE, ?TWO]),
     offline_post_node:register(Node, "anna", ?ONE, "x"),
-    [{node, Node}, {backend, Backend} | Config].
+    Started = [{node, Node}, {backend, Backend} | Config],
+    %% What the node starts, or logs, by and by, and for a first check only, is no change.
+    {ok, _} = check(Started),
+    offline_post_wait:until(fun() -> Before = state(Started), receive after 1000 -> state(Started) =:= Before end end),
+    Started.
 
 end_per_suite(Config) ->
     offline_post_suite:finish(Config).
@@ -253,11 +257,11 @@ state(Config) ->
     #{children => children(Node), threads => offline_post_node:threads(Node), pipes => length([Pipe || "pipe" ++ _ = Pipe <- offline_post_node:descriptors(Node)]),
       nodes => offline_post_node:call(Node, erlang, nodes, [connected]),
       endpoints => [maps:with([state, pending, spool], offline_post_node:stats(Node, Host)) || Host <- [?ONE, ?TWO]],
-      warnings => warnings(offline_post_node:log(Node)),
+      warnings => warned(offline_post_node:log(Node)),
       spool => filelib:wildcard("*", offline_post_node:spool(Node)) -- ["pipe.yml"]}.
 
 %% But what later releases say of an answer that is an error.
-warnings(Log) ->
+warned(Log) ->
     case re:run(Log, "\\[(warning|error|critical)\\](?!.*@mod_http_api:)", [global]) of
         {match, Found} -> length(Found);
         nomatch -> 0
