@@ -203,6 +203,7 @@ class Service {
   std::unique_ptr<Engine> engine_;
   SpoolConfig spool_;           // guarded by life_mutex_: what outbox_ was made for
   bool spool_enabled_ = false;  // of spool_, for the service thread
+  bool untrimmed_ = false;      // there was work since memory was given back
   NoticeSink sink_;
   EventIds event_ids_;
 
@@ -245,7 +246,6 @@ class Service {
   Millis last_work_ms_ = 0;
   Millis next_rejection_report_ms_ = 0;
   Millis next_notices_ms_ = 0;
-  bool untrimmed_ = false;  // there was work since memory was given back
   Millis next_trim_ms_ = 0;
 };
 
