@@ -32,8 +32,9 @@ Status CurlTransport::InitLibrary() {
 }
 
 Status CurlTransport::Open() {
-  multi_.reset(curl_multi_init());
-  if (!multi_)
+  if (Status status = sockets_.Open()) return status;
+  streams_.reset(curl_multi_init());
+  if (!streams_)
     return Error{Error::Kind::kUnavailable, "libcurl: no multi handle (out of descriptors?)"};
   SetConnectionLimit(connection_limit_);
   return std::nullopt;
@@ -41,17 +42,24 @@ Status CurlTransport::Open() {
 
 void CurlTransport::Close() {
   for (auto& [id, transfer] : in_flight_)
-    curl_multi_remove_handle(multi_.get(), transfer->handle());
+    curl_multi_remove_handle(MultiOf(*transfer), transfer->handle());
   in_flight_.clear();
   failed_.clear();
   idle_.clear();
-  multi_.reset();
+  sockets_.Close();
+  streams_.reset();
 }
 
 void CurlTransport::SetConnectionLimit(int limit) {
   connection_limit_ = std::max(1, limit);
-  if (multi_)
-    curl_multi_setopt(multi_.get(), CURLMOPT_MAXCONNECTS, static_cast<long>(connection_limit_));
+  for (CURLM* multi : {sockets_.multi(), streams_.get()}) {
+    if (multi != nullptr)
+      curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, static_cast<long>(connection_limit_));
+  }
+}
+
+CURLM* CurlTransport::MultiOf(const Transfer& transfer) const {
+  return Transfer::MaySpeakHttp2(transfer.request()) ? streams_.get() : sockets_.multi();
 }
 
 void CurlTransport::Send(Request request) {
@@ -64,7 +72,7 @@ void CurlTransport::Send(Request request) {
   }
   const RequestId id = request.id;
   const bool started = transfer->Prepare(std::move(request)) &&
-                       curl_multi_add_handle(multi_.get(), transfer->handle()) == CURLM_OK;
+                       curl_multi_add_handle(MultiOf(*transfer), transfer->handle()) == CURLM_OK;
   if (started) {
     in_flight_.emplace(id, std::move(transfer));
   } else {
@@ -76,7 +84,7 @@ void CurlTransport::Cancel(RequestId id) {
   std::erase_if(failed_, [id](const auto& transfer) { return transfer->request().id == id; });
   const auto found = in_flight_.find(id);
   if (found == in_flight_.end()) return;
-  curl_multi_remove_handle(multi_.get(), found->second->handle());
+  curl_multi_remove_handle(MultiOf(*found->second), found->second->handle());
   in_flight_.erase(found);
 }
 
@@ -86,17 +94,24 @@ bool CurlTransport::Perform(TransportListener& listener) {
     done = true;
     Finish(*transfer, CURLE_FAILED_INIT, listener);
   }
+  sockets_.Perform();
   int running = 0;
-  curl_multi_perform(multi_.get(), &running);
+  curl_multi_perform(streams_.get(), &running);
+  for (CURLM* multi : {sockets_.multi(), streams_.get()}) done = HandOver(multi, listener) || done;
+  return done;
+}
+
+bool CurlTransport::HandOver(CURLM* multi, TransportListener& listener) {
+  bool done = false;
   int left = 0;
-  while (const CURLMsg* message = curl_multi_info_read(multi_.get(), &left)) {
+  while (const CURLMsg* message = curl_multi_info_read(multi, &left)) {
     if (message->msg != CURLMSG_DONE) continue;
     done = true;
     CURL* easy = message->easy_handle;
     const CURLcode code = message->data.result;
     Transfer* transfer = nullptr;
     curl_easy_getinfo(easy, CURLINFO_PRIVATE, &transfer);
-    curl_multi_remove_handle(multi_.get(), easy);
+    curl_multi_remove_handle(multi, easy);
     auto node = in_flight_.extract(transfer->request().id);
     Finish(*transfer, code, listener);
     Recycle(std::move(node.mapped()));
@@ -138,10 +153,13 @@ void CurlTransport::Recycle(std::unique_ptr<Transfer> transfer) {
 
 void CurlTransport::Wait(Millis timeout_ms) {
   constexpr Millis kLongest = 60'000;
-  curl_multi_poll(multi_.get(), nullptr, 0,
+  const Millis due = sockets_.DueMs();
+  if (due >= 0) timeout_ms = std::min(timeout_ms, due);
+  curl_waitfd sockets{sockets_.descriptor(), CURL_WAIT_POLLIN, 0};
+  curl_multi_poll(streams_.get(), &sockets, 1,
                   static_cast<int>(std::clamp<Millis>(timeout_ms, 0, kLongest)), nullptr);
 }
 
-void CurlTransport::Wakeup() { curl_multi_wakeup(multi_.get()); }
+void CurlTransport::Wakeup() { curl_multi_wakeup(streams_.get()); }
 
 }  // namespace offline_post

@@ -1,5 +1,6 @@
-// CurlTransport: requests through one libcurl multi handle. It starts whatever it is given at once,
-// so the caller keeps within SetConnectionLimit.
+// CurlTransport: requests through libcurl, by a SocketLoop those over HTTP/1.1, by a multi handle of
+// their own those that may share a connection. It starts whatever it is given at once, so the caller
+// keeps within SetConnectionLimit.
 //
 // Threads: the engine's; Wakeup any, between Open and Close.
 #pragma once
@@ -15,6 +16,7 @@
 
 #include "engine/notices.hpp"
 #include "engine/transport.hpp"
+#include "http/socket_loop.hpp"
 #include "http/transfer.hpp"
 #include "model/clock.hpp"
 #include "model/result.hpp"
@@ -37,7 +39,7 @@ class CurlTransport final : public Transport {
   // Drops what is in flight and closes every descriptor. Send only after another Open.
   void Close();
 
-  // How many connections may be kept open, over all origins.
+  // How many connections may be kept open, over all origins; by either handle.
   void SetConnectionLimit(int limit);
 
   void Send(Request request) override;
@@ -52,10 +54,8 @@ class CurlTransport final : public Transport {
   std::size_t in_flight() const { return in_flight_.size(); }
 
  private:
-  struct MultiDeleter {
-    void operator()(CURLM* multi) const noexcept { curl_multi_cleanup(multi); }
-  };
-
+  CURLM* MultiOf(const Transfer& transfer) const;
+  bool HandOver(CURLM* multi, TransportListener& listener);
   void Finish(Transfer& transfer, CURLcode code, TransportListener& listener);
   void SayFallback(const Endpoint& endpoint);
   void Recycle(std::unique_ptr<Transfer> transfer);
@@ -66,7 +66,9 @@ class CurlTransport final : public Transport {
   std::unordered_map<RequestId, std::unique_ptr<Transfer>> in_flight_;
   std::vector<std::unique_ptr<Transfer>> idle_;    // easy handles to use again
   std::vector<std::unique_ptr<Transfer>> failed_;  // never started; reported by the next Perform
-  std::unique_ptr<CURLM, MultiDeleter> multi_;  // after the transfers: they leave it before it goes
+  // After the transfers: they leave these before they go.
+  SocketLoop sockets_;   // HTTP/1.1
+  MultiHandle streams_;  // what may speak HTTP/2; also what Wait waits with
   int connection_limit_ = 1;
 };
 

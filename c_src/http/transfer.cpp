@@ -187,12 +187,18 @@ bool Transfer::SetBlob(CURLoption option, const std::string& text) {
   return Set(option, &blob);
 }
 
+// Through ALPN alone: libcurl 7.88 fails with it on a connection without TLS.
+bool Transfer::MaySpeakHttp2(const Request& request) {
+  const Origin& origin = request.endpoint->origin;
+  return origin.scheme == "https" && origin.http_version != HttpVersion::k1 &&
+         Has(CURL_VERSION_HTTP2);
+}
+
 bool Transfer::SetTls() {
   const Origin& origin = request_.endpoint->origin;
   const bool secure = origin.scheme == "https";
   const long verify = origin.tls.verify ? 1L : 0L;
-  // HTTP/2 through ALPN alone: libcurl 7.88 fails with it on a connection without TLS.
-  const bool two = secure && origin.http_version != HttpVersion::k1 && Has(CURL_VERSION_HTTP2);
+  const bool two = MaySpeakHttp2(request_);
   if (!Set(CURLOPT_HTTP_VERSION,
            static_cast<long>(two ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1))) {
     return false;

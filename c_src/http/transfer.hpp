@@ -47,6 +47,9 @@ class Transfer {
   // Forgets the request, and what it held.
   void Clear();
 
+  // Whether the connection for this request may speak HTTP/2, so that many requests share it.
+  static bool MaySpeakHttp2(const Request& request);
+
   CURL* handle() const { return easy_.get(); }
   const Request& request() const { return request_; }
 

@@ -16,10 +16,11 @@ namespace {
 // What nobody waits for, such as that deliveries are done, may lie so long before it wakes the
 // storage thread.
 constexpr std::chrono::milliseconds kLinger{50};
-// When many events come, so long is collected for the next transaction, unless it is full before:
-// a commit costs as much for ten events as for a hundred.
-constexpr std::chrono::milliseconds kCollect{2};
-constexpr std::size_t kManyAppends = 16;
+// So long after a batch is collected for the next transaction, unless it is full before: a commit
+// costs as much for ten events as for one. When few come, then only while nobody is in a hurry.
+constexpr std::chrono::milliseconds kCollectMany{2};
+constexpr std::chrono::milliseconds kCollectFew{5};
+constexpr std::size_t kManyAppends = 16;  // in the last batch
 constexpr std::chrono::hours kLongestSleep{1};
 
 StoreOptions StoreOptionsOf(const SpoolOptions& options) {
@@ -135,6 +136,7 @@ void SpoolOutbox::Append(Delivery delivery) {
 }
 
 Ticket SpoolOutbox::Flush(std::vector<CommitCallback> waiting) {
+  hurry_ = hurry_ || !waiting.empty();
   collected_.emplace_back(FlushCommand{++last_ticket_, std::move(waiting)});
   urgent_ = true;
   return last_ticket_;
@@ -166,6 +168,7 @@ void SpoolOutbox::Hasten(EndpointId endpoint, std::uint64_t recipient) {
 
 void SpoolOutbox::VisitDead(const DeadVisit& visit) {
   collected_.emplace_back(VisitDeadCommand{std::make_unique<const DeadVisit>(visit)});
+  hurry_ = true;
   urgent_ = true;
 }
 
@@ -177,6 +180,7 @@ void SpoolOutbox::PurgeDead(EndpointId endpoint, Millis died_before_ms, std::uin
 
 bool SpoolOutbox::Import(const ImportedRows& rows) {
   collected_.emplace_back(ImportCommand{std::make_unique<const ImportedRows>(rows)});
+  hurry_ = true;
   urgent_ = true;
   return true;
 }
@@ -198,6 +202,7 @@ void SpoolOutbox::HandOver() {
   inbox_bytes_ += std::exchange(collected_bytes_, 0);
   const std::size_t appends = std::exchange(collected_appends_, 0);
   const bool urgent = std::exchange(urgent_, false);
+  const bool hurry = std::exchange(hurry_, false);
   if (!options_.own_thread) {
     Carry(std::exchange(collected_, {}));
     return;
@@ -212,8 +217,11 @@ void SpoolOutbox::HandOver() {
     }
     inbox_appends_ += appends;
     inbox_urgent_ = inbox_urgent_ || urgent;
+    inbox_hurry_ = inbox_hurry_ || hurry;
+    const bool full = inbox_appends_ >= Store::kAppendsPerCommit;
     wake = sleep_ == Sleep::kForAny || (sleep_ == Sleep::kForUrgent && inbox_urgent_) ||
-           (sleep_ == Sleep::kForBatch && inbox_appends_ >= Store::kAppendsPerCommit);
+           (sleep_ == Sleep::kForHurry && (inbox_hurry_ || full)) ||
+           (sleep_ == Sleep::kForBatch && full);
     if (wake) sleep_ = Sleep::kAwake;
   }
   if (wake) changed_.notify_one();
@@ -290,6 +298,14 @@ void SpoolOutbox::Carry(std::vector<SpoolCommand> commands) {
   last_batch_ = std::chrono::steady_clock::now();
 }
 
+// Of what is urgent, with the mutex held. Claims alone are no reason to wait: they commit nothing.
+SpoolOutbox::SteadyTime SpoolOutbox::CollectUntil() const {
+  if (inbox_appends_ >= Store::kAppendsPerCommit) return SteadyTime::min();
+  if (last_appends_ >= kManyAppends) return last_batch_ + kCollectMany;
+  const bool few = inbox_appends_ > 0 && !inbox_hurry_;
+  return few ? last_batch_ + kCollectFew : SteadyTime::min();
+}
+
 // False: it is time to stop, and nothing is left to do.
 bool SpoolOutbox::AwaitCommands(std::vector<SpoolCommand>& commands) {
   const SteadyTime begun = std::chrono::steady_clock::now();
@@ -300,12 +316,12 @@ bool SpoolOutbox::AwaitCommands(std::vector<SpoolCommand>& commands) {
   std::unique_lock lock(mutex_);
   while (!stopping_) {
     const SteadyTime now = std::chrono::steady_clock::now();
-    const bool collect = last_appends_ >= kManyAppends && now < last_batch_ + kCollect;
-    if (inbox_urgent_ && (!collect || inbox_appends_ >= Store::kAppendsPerCommit)) break;
     SteadyTime until = due;
     if (inbox_urgent_) {
-      until = std::min(until, last_batch_ + kCollect);
-      sleep_ = Sleep::kForBatch;
+      const SteadyTime collect_until = CollectUntil();
+      if (now >= collect_until) break;
+      until = std::min(until, collect_until);
+      sleep_ = last_appends_ >= kManyAppends ? Sleep::kForBatch : Sleep::kForHurry;
     } else if (!inbox_.empty()) {
       if (!linger_until) linger_until = now + kLinger;
       until = std::min(until, *linger_until);
@@ -319,6 +335,7 @@ bool SpoolOutbox::AwaitCommands(std::vector<SpoolCommand>& commands) {
   sleep_ = Sleep::kAwake;
   commands.swap(inbox_);
   inbox_urgent_ = false;
+  inbox_hurry_ = false;
   inbox_appends_ = 0;
   return !stopping_ || !commands.empty();
 }

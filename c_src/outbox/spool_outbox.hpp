@@ -98,6 +98,7 @@ class SpoolOutbox final : public Outbox {
   void Run() noexcept;
   bool AwaitCommands(std::vector<SpoolCommand>& commands);
   void Carry(std::vector<SpoolCommand> commands);
+  SteadyTime CollectUntil() const;
 
   const SpoolOptions options_;
   const Clock& clock_;
@@ -109,7 +110,8 @@ class SpoolOutbox final : public Outbox {
 
   // The engine's thread.
   std::vector<SpoolCommand> collected_;
-  bool urgent_ = false;  // somebody waits for what was collected
+  bool urgent_ = false;  // what was collected is awaited
+  bool hurry_ = false;   // by somebody who does nothing else meanwhile
   std::size_t collected_appends_ = 0;
   std::uint64_t collected_bytes_ = 0;
   Ticket last_ticket_ = 0;
@@ -117,12 +119,13 @@ class SpoolOutbox final : public Outbox {
   // Between the two.
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::vector<SpoolCommand> inbox_;  // guarded by mutex_, as the next five
+  std::vector<SpoolCommand> inbox_;  // guarded by mutex_, as the next six
   bool inbox_urgent_ = false;
+  bool inbox_hurry_ = false;
   std::size_t inbox_appends_ = 0;
   bool stopping_ = false;
   // What the storage thread sleeps for; whoever wakes it says so here.
-  enum class Sleep { kAwake, kForAny, kForUrgent, kForBatch } sleep_ = Sleep::kAwake;
+  enum class Sleep { kAwake, kForAny, kForUrgent, kForHurry, kForBatch } sleep_ = Sleep::kAwake;
   std::vector<SpoolCompletion> done_;
   std::atomic<bool> any_done_{false};
   std::atomic<std::uint64_t> inbox_bytes_{0};  // handed over and not yet carried out

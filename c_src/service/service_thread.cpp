@@ -15,10 +15,9 @@ namespace {
 
 // A turn reads at most so much mail, so that answers are not kept waiting by a flood of events.
 constexpr std::size_t kMailPerTurn = 512;
-// After work the loop naps in short waits, in which nobody need wake it: a wake-up costs the
-// session that submits 20 us and more.
-constexpr Millis kNapMs = 1;
-constexpr Millis kNapForMs = 5;
+// After work the loop naps once, so that nobody need wake it: a wake-up costs the session that
+// submits 20 us and more, and this thread a turn for each event.
+constexpr Millis kNapMs = 5;
 constexpr Millis kLongestSleepMs = 60'000;
 constexpr Millis kRejectionReportMs = 10'000;
 constexpr Millis kNoticesMs = 200;
@@ -180,7 +179,7 @@ void Service::Wait(bool worked) {
     untrimmed_ = true;
   }
   if (inbox_read_ < inbox_.size()) return;
-  const bool nap = now - last_work_ms_ < kNapForMs;
+  const bool nap = now - last_work_ms_ < kNapMs;
   if (!nap) GiveBackMemory(now);
   // Before a look at what may wake us: who changes it later finds a sleeper.
   if (nap) {
