@@ -1,6 +1,6 @@
-// CurlTransport: requests through libcurl, by a SocketLoop those over HTTP/1.1, by a multi handle of
-// their own those that may share a connection. It starts whatever it is given at once, so the caller
-// keeps within SetConnectionLimit.
+// CurlTransport: requests through libcurl, by a SocketLoop those over HTTP/1.1, by a multi handle
+// of their own those that may share a connection. It starts whatever it is given at once, so the
+// caller keeps within SetConnectionLimit.
 //
 // Threads: the engine's; Wakeup any, between Open and Close.
 #pragma once

@@ -40,20 +40,25 @@ void SocketLoop::Close() {
   epoll_ = -1;
 }
 
+// A socket stays in epoll between two requests, which saves two system calls each; the kernel takes
+// out what is closed. Whether it is still the same one, only the kernel knows.
 int SocketLoop::OnSocket(CURL* /*easy*/, curl_socket_t socket, int what, void* self,
-                         void* known) noexcept {
+                         void* /*known*/) noexcept {
   SocketLoop& loop = *static_cast<SocketLoop*>(self);
-  if (what == CURL_POLL_REMOVE) {
-    epoll_ctl(loop.epoll_, EPOLL_CTL_DEL, socket, nullptr);
-    return 0;
+  const auto place = static_cast<std::size_t>(socket);
+  try {
+    if (loop.wanted_.size() <= place) loop.wanted_.resize(place + 1);
+  } catch (...) {
+    return -1;  // out of memory: the transfer fails
   }
+  loop.wanted_[place] = what != CURL_POLL_REMOVE;
+  if (what == CURL_POLL_REMOVE) return 0;
   epoll_event event{};
   event.data.fd = socket;
   if ((what & CURL_POLL_IN) != 0) event.events |= EPOLLIN;
   if ((what & CURL_POLL_OUT) != 0) event.events |= EPOLLOUT;
-  // Any pointer but NULL tells, from now on, that epoll knows this socket.
-  if (known == nullptr) curl_multi_assign(loop.multi_.get(), socket, self);
-  return epoll_ctl(loop.epoll_, known == nullptr ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, socket, &event);
+  if (epoll_ctl(loop.epoll_, EPOLL_CTL_MOD, socket, &event) == 0) return 0;
+  return epoll_ctl(loop.epoll_, EPOLL_CTL_ADD, socket, &event);
 }
 
 Millis SocketLoop::DueMs() const {
@@ -70,6 +75,10 @@ void SocketLoop::Perform() {
   const int ready = epoll_wait(epoll_, events.data(), kEventsPerTurn, 0);
   for (int i = 0; i < ready; ++i) {
     const epoll_event& event = events[static_cast<std::size_t>(i)];
+    if (!wanted_[static_cast<std::size_t>(event.data.fd)]) {  // closed by the server, as a rule
+      epoll_ctl(epoll_, EPOLL_CTL_DEL, event.data.fd, nullptr);
+      continue;
+    }
     curl_multi_socket_action(multi_.get(), event.data.fd, SelectBits(event.events), &running);
   }
   if (DueMs() == 0) curl_multi_socket_action(multi_.get(), CURL_SOCKET_TIMEOUT, 0, &running);

@@ -9,6 +9,7 @@
 #include <curl/curl.h>
 
 #include <memory>
+#include <vector>
 
 #include "model/clock.hpp"
 #include "model/result.hpp"
@@ -46,6 +47,7 @@ class SocketLoop {
 
   MultiHandle multi_;
   int epoll_ = -1;
+  std::vector<bool> wanted_;  // by the socket's number: a request is under way on it
 };
 
 }  // namespace offline_post

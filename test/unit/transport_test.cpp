@@ -247,6 +247,23 @@ TEST_CASE("a backend that closes idle connections gets every request all the sam
   for (int i = 0; i < 12; ++i) CHECK(f.Post(server.url()).kind == OutcomeClass::kDelivered);
 }
 
+TEST_CASE("an idle connection that the server closes keeps nobody awake") {
+  HttpServer server([](const HttpRequest&) {
+    return HttpReply{"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", HttpReply::Then::kClose};
+  });
+  TransportFixture f;
+  for (int i = 0; i < 3; ++i) {
+    REQUIRE(f.Post(server.url()).kind == OutcomeClass::kDelivered);
+    int turns = 0;
+    const Millis until = f.clock.MonotonicMs() + 100;
+    for (; f.clock.MonotonicMs() < until; ++turns) {
+      CHECK_FALSE(f.transport.Perform(f.listener));
+      f.transport.Wait(50);
+    }
+    CHECK(turns < 10);  // a socket that stays ready would make thousands
+  }
+}
+
 TEST_CASE("a kept connection that dies under a request costs nothing but the connection") {
   // The second request of each connection is reset without an answer.
   std::mutex mutex;
