@@ -53,8 +53,9 @@ body(Token, Host, I) ->
 %% All that we add to a message that mod_offline stores: the stamp, and our part of the fold.
 -spec hook(binary(), non_neg_integer()) -> term().
 hook(Host, I) ->
-    Verdict = {offlined, mod_offline_post_once:stamp(message(Host, I))},
-    mod_offline_post_offline:offline_message(mod_offline_post_offline:archived_message(mod_offline_post_offline:new_message(Verdict))).
+    Verdict = {bounce, mod_offline_post_once:stamp(message(Host, I))},
+    {bounce, Message} = mod_offline_post_offline:archived_message(mod_offline_post_offline:new_message(Verdict)),
+    mod_offline_post_offline:offline_message({offlined, Message}).
 
 %% The original's: the session sends the request itself and waits for the answer.
 -spec original(string(), binary(), binary(), non_neg_integer()) -> ok.

@@ -33,8 +33,9 @@ new_message(Verdict) ->
     erase(?IMPORT),
     Verdict.
 
+%% Most messages are in no archive yet: so much is seen without a guard.
 -spec archived_message(verdict()) -> verdict().
-archived_message({Action, #message{to = #jid{lserver = Host}} = Message} = Verdict)
+archived_message({Action, #message{to = #jid{lserver = Host}, meta = #{mam_archived := true}} = Message} = Verdict)
   when Action =:= archived; Action =:= bounce ->
     mod_offline_post:guarded(hook, Host, fun() -> is_archived(Message) andalso notify(Host, Message, archive) end),
     Verdict;
