@@ -14,6 +14,9 @@
 %% Requests on one HTTP/2 connection at a time, as many as nginx takes.
 -define(STREAMS, 100).
 -define(STREAMED, 20000).
+%% Messages a second, evenly; the backend that takes a second has so many requests in hand.
+-define(PACED_PER_S, 500).
+-define(PACED_MS, 3000).
 
 %% Calls per round in a loop, calls per round 2 ms apart, messages per round and vhost through the router.
 -define(LOOP, 20000).
@@ -43,7 +46,7 @@
 %% durable: the node with a spool. spool_bench, slow_sync: bench's program and library. scratch: an empty directory.
 %% outage: the figures of the long outage, which were measured before.
 -type options() :: #{url := string(), floor := string(), wrk_script := string(), token := binary(), ebins := [string()],
-                     dead_url := binary(), tls_url := string(), ca_file := string(), format_bench := string(), durable := node(), spool_bench := string(), slow_sync := string(),
+                     dead_url := binary(), prompt_url := string(), slow_url := string(), tls_url := string(), ca_file := string(), format_bench := string(), durable := node(), spool_bench := string(), slow_sync := string(),
                      scratch := string(), outage := figures(), json := string(), about := string(),
                      run_ms => pos_integer()}.
 -type figures() :: #{atom() => number()}.
@@ -80,6 +83,8 @@ round(Options, N, Title) ->
              fun() -> disk(Options, [{"LD_PRELOAD", maps:get(slow_sync, Options)}], [], slow_sync_per_s) end,
              fun() -> disk(Options, [], ["batch=" ++ integer_to_list(?BATCH)], batch100_events_per_s) end,
              fun() -> drain_batches(Options) end,
+             fun() -> paced(Options, prompt_url, paced_cpu_us) end,
+             fun() -> paced(Options, slow_url, paced_slow_cpu_us) end,
              fun() -> commits(Options) end],
     Streams = [fun() -> http2(Options) end, fun() -> curl_http2_floor(Options) end, fun() -> h2load(Options) end],
     add_ratios(lists:foldl(fun(Step, Figures) -> maps:merge(Figures, Step()) end, #{},
@@ -90,7 +95,7 @@ add_ratios(#{deliver_per_s := Rate, deliver_cpu_us := Cpu, curl_floor_per_s := F
              httpc_per_s := HttpcRate, deliver_durable_per_s := DurableRate, deliver_durable_cpu_us := DurableCpu,
              hook_p50_us := Hook, hook_durable_p50_us := DurableHook, sync_commit_p50_us := Commit,
              commit_floor_p50_us := CommitFloor, fast_sync_per_s := Fast, slow_sync_per_s := Slow, batch100_events_per_s := Batched,
-             http2_deliver_per_s := Streamed, curl_http2_floor_per_s := StreamFloor, h2load_per_s := H2load} = Figures) ->
+             paced_cpu_us := Paced, paced_slow_cpu_us := PacedSlow, http2_deliver_per_s := Streamed, curl_http2_floor_per_s := StreamFloor, h2load_per_s := H2load} = Figures) ->
     Figures#{deliver_vs_curl_floor => Rate / FloorRate,
              deliver_vs_httpc => Rate / HttpcRate,
              deliver_cpu_vs_curl_floor => Cpu / FloorCpu,
@@ -100,6 +105,7 @@ add_ratios(#{deliver_per_s := Rate, deliver_cpu_us := Cpu, curl_floor_per_s := F
              sync_commit_vs_floor => Commit / CommitFloor,
              slow_sync_ratio => Slow / Fast,
              batch100_vs_unbatched => Batched / Fast,
+             paced_slow_vs_prompt => PacedSlow / Paced,
              http2_vs_curl_floor => Streamed / StreamFloor,
              curl_http2_floor_vs_h2load => StreamFloor / H2load,
              http2_vs_h2load => Streamed / H2load}.
@@ -251,6 +257,12 @@ disk(#{url := Url} = Options, Env, Extra, Name) ->
 
 saturated(#{run_ms := RunMs}, Url, Dir, Connections, Extra) ->
     ["deliver", Url, Dir, integer_to_list(Connections), integer_to_list(?WARM_MS), integer_to_list(RunMs) | Extra].
+
+%% With a spool. The first answers come after a second.
+paced(Options, Url, Name) ->
+    [CpuUs] = spool_bench(Options, [], fun(Dir) -> ["paced", maps:get(Url, Options), Dir, integer_to_list(2 * ?PACED_PER_S),
+                                                    integer_to_list(?PACED_PER_S), "1500", integer_to_list(?PACED_MS)] end),
+    #{Name => CpuUs}.
 
 drain_batches(#{url := Url} = Options) ->
     [PerSecond] = spool_bench(Options, [], fun(Dir) -> ["drain", Url, Dir, integer_to_list(?CONNECTIONS), integer_to_list(?STORED),

@@ -4,6 +4,8 @@
 //   From submission to delivery at saturation, the spool in DIRECTORY or in memory (-). Prints
 //   "PER_SECOND CPU_US STORAGE_CPU_US", per message: the process's CPU time, and of it the storage
 //   thread's. OPTION: batch=EVENTS (JSON), http2, ca=FILE.
+// spool_bench paced URL DIRECTORY CONNECTIONS PER_SECOND WARM_MS RUN_MS
+//   So many evenly, far from saturation. Prints "CPU_US": the process's CPU time per message.
 // spool_bench drain URL DIRECTORY CONNECTIONS COUNT [OPTION...]
 //   Prints "PER_SECOND": COUNT events that are committed before the first is sent, until the last
 //   is delivered.
@@ -146,6 +148,28 @@ int Deliver(const Args& args) {
   return 0;
 }
 
+int Paced(const Args& args) {
+  Service service(&PrintErrors);
+  Configure(service, args.at(0), args.at(1), std::stoi(args.at(2)));
+  const std::chrono::nanoseconds every{1'000'000'000 / std::stol(args.at(3))};
+  auto due = SteadyClock::now();
+  const auto feed_until = [&](SteadyClock::time_point end) {
+    std::uint64_t count = 0;
+    for (; due < end; due += every, ++count) {
+      std::this_thread::sleep_until(due);
+      Submit(service, count);
+    }
+    return count;
+  };
+  feed_until(due + milliseconds(std::stol(args.at(4))));
+  const double cpu = ProcessCpuUs();
+  const std::uint64_t delivered = service.GetStats(kKey)->delivered;
+  const std::uint64_t count = feed_until(due + milliseconds(std::stol(args.at(5))));
+  if (service.GetStats(kKey)->delivered == delivered) throw std::runtime_error("none delivered");
+  std::cout << std::fixed << (ProcessCpuUs() - cpu) / static_cast<double>(count) << "\n";
+  return 0;
+}
+
 // Until all are committed.
 void SubmitAll(Service& service, std::uint64_t count) {
   std::promise<void> all;
@@ -245,15 +269,12 @@ int Floor(const Args& args) {
 
 int main(int argc, char** argv) {
   const std::map<std::string, int (*)(const std::vector<std::string>&)> modes = {
-      {"deliver", &Deliver},
-      {"drain", &Drain},
-      {"commit", &Commit},
-      {"sync", &Sync},
-      {"floor", &Floor}};
+      {"deliver", &Deliver}, {"paced", &Paced}, {"drain", &Drain},
+      {"commit", &Commit},   {"sync", &Sync},   {"floor", &Floor}};
   const Args args(argv + 1, argv + argc);
   const auto mode = args.empty() ? modes.end() : modes.find(args.front());
   if (mode == modes.end()) {
-    std::cerr << "usage: spool_bench deliver|drain|commit|sync|floor ARGUMENT...\n";
+    std::cerr << "usage: spool_bench deliver|paced|drain|commit|sync|floor ARGUMENT...\n";
     return 2;
   }
   try {

@@ -35,13 +35,15 @@ Status SocketLoop::Open() {
 }
 
 void SocketLoop::Close() {
-  multi_.reset();  // which takes its sockets out of epoll
+  multi_.reset();  // which still tells of its sockets
   if (epoll_ >= 0) close(epoll_);
   epoll_ = -1;
 }
 
 // A socket stays in epoll between two requests, which saves two system calls each; the kernel takes
-// out what is closed. Whether it is still the same one, only the kernel knows.
+// out what is closed. Whether it is still the same one, only the kernel knows. Never fails: libcurl
+// would give the whole handle up. What cannot be watched, for lack of memory, runs into its
+// timeout.
 int SocketLoop::OnSocket(CURL* /*easy*/, curl_socket_t socket, int what, void* self,
                          void* /*known*/) noexcept {
   SocketLoop& loop = *static_cast<SocketLoop*>(self);
@@ -49,7 +51,7 @@ int SocketLoop::OnSocket(CURL* /*easy*/, curl_socket_t socket, int what, void* s
   try {
     if (loop.wanted_.size() <= place) loop.wanted_.resize(place + 1);
   } catch (...) {
-    return -1;  // out of memory: the transfer fails
+    return 0;
   }
   loop.wanted_[place] = what != CURL_POLL_REMOVE;
   if (what == CURL_POLL_REMOVE) return 0;
@@ -57,8 +59,9 @@ int SocketLoop::OnSocket(CURL* /*easy*/, curl_socket_t socket, int what, void* s
   event.data.fd = socket;
   if ((what & CURL_POLL_IN) != 0) event.events |= EPOLLIN;
   if ((what & CURL_POLL_OUT) != 0) event.events |= EPOLLOUT;
-  if (epoll_ctl(loop.epoll_, EPOLL_CTL_MOD, socket, &event) == 0) return 0;
-  return epoll_ctl(loop.epoll_, EPOLL_CTL_ADD, socket, &event);
+  if (epoll_ctl(loop.epoll_, EPOLL_CTL_MOD, socket, &event) != 0)
+    epoll_ctl(loop.epoll_, EPOLL_CTL_ADD, socket, &event);
+  return 0;
 }
 
 Millis SocketLoop::DueMs() const {

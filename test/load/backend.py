@@ -1,22 +1,19 @@
 #!/usr/bin/python3
-"""backend.py PORT STALL: a backend on 127.0.0.1 that takes a while for each answer, and has trouble.
+"""A backend on 127.0.0.1 that takes a while for each answer, and has trouble.
 
-One request in twenty gets 500 or 503. SIGUSR1: for STALL seconds from now on it takes requests and answers none of them;
-whoever still waits then gets an answer. GET tells what it has seen so far, a line `NAME NUMBER` each.
+SIGUSR1: for a while it takes requests and answers none of them; whoever still waits then gets an answer. GET tells what
+it has seen so far, a line `NAME NUMBER` each.
 """
 
+import argparse
 import asyncio
 import random
 import signal
-import sys
-
-# What a push service takes to answer, so that one connection carries 20 requests a second.
-SECONDS = 0.05
 
 
 class World:
-    def __init__(self, stall):
-        self.stall, self.stalled_until = stall, 0
+    def __init__(self, options):
+        self.takes, self.fails, self.stall, self.stalled_until = options.takes, options.fails, options.stall, 0
         self.random = random.Random(6)  # the same faults in every run
         self.requests = self.failed = self.stalled = self.succeeded = 0
         self.ids = set()  # of all that was answered with 200
@@ -57,8 +54,8 @@ class Connection(asyncio.Protocol):
         world.requests += 1
         left = world.stalled_until - loop.time()
         world.stalled += left > 0
-        status = world.random.choice([b'500', b'503']) if world.random.random() < 0.05 else b'200'
-        loop.call_later(max(left, SECONDS), self.answer, event, status)
+        status = world.random.choice([b'500', b'503']) if world.random.random() < world.fails else b'200'
+        loop.call_later(max(left, world.takes), self.answer, event, status)
 
     def answer(self, event, status):
         if self.transport.is_closing():
@@ -74,15 +71,19 @@ class Connection(asyncio.Protocol):
         self.transport.write(b'HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s' % (status, len(body), body))
 
 
-async def serve(port, stall):
-    world, loop = World(stall), asyncio.get_running_loop()
+async def serve(options):
+    world, loop = World(options), asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGUSR1, world.begin_stall)
-    server = await loop.create_server(lambda: Connection(world), '127.0.0.1', port, backlog=1024)
+    server = await loop.create_server(lambda: Connection(world), '127.0.0.1', options.port, backlog=1024)
     print('listening', flush=True)
     await server.serve_forever()
 
 
 if __name__ == '__main__':
-    if len(sys.argv) != 3:
-        sys.exit(__doc__)
-    asyncio.run(serve(int(sys.argv[1]), float(sys.argv[2])))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('port', type=int)
+    # A push service's time, so that one connection carries 20 requests a second.
+    parser.add_argument('--takes', type=float, default=0.05, metavar='SECONDS', help='for each answer')
+    parser.add_argument('--fails', type=float, default=0, metavar='PART', help='of the requests, with 500 or 503')
+    parser.add_argument('--stall', type=float, default=0, metavar='SECONDS')
+    asyncio.run(serve(parser.parse_args()))
