@@ -83,7 +83,8 @@ class Browser:
         """Acts, and waits until the page that was there has gone: the driver waits for the next one itself."""
         page = self.driver.find_element(By.TAG_NAME, "html")
         act()
-        WebDriverWait(self.driver, 60, 0.05).until(staleness_of(page))
+        # While the page goes, the driver may fail to look at it.
+        WebDriverWait(self.driver, 60, 0.05, [WebDriverException]).until(staleness_of(page))
         # The end of each of ejabberd's pages. A page on its way in may still change places with an empty one.
         WebDriverWait(self.driver, 60, 0.05, [WebDriverException]).until(
             lambda driver: driver.find_element(By.ID, "copyrightouter").is_displayed())
