@@ -298,7 +298,8 @@ void SpoolOutbox::Carry(std::vector<SpoolCommand> commands) {
   last_batch_ = std::chrono::steady_clock::now();
 }
 
-// Of what is urgent, with the mutex held. Claims alone are no reason to wait: they commit nothing.
+// Of what is urgent, with the mutex held. When few come, claims alone are no reason to wait: they
+// commit nothing.
 SpoolOutbox::SteadyTime SpoolOutbox::CollectUntil() const {
   if (inbox_appends_ >= Store::kAppendsPerCommit) return SteadyTime::min();
   if (last_appends_ >= kManyAppends) return last_batch_ + kCollectMany;
