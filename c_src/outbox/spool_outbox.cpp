@@ -16,10 +16,9 @@ namespace {
 // What nobody waits for, such as that deliveries are done, may lie so long before it wakes the
 // storage thread.
 constexpr std::chrono::milliseconds kLinger{50};
-// So long after a batch is collected for the next transaction, unless it is full before: a commit
-// costs as much for ten events as for one. When few come, then only while nobody is in a hurry.
+// So long after a batch is collected for the next transaction when many come, unless it is full
+// before: a commit costs as much for ten events as for one.
 constexpr std::chrono::milliseconds kCollectMany{2};
-constexpr std::chrono::milliseconds kCollectFew{5};
 constexpr std::size_t kManyAppends = 16;  // in the last batch
 constexpr std::chrono::hours kLongestSleep{1};
 
@@ -304,7 +303,7 @@ SpoolOutbox::SteadyTime SpoolOutbox::CollectUntil() const {
   if (inbox_appends_ >= Store::kAppendsPerCommit) return SteadyTime::min();
   if (last_appends_ >= kManyAppends) return last_batch_ + kCollectMany;
   const bool few = inbox_appends_ > 0 && !inbox_hurry_;
-  return few ? last_batch_ + kCollectFew : SteadyTime::min();
+  return few ? last_batch_ + options_.collect_few : SteadyTime::min();
 }
 
 // False: it is time to stop, and nothing is left to do.

@@ -34,8 +34,10 @@ struct SpoolOptions {
   // What may wait in memory for the disk, as EventBytes counts.
   std::uint64_t memory_bytes = 256ULL * 1024 * 1024;
   bool own_thread = true;  // else Poll does the work, and time goes by the clock
-  std::string vfs;         // SQLite's file system layer; empty: the default
-  int busy_ms = 5'000;     // how long Open waits for another process to let go of the file
+  // So long after a commit is collected for the next one, when few come and nobody waits for it.
+  std::chrono::milliseconds collect_few{10};
+  std::string vfs;      // SQLite's file system layer; empty: the default
+  int busy_ms = 5'000;  // how long Open waits for another process to let go of the file
   // Beyond the leases: what is kept in memory of what is on the disk.
   std::size_t cache_deliveries = 8'192;
   std::size_t cache_bytes = std::size_t{16} * 1024 * 1024;

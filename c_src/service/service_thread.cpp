@@ -17,7 +17,7 @@ namespace {
 constexpr std::size_t kMailPerTurn = 512;
 // After work the loop naps once, so that nobody need wake it: a wake-up costs the session that
 // submits 20 us and more, and this thread a turn for each event.
-constexpr Millis kNapMs = 5;
+constexpr Millis kNapMs = 10;
 constexpr Millis kLongestSleepMs = 60'000;
 constexpr Millis kRejectionReportMs = 10'000;
 constexpr Millis kNoticesMs = 200;

@@ -3,6 +3,10 @@
 
 #include <sys/stat.h>
 
+#include <chrono>
+#include <future>
+#include <numeric>
+
 #include "support/spool.hpp"
 
 namespace offline_post {
@@ -12,6 +16,24 @@ namespace {
 using test::Sequences;
 using test::Spool;
 using List = std::vector<Sequence>;
+
+std::uint64_t Commits(const Spool& s) {
+  const Histogram times = s.outbox->CommitTimes();
+  return std::accumulate(times.counts().begin(), times.counts().end(), std::uint64_t{0});
+}
+
+// Appends, as a session does that waits for the commit.
+void AppendAndWait(Spool& s, Sequence sequence) {
+  std::promise<bool> committed;
+  std::vector<CommitCallback> waiting;
+  waiting.emplace_back([&](bool durable) { committed.set_value(durable); });
+  s.Append(sequence, "juliet");
+  s.outbox->Flush(std::move(waiting));
+  s.outbox->Poll(s.listener);
+  std::future<bool> durable = committed.get_future();
+  REQUIRE(durable.wait_for(std::chrono::minutes(1)) == std::future_status::ready);
+  CHECK(durable.get());
+}
 
 }  // namespace
 
@@ -30,6 +52,23 @@ TEST_CASE(
   CHECK(Sequences(s.listener.claimed) == List{1});
   CHECK(s.outbox->IsDurable());
   CHECK(s.outbox->HasRoom());
+}
+
+TEST_CASE(
+    "spool: what nobody waits for is committed together, and at once with what somebody does") {
+  Spool s;
+  s.options.own_thread = true;
+  s.options.collect_few = std::chrono::hours(1);
+  s.Open();
+  AppendAndWait(s, 1);
+  const std::uint64_t before = Commits(s);
+  for (Sequence n = 2; n <= 10; ++n) {
+    s.Append(n, "juliet");
+    s.outbox->Flush({});
+    s.outbox->Poll(s.listener);
+  }
+  AppendAndWait(s, 11);
+  CHECK(Commits(s) == before + 1);
 }
 
 TEST_CASE("spool: claims come in order of sequence, each delivery once, within the limit") {
