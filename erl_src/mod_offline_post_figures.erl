@@ -70,6 +70,8 @@ of_endpoints(Figures, #{now := Now}) ->
      Count(counter, <<"offline_post_vetoed">>, vetoed,
            <<"Messages not posted, because a handler of offline_post_event said so.">>),
      Count(counter, <<"offline_post_retries">>, retries, <<"Attempts for an event that failed and are repeated.">>),
+     Count(counter, <<"offline_post_given_up">>, given_up,
+           <<"Events that became dead letters, since the node has started.">>),
      Count(gauge, <<"offline_post_pending">>, pending, <<"Events that wait or are in flight.">>),
      {<<"offline_post_pending_bytes">>, gauge, <<"bytes">>, <<"How large they are.">>, stats(Figures, pending_bytes)},
      {<<"offline_post_queue_limit">>, gauge, <<>>, <<"Pending events beyond which new ones are rejected.">>,

@@ -14,7 +14,7 @@
 
 %% The version of the contract between this module and the library. The library refuses any other.
 -ifndef(ABI).
--define(ABI, 6).
+-define(ABI, 7).
 -endif.
 
 -include_lib("kernel/include/file.hrl").
@@ -209,7 +209,8 @@ remove(_Key, _TimeoutMs) -> erlang:nif_error(not_loaded).
 stop() -> erlang:nif_error(not_loaded).
 
 %% One consistent snapshot of the counters; accepted = delivered + pending + dead + cancelled + purged.
-%% limited: over a rate, and dropped, outside of that sum. spool: durable; degraded (the disk refuses: in memory for now); memory (spool is false). spool_bytes: its file.
+%% limited: over a rate, and dropped, outside of that sum. given_up: became dead since the node's start. spool: durable;
+%% degraded (the disk refuses: in memory for now); memory (spool is false). spool_bytes: its file.
 -spec stats(key()) -> #{atom() => integer() | atom()} | undefined.
 stats(_Key) -> erlang:nif_error(not_loaded).
 

@@ -82,6 +82,7 @@ void Ledger::Settle(Final how, std::uint64_t bytes) {
       break;
     case Final::kDead:
       ++stats_.dead;
+      ++stats_.given_up;
       break;
     case Final::kCancelled:
       ++stats_.cancelled;

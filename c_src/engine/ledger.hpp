@@ -31,6 +31,7 @@ struct Stats {
   std::uint64_t pending_bytes = 0;  // as EventBytes counts
   std::uint64_t attempts = 0;       // deliveries handed to the transport
   std::uint64_t retries = 0;        // attempts that failed and will be repeated
+  std::uint64_t given_up = 0;       // became dead, whatever came of the dead letter
   EndpointState state = EndpointState::kStopped;
 };
 

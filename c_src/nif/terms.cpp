@@ -241,6 +241,7 @@ ERL_NIF_TERM MakeStats(ErlNifEnv* env, const Stats& stats, SpoolState spool,
                        {atoms.pending_bytes_, count(stats.pending_bytes)},
                        {atoms.attempts_, count(stats.attempts)},
                        {atoms.retries_, count(stats.retries)},
+                       {atoms.given_up_, count(stats.given_up)},
                        {atoms.state_, StateAtom(stats.state)},
                        {atoms.spool_, SpoolAtom(spool)},
                        {atoms.spool_bytes_, count(spool_bytes)}});

@@ -53,6 +53,7 @@ TEST_CASE("each end has its place in the law") {
   const Stats stats = ledger.Snapshot();
   CHECK(stats.delivered == 1);
   CHECK(stats.dead == 0);
+  CHECK(stats.given_up == 1);
   CHECK(stats.cancelled == 1);
   CHECK(stats.purged == 2);
   CHECK(stats.limited == 1);
