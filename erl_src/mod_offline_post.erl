@@ -244,12 +244,12 @@ state(Host) ->
 %% With the last host.
 -spec stop_node() -> ok.
 stop_node() ->
-    _ = code:is_loaded(mod_offline_post_commands) =/= false andalso mod_offline_post_commands:unregister(),
     ok = mod_offline_post_once:stop(),
     ok = mod_offline_post_members:stop(),
     ok = mod_offline_post_badge:stop().
 
-%% With the last host of the last of our modules the thread ends, and with the owner the last lines are logged.
+%% With the last host of the last of our modules the commands go and the thread ends, and with the owner the last lines
+%% are logged.
 %% Module stops for Host: gen_mod still has it among the loaded ones.
 -spec release(binary(), module()) -> ok.
 release(Host, Module) ->
@@ -259,6 +259,7 @@ release(Host, Module) ->
         true ->
             ok;
         false ->
+            _ = code:is_loaded(mod_offline_post_commands) =/= false andalso mod_offline_post_commands:unregister(),
             Stopped = is_native() andalso mod_offline_post_nif:stop(),
             _ = gen_mod:stop_child(mod_offline_post_owner),
             case Stopped of

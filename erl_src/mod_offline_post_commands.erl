@@ -1,5 +1,5 @@
-%% The operator's commands for ejabberdctl and mod_http_api, each for one virtual host. They are the node's:
-%% registered with the first virtual host, unregistered with the last.
+%% The operator's commands for ejabberdctl and mod_http_api, each for one endpoint. They are the node's: registered with
+%% the first virtual host of any of our modules, unregistered with the last.
 -module(mod_offline_post_commands).
 
 -export([register/0, unregister/0]).
@@ -203,15 +203,17 @@ for(Host, Do) ->
 %% Also for a virtual host that is not configured any more, and has left something.
 -spec for(binary(), fun((binary()) -> Result | {error, atom()}), Which :: binary()) -> Result | failure().
 for(Host, Do, Which) ->
-    Name = case jid:nameprep(Host) of
-               error -> Host;
-               Prepared -> Prepared
+    {Given, Module} = mod_offline_post_endpoint:named(Host),
+    Prepared = prepared(Given),
+    Name = case Module of
+               <<"mod_offline_post">> -> Prepared;
+               _ -> <<Prepared/binary, "/", Module/binary>>
            end,
     case Do(Name) of
         {error, unknown} ->
-            case gen_mod:is_loaded(Name, mod_offline_post) of
-                true -> failure(not_exists, "mod_offline_post does not run for ~ts: the reason is in ejabberd's log", [Name]);
-                false -> failure(not_exists, "mod_offline_post is not configured for a virtual host ~ts", [Host])
+            case mod_offline_post_endpoint:is_loaded(Name) of
+                true -> failure(not_exists, "~ts does not run for ~ts: the reason is in ejabberd's log", [Module, Prepared]);
+                false -> failure(not_exists, "~ts is not configured for a virtual host ~ts", [Module, Given])
             end;
         {error, not_found} ->
             failure(not_exists, "~ts has no dead letter ~ts", [Name, Which]);
@@ -219,6 +221,13 @@ for(Host, Do, Which) ->
             failure(timeout, "no answer in time: what was begun goes on, offline_post_stats shows how far", []);
         Result ->
             Result
+    end.
+
+-spec prepared(binary()) -> binary().
+prepared(Host) ->
+    case jid:nameprep(Host) of
+        error -> Host;
+        Prepared -> Prepared
     end.
 
 -spec failure(not_exists | conflict | timeout, io:format(), [term()]) -> failure().
@@ -275,7 +284,7 @@ commands() ->
      command(offline_post_test, test, [{user, binary, "The recipient's name, as the backend is to see it", <<"juliet">>}],
              "Send one POST now, and show it with the answer",
              "It is sent whatever state the endpoint is in; it is neither queued nor counted. What may be a secret is shown as "
-             "'(hidden)'. Its text says that it is a test.",
+             "'(hidden)'. A message's text says that it is a test. The exit status is 0 whatever the backend answers: 'result' says it.",
              {test, {list, {part, ?KEY_AND_VALUE}}}, "Names and values",
              [{"result", <<"HTTP 200">>}, {"status", <<"200">>}]),
      command(offline_post_flush, flush, [],
@@ -283,7 +292,7 @@ commands() ->
              "A backend that has trouble is probed at once. It ends no pause: offline_post_resume does.",
              {res, restuple}, "Whether it is tried", {ok, <<"what waits for example.org is tried now">>}),
      command(offline_post_stats, stats, [],
-             "Show the counters of mod_offline_post for a virtual host",
+             "Show the counters of an endpoint",
              "All are of one moment, in which accepted = delivered + pending + dead + cancelled + purged. Counted beside "
              "that since the node has started: 'duplicates' (messages that came on a second way), 'vetoed' (by a "
              "handler of offline_post_event), 'limited' (by max_rate); and for the whole node 'hook_crashes', "
@@ -358,7 +367,8 @@ id() ->
 
 -spec command(atom(), atom(), [argument()], string(), string(), rterm(), string(), term()) -> #ejabberd_commands{}.
 command(Name, Function, More, Desc, Long, Result, ResultDesc, ResultExample) ->
-    node_command(Name, Function, [{host, binary, "The virtual host", <<"example.org">>} | More], Desc, Long, Result,
+    node_command(Name, Function, [{host, binary, "The virtual host, or HOST/mod_available_post, HOST/mod_unavailable_post",
+                                   <<"example.org">>} | More], Desc, Long, Result,
                  ResultDesc, ResultExample).
 
 -spec node_command(atom(), atom(), [argument()], string(), string(), rterm(), string(), term()) -> #ejabberd_commands{}.

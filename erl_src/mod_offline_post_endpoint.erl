@@ -2,8 +2,8 @@
 %% back.
 -module(mod_offline_post_endpoint).
 
--export([modules/0, key/1, key/2, configure/2, configure/3, try_out/3, spool/0, spool/1, forget_spool/0, reads_files/1, remove/1, remove/3]).
--export_type([spool/0]).
+-export([modules/0, key/1, key/2, named/1, is_loaded/1, options/1, configure/2, configure/3, try_out/3, spool/0, spool/1, forget_spool/0, reads_files/1, remove/1, remove/3]).
+-export_type([spool/0, name/0]).
 
 -include_lib("kernel/include/logger.hrl").
 
@@ -11,6 +11,9 @@
 -define(GRACE, 1000).
 
 -type source() :: gen_mod:opts() | binary().
+%% As an operator names one: the virtual host, and for a sibling of mod_offline_post also the module:
+%% <<"example.org/mod_available_post">>.
+-type name() :: binary().
 %% What is one for the node.
 -type spool() :: {Spool :: boolean(), Dir :: binary(), MinFree :: non_neg_integer()}.
 
@@ -26,6 +29,25 @@ key(Host) ->
 -spec key(binary(), module()) -> mod_offline_post_nif:key().
 key(Host, Module) ->
     {Host, atom_to_binary(Module, utf8)}.
+
+%% Its module need not be one of ours.
+-spec named(name()) -> mod_offline_post_nif:key().
+named(Name) ->
+    case binary:split(Name, <<"/">>) of
+        [Host] -> key(Host);
+        [Host, Module] -> {Host, Module}
+    end.
+
+-spec is_loaded(name()) -> boolean().
+is_loaded(Name) ->
+    {Host, Named} = named(Name),
+    lists:any(fun(Module) -> atom_to_binary(Module, utf8) =:= Named andalso gen_mod:is_loaded(Host, Module) end, modules()).
+
+%% Of one that is loaded.
+-spec options(name()) -> gen_mod:opts().
+options(Name) ->
+    {Host, Module} = named(Name),
+    gen_mod:get_module_opts(Host, binary_to_existing_atom(Module, utf8)).
 
 %% A new one, or new settings. Source: the options, or the host whose options they are. Uses: what its requests use of
 %% an event.

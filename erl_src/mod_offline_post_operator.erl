@@ -1,9 +1,11 @@
-%% What an operator asks of one virtual host's endpoint: its counters, to pause it, and its dead letters.
+%% What an operator asks of one endpoint: its counters, to pause it, and its dead letters.
 -module(mod_offline_post_operator).
 
 -export([status/0, stats/1, observe/1, test/2, flush/1, pause/1, resume/1, dead_letters/4, dead_letter/2, replay/2, drop/2,
          import/1]).
 -export_type([selection/0, endpoint/0]).
+
+-type name() :: mod_offline_post_endpoint:name().
 
 %% Which dead letters. reason: those whose reason begins so; "HTTP 4" finds those with "HTTP 404" and "HTTP 413".
 -type selection() :: all | {id, binary()} | {reason, binary()}.
@@ -17,13 +19,19 @@
 -define(GRACE_MS, 2000).
 -define(BULK_MS, 50000).
 
--spec stats(binary()) -> #{atom() => integer() | atom()} | undefined.
-stats(Host) ->
-    case native(fun() -> mod_offline_post_nif:stats(mod_offline_post_endpoint:key(Host)) end) of
+-spec stats(name()) -> #{atom() => integer() | atom()} | undefined.
+stats(Name) ->
+    case native(fun() -> mod_offline_post_nif:stats(mod_offline_post_endpoint:named(Name)) end) of
         {error, unknown} -> undefined;
         undefined -> undefined;
-        Stats -> maps:merge(maps:merge(Stats, mod_offline_post_incidents:counts()), mod_offline_post_notify:counts(Host))
+        Stats -> maps:merge(maps:merge(Stats, mod_offline_post_incidents:counts()),
+                            of_messages(mod_offline_post_endpoint:named(Name)))
     end.
+
+%% A sibling has no messages, which could come twice or meet a veto.
+-spec of_messages(mod_offline_post_nif:key()) -> #{atom() => non_neg_integer()}.
+of_messages({Host, <<"mod_offline_post">>}) -> mod_offline_post_notify:counts(Host);
+of_messages(_Sibling) -> #{}.
 
 %% One line for each endpoint of this node that is configured.
 -type endpoint() :: #{host := binary(), module := module(), stats := map(), observed := map()}.
@@ -47,73 +55,78 @@ endpoint(Host, Module) ->
                             oldest_pending => 0}}
     end.
 
--spec observe(binary()) -> mod_offline_post_nif:observed() | undefined.
-observe(Host) ->
-    case native(fun() -> mod_offline_post_nif:observe(mod_offline_post_endpoint:key(Host)) end) of
+-spec observe(name()) -> mod_offline_post_nif:observed() | undefined.
+observe(Name) ->
+    case native(fun() -> mod_offline_post_nif:observe(mod_offline_post_endpoint:named(Name)) end) of
         {error, unknown} -> undefined;
         Observed -> Observed
     end.
 
-%% A POST for User, who need not exist, as of a text that he was sent by himself.
--spec test(binary(), User :: binary()) -> {ok, mod_offline_post_nif:tested()} | {error, unknown | timeout}.
-test(Host, User) ->
-    case gen_mod:is_loaded(Host, mod_offline_post) of
-        true -> send_test(Host, User);
+%% A POST for User, who need not exist, as of a text that he was sent by himself; or of a session of his.
+-spec test(name(), User :: binary()) -> {ok, mod_offline_post_nif:tested()} | {error, unknown | timeout}.
+test(Name, User) ->
+    case mod_offline_post_endpoint:is_loaded(Name) of
+        true -> send_test(Name, test_event(mod_offline_post_endpoint:named(Name), User));
         false -> {error, unknown}
     end.
 
--spec send_test(binary(), binary()) -> {ok, mod_offline_post_nif:tested()} | {error, unknown | timeout}.
-send_test(Host, User) ->
+-spec test_event(mod_offline_post_nif:key(), binary()) -> mod_offline_post_nif:event().
+test_event({Host, <<"mod_offline_post">>}, User) ->
     Address = {User, Host, <<>>},
     Text = <<"A test of mod_offline_post: what you read here was sent by an operator of ", Host/binary>>,
-    Event = {<<"text">>, Address, Address, <<"offline-post-test">>, Text, <<>>,
-             [{<<"trigger">>, <<"offline">>}, {<<"stored">>, <<"none">>}]},
+    {<<"text">>, Address, Address, <<"offline-post-test">>, Text, <<>>,
+     [{<<"trigger">>, <<"offline">>}, {<<"stored">>, <<"none">>}]};
+test_event({Host, Sibling}, User) ->
+    mod_offline_post_presence:event(Sibling, {User, Host, <<"offline-post-test">>}).
+
+-spec send_test(name(), mod_offline_post_nif:event()) -> {ok, mod_offline_post_nif:tested()} | {error, unknown | timeout}.
+send_test(Name, Event) ->
     native(fun() ->
                    mod_offline_post_await:answer(
-                     offline_post_tested, fun() -> mod_offline_post_nif:test(mod_offline_post_endpoint:key(Host), Event) end,
-                     mod_offline_post_opt:timeout(Host) + ?GRACE_MS)
+                     offline_post_tested, fun() -> mod_offline_post_nif:test(mod_offline_post_endpoint:named(Name), Event) end,
+                     mod_offline_post_opt:timeout(mod_offline_post_endpoint:options(Name)) + ?GRACE_MS)
            end).
 
 %% What waits for a retry is tried now. It ends no pause.
--spec flush(binary()) -> ok | {error, unknown}.
-flush(Host) ->
-    native(fun() -> mod_offline_post_nif:hasten(mod_offline_post_endpoint:key(Host)) end).
+-spec flush(name()) -> ok | {error, unknown}.
+flush(Name) ->
+    native(fun() -> mod_offline_post_nif:hasten(mod_offline_post_endpoint:named(Name)) end).
 
--spec pause(binary()) -> ok | {error, unknown}.
-pause(Host) ->
-    native(fun() -> mod_offline_post_nif:pause(mod_offline_post_endpoint:key(Host)) end).
+-spec pause(name()) -> ok | {error, unknown}.
+pause(Name) ->
+    native(fun() -> mod_offline_post_nif:pause(mod_offline_post_endpoint:named(Name)) end).
 
--spec resume(binary()) -> ok | {error, unknown}.
-resume(Host) ->
-    native(fun() -> mod_offline_post_nif:resume(mod_offline_post_endpoint:key(Host)) end).
+-spec resume(name()) -> ok | {error, unknown}.
+resume(Name) ->
+    native(fun() -> mod_offline_post_nif:resume(mod_offline_post_endpoint:named(Name)) end).
 
 %% At most Limit (and 1,000), in the order of their sequences, those after After. Next: where the list goes on.
--spec dead_letters(binary(), selection(), After :: non_neg_integer(), Limit :: pos_integer()) ->
+-spec dead_letters(name(), selection(), After :: non_neg_integer(), Limit :: pos_integer()) ->
           {ok, [mod_offline_post_nif:letter()], Next :: pos_integer() | undefined} | {error, unknown | timeout}.
-dead_letters(Host, Selection, After, Limit) ->
-    case ask(Host, {list, filter(Selection), After, min(Limit, ?LONGEST_LIST)}, ?LIST_MS) of
+dead_letters(Name, Selection, After, Limit) ->
+    case ask(Name, {list, filter(Selection), After, min(Limit, ?LONGEST_LIST)}, ?LIST_MS) of
         {ok, {Letters, Next}} -> {ok, Letters, Next};
         Error -> Error
     end.
 
--spec dead_letter(binary(), Id :: binary()) ->
+-spec dead_letter(name(), Id :: binary()) ->
           {ok, mod_offline_post_nif:letter()} | {error, unknown | not_found | timeout}.
-dead_letter(_Host, <<>>) ->
+dead_letter(_Name, <<>>) ->
     {error, not_found};
-dead_letter(Host, Id) ->
-    case dead_letters(Host, {id, Id}, 0, 1) of
+dead_letter(Name, Id) ->
+    case dead_letters(Name, {id, Id}, 0, 1) of
         {ok, [Letter | _], _} -> {ok, Letter};
         {ok, [], _} -> {error, not_found};
         Error -> Error
     end.
 
--spec replay(binary(), selection()) -> {ok, Count :: non_neg_integer()} | {error, unknown | timeout}.
-replay(Host, Selection) ->
-    ask(Host, {replay, filter(Selection)}, ?BULK_MS).
+-spec replay(name(), selection()) -> {ok, Count :: non_neg_integer()} | {error, unknown | timeout}.
+replay(Name, Selection) ->
+    ask(Name, {replay, filter(Selection)}, ?BULK_MS).
 
--spec drop(binary(), selection()) -> {ok, Count :: non_neg_integer()} | {error, unknown | timeout}.
-drop(Host, Selection) ->
-    ask(Host, {drop, filter(Selection)}, ?BULK_MS).
+-spec drop(name(), selection()) -> {ok, Count :: non_neg_integer()} | {error, unknown | timeout}.
+drop(Name, Selection) ->
+    ask(Name, {drop, filter(Selection)}, ?BULK_MS).
 
 %% What another node's spool has left, for all virtual hosts. timeout: it goes on.
 -spec import(File :: binary()) ->
@@ -129,11 +142,11 @@ filter(all) -> #{id => <<>>, reason => <<>>};
 filter({id, <<_, _/binary>> = Id}) -> #{id => Id, reason => <<>>};
 filter({reason, <<_, _/binary>> = Reason}) -> #{id => <<>>, reason => Reason}.
 
--spec ask(binary(), mod_offline_post_nif:dead_request(), pos_integer()) -> {ok, term()} | {error, unknown | timeout}.
-ask(Host, Request, Timeout) ->
+-spec ask(name(), mod_offline_post_nif:dead_request(), pos_integer()) -> {ok, term()} | {error, unknown | timeout}.
+ask(Name, Request, Timeout) ->
     native(fun() ->
                    mod_offline_post_await:answer(
-                     offline_post_dead, fun() -> mod_offline_post_nif:dead(mod_offline_post_endpoint:key(Host), Request) end, Timeout)
+                     offline_post_dead, fun() -> mod_offline_post_nif:dead(mod_offline_post_endpoint:named(Name), Request) end, Timeout)
            end).
 
 %% Where nothing native is loaded, no endpoint is known.

@@ -2,7 +2,7 @@
 %% go the same way as mod_offline_post's, through an endpoint of its own.
 -module(mod_offline_post_presence).
 
--export([start/3, reload/3, config_reloaded/1, stop/2, stats/2, posts/3, remove_user/3]).
+-export([start/3, reload/3, config_reloaded/1, stop/2, stats/2, posts/3, event/2, remove_user/3]).
 %% On other nodes.
 -export([purge_here/3]).
 -export([opt_type/1, options/1, doc/2]).
@@ -65,6 +65,7 @@ stop(Module, Host) ->
 -spec activate(module(), binary(), gen_mod:opts(), ok | {error, binary()}) -> ok.
 activate(Module, Host, Opts, ok) ->
     ok = mod_offline_post_owner:start(),
+    ok = mod_offline_post_commands:register(),
     case mod_offline_post_endpoint:configure(Host, Module, Opts) of
         {ok, _Uses} ->
             [ejabberd_hooks:add(Hook, Host, Module, Function, Priority) ||
@@ -99,9 +100,17 @@ stats(Module, Host) ->
 -spec posts(module(), Kind :: binary(), jid:jid()) -> ok.
 posts(Module, Kind, #jid{luser = User, lserver = Host, lresource = Resource}) ->
     mod_offline_post:guarded(hook, Host, fun() ->
-        mod_offline_post_nif:submit(mod_offline_post_endpoint:key(Host, Module),
-                                    {Kind, {User, Host, Resource}, {<<>>, <<>>, <<>>}, <<>>, <<>>, <<>>, []})
+        mod_offline_post_nif:submit(mod_offline_post_endpoint:key(Host, Module), of_session(Kind, {User, Host, Resource}))
     end).
+
+%% What the module named posts of a session.
+-spec event(Module :: binary(), mod_offline_post_nif:address()) -> mod_offline_post_nif:event().
+event(<<"mod_available_post">>, Session) -> of_session(<<"available">>, Session);
+event(<<"mod_unavailable_post">>, Session) -> of_session(<<"unavailable">>, Session).
+
+-spec of_session(Kind :: binary(), mod_offline_post_nif:address()) -> mod_offline_post_nif:event().
+of_session(Kind, Session) ->
+    {Kind, Session, {<<>>, <<>>, <<>>}, <<>>, <<>>, <<>>, []}.
 
 %% A removed account's posts are purged on every node. The others are told, not waited for.
 -spec remove_user(module(), User :: binary(), Host :: binary()) -> ok.

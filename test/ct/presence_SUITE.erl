@@ -8,7 +8,7 @@
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
 -export([bytes/1, odd_user/1, changes/1, pairs/1, no_presence/1, directed/1, unavailable_twice/1, logged_out/1,
          lost/1, kicked/1, replaced/1, resumed/1, not_resumed/1, two_devices/1, no_messages/1, spooled/1, one_only/1,
-         own_counters/1, signed_json/1, paused_by_answer/1, beside_messages/1, removed/1, stopped/1]).
+         own_counters/1, signed_json/1, paused_by_answer/1, steered/1, tested/1, beside_messages/1, removed/1, stopped/1]).
 
 -define(SECRET, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").
 
@@ -17,7 +17,7 @@ suite() -> [{timetrap, {minutes, 2}}].
 all() ->
     [bytes, odd_user, changes, pairs, no_presence, directed, unavailable_twice, logged_out, lost, kicked, replaced,
      resumed, not_resumed, two_devices, no_messages, spooled, one_only, own_counters, signed_json,
-     paused_by_answer, beside_messages, removed, stopped].
+     paused_by_answer, steered, tested, beside_messages, removed, stopped].
 
 %% both: without mod_offline_post. all: beside it. one: only the unavailable.
 init_per_suite(Config) ->
@@ -259,6 +259,42 @@ paused_by_answer(Config) ->
         offline_post_backend:await(Backend),
     settle(Config).
 
+%% An operator names it with its virtual host; a dead letter of it is found, and sent again.
+steered(Config) ->
+    Backend = ?config(backend, Config),
+    Name = ?config(host, Config) ++ "/mod_available_post",
+    offline_post_backend:set(Backend, {reply, 400}),
+    #{dead := Dead} = stats(Config, mod_available_post),
+    online(Config, "a"),
+    offline_post_backend:await(Backend),
+    offline_post_wait:until(fun() -> maps:get(dead, stats(Config, mod_available_post)) =:= Dead + 1 end),
+    {0, Listed} = ctl(Config, ["offline_post_dead_list", Name, "all", "0"]),
+    ?assertMatch({match, [_]}, re:run(Listed, "steered@both\\.localhost/a.*HTTP 400", [global])),
+    {0, None} = ctl(Config, ["offline_post_dead_list", ?config(host, Config) ++ "/mod_unavailable_post", "all", "0"]),
+    ?assertEqual(<<>>, None),
+    {0, _} = ctl(Config, ["offline_post_pause", Name]),
+    ?assertMatch({0, <<"1\n">>}, ctl(Config, ["offline_post_dead_replay", Name, "all"])),
+    ?assertMatch(#{state := paused, pending := 1}, stats(Config, mod_available_post)),
+    ?assertMatch(#{state := healthy}, stats(Config, mod_unavailable_post)),
+    {0, Stats} = ctl(Config, ["offline_post_stats", Name]),
+    ?assertMatch({match, _}, re:run(Stats, "state\tpaused")),
+    ?assertEqual(nomatch, re:run(Stats, "duplicates")), % it has no messages
+    offline_post_backend:set(Backend, {reply, 200}),
+    {0, _} = ctl(Config, ["offline_post_resume", Name]),
+    #{path := <<"/available">>, body := <<"jabber_id=steered&", _/binary>>} = offline_post_backend:await(Backend),
+    settle(Config),
+    {1, Unknown} = ctl(Config, ["offline_post_pause", ?config(host, Config) ++ "/mod_offline"]),
+    ?assertMatch({match, _}, re:run(Unknown, "mod_offline is not configured for a virtual host both.localhost")),
+    {1, Absent} = ctl(Config, ["offline_post_pause", ?config(host, Config)]),
+    ?assertMatch({match, _}, re:run(Absent, "mod_offline_post is not configured for a virtual host both.localhost")).
+
+tested(Config) ->
+    [begin
+         {0, Shown} = ctl(Config, ["offline_post_test", [?config(host, Config), "/", Module], "nurse"]),
+         #{path := Path, body := <<"jabber_id=nurse&", _/binary>>} = offline_post_backend:await(?config(backend, Config)),
+         ?assertMatch({match, _}, re:run(Shown, "result\tHTTP 200"))
+     end || {Module, Path} <- [{"mod_available_post", <<"/available">>}, {"mod_unavailable_post", <<"/unavailable">>}]].
+
 %% All three on one host, each with its URL.
 beside_messages(Config) ->
     Backend = ?config(backend, Config),
@@ -297,7 +333,9 @@ stopped(Config) ->
     #{path := <<"/available">>} = offline_post_backend:await(?config(backend, Config)),
     offline_post_client:offline(?config(clients, Config), "a"),
     ?assert(offline_post_node:threads(Node) > 0),
+    ?assertMatch({0, <<"all.localhost\tmod_available_post\thealthy", _/binary>>}, ctl(Config, ["offline_post_status"])),
     stop(Node, Last),
+    ?assertNotEqual(0, element(1, ctl(Config, ["offline_post_status"]))),
     ?assertEqual(0, offline_post_node:threads(Node)),
     ?assertEqual(undefined, offline_post_node:call(Node, erlang, whereis, [mod_offline_post_owner])),
     ?assertEqual(0, offline_post_node:count_log(Node, "still has an endpoint")),
@@ -352,6 +390,9 @@ sessions(Config, User) ->
 
 await_sessions(Config, N) ->
     offline_post_wait:until(fun() -> length(sessions(Config, ?config(user, Config))) =:= N end).
+
+ctl(Config, Args) ->
+    offline_post_node:ctl(?config(node, Config), [lists:flatten(Arg) || Arg <- Args]).
 
 call(Config, Module, Function) ->
     offline_post_node:call(?config(node, Config), Module, Function,
