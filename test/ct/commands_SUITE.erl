@@ -7,7 +7,7 @@
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
 -export([help/1, examples/1, stats/1, status/1, test/1, flush/1, pause_and_resume/1, dead_letters_on_the_shell/1, dead_letters_over_http/1,
-         pages/1, functions/1, mistakes/1, first_and_last_host/1]).
+         pages/1, functions/1, mistakes/1, who_may/1, first_and_last_host/1]).
 
 -define(ONE, "one.localhost").
 -define(TWO, "two.localhost").
@@ -16,7 +16,7 @@ suite() -> [{timetrap, {minutes, 2}}].
 
 all() ->
     [help, examples, stats, status, test, flush, pause_and_resume, dead_letters_on_the_shell, dead_letters_over_http, pages, functions,
-     mistakes, first_and_last_host].
+     mistakes, who_may, first_and_last_host].
 
 init_per_suite(Config) ->
     Backend = offline_post_backend:start(),
@@ -257,6 +257,33 @@ mistakes(Config) ->
     {404, Said} = http(Config, "offline_post_pause", "{\"host\": \"nobody.localhost\"}"),
     contains(Said, ["not configured for a virtual host nobody.localhost"]),
     {400, _} = http(Config, "offline_post_pause", "{}").
+
+%% As docs/operations.md has it: one looks, one steers, and nobody else gets in.
+who_may(Config) ->
+    {Node, Backend} = {?config(node, Config), ?config(backend, Config)},
+    [offline_post_node:register(Node, User, ?ONE, "secret") || User <- ["monitor", "operator"]],
+    [[{"yaml", Yaml}]] = [Blocks || {"Who may steer it", Blocks} <- offline_post_document:sections("docs/operations.md")],
+    Everybody = options([?ONE, ?TWO], Backend),
+    ok = offline_post_node:reload(Node, Everybody#{api := offline_post_document:replace(Yaml, [{"example.org", ?ONE}])}),
+    try
+        [?assertEqual({User, Command, Status}, {User, Command, http_as(Config, User, Command)}) ||
+            {User, Statuses} <- [{none, [403, 403, 403]}, {"monitor", [200, 200, 403]}, {"operator", [200, 200, 200]}],
+            {Command, Status} <- lists:zip(["offline_post_status", "offline_post_stats", "offline_post_resume"], Statuses)],
+        ?assertEqual(403, http_as(Config, "operator", "status")),
+        ?assertMatch({0, _}, ctl(Config, ["offline_post_stats", ?ONE]))
+    after
+        ok = offline_post_node:reload(Node, Everybody)
+    end.
+
+http_as(Config, User, Command) ->
+    Headers = [{"Authorization", "Basic " ++ base64:encode_to_string(User ++ "@" ?ONE ":secret")} || User =/= none],
+    Json = case Command of
+               "offline_post_status" -> "{}";
+               "status" -> "{}";
+               _ -> "{\"host\": \"" ?ONE "\"}"
+           end,
+    {Status, _} = offline_post_node:http(?config(node, Config), Command, Json, Headers),
+    Status.
 
 %% Whoever comes first brings them, whoever goes last takes them away.
 first_and_last_host(Config) ->

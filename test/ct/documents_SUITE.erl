@@ -1,6 +1,6 @@
 %% README.md and docs/*.md, whatever pages there are, say nothing that ejabberd would refuse: each ```yaml block is a
-%% configuration that it takes, and that our modules start with; each line of a block that calls ejabberdctl names a
-%% command that exists, with as many arguments as it wants. Ours are run, too.
+%% configuration that it takes, and that our modules start with; each line of a block that calls ejabberdctl, and each
+%% `ejabberdctl ...` in the text, names a command that exists, with as many arguments as it wants. Ours are run, too.
 %%
 %% A block whose keys are all options of mod_offline_post shows these; any other is a part of ejabberd.yml, from the
 %% top level on. What belongs into another program's file says so, as in ```yaml prometheus.yml, and need only be YAML.
@@ -54,8 +54,8 @@ end_per_suite(Config) ->
 init_per_testcase(Case, Config) when Case =:= commands; Case =:= wrong_commands ->
     Backend = ?config(backend, Config),
     offline_post_backend:listen(Backend),
-    Modules = ["modules:\n  mod_offline: {}\n  mod_offline_post:\n    post_url: \"", offline_post_backend:url(Backend),
-               "\"\n"],
+    Modules = ["modules:\n  mod_offline: {}\n" |
+               [["  ", atom_to_list(Module), ":\n    post_url: \"", offline_post_backend:url(Backend), "\"\n"] || Module <- ?MODULES]],
     ok = boot(Config, with_words(Config, whole([], Modules))),
     Config;
 init_per_testcase(_Case, Config) ->
@@ -72,6 +72,7 @@ found(_Config) ->
     [?assertNotEqual({File, []}, {File, [B || {F, _, _} = B <- blocks("yaml"), F =:= File]}) ||
         File <- ["README.md", "docs/formats.md", "docs/presence.md", "docs/switching.md"]],
     ?assert(length([C || {"README.md", _, ["offline_post_" ++ _ = C | _]} <- lines()]) > 6),
+    ?assert(lists:member({"docs/upgrade.md", "in the text", ["offline_post_pause", ?HOST]}, lists:usort(lines()))),
     ?assertEqual([], [{File, Language} || File <- files(), {_, Blocks} <- offline_post_document:sections(File),
                                           {Language, _} <- Blocks, not is_known(Language)]).
 
@@ -89,7 +90,15 @@ blocks(Language) ->
 %% The command lines, as {file, section, arguments}.
 lines() ->
     [{File, Title, Args} || File <- files(), {Title, Blocks} <- offline_post_document:sections(File),
-                            {_, Text} <- Blocks, Args <- offline_post_document:calls(Text, "ejabberdctl")].
+                            {_, Text} <- Blocks, Args <- offline_post_document:calls(Text, "ejabberdctl")]
+        ++ [{File, "in the text", Args} || File <- files(), Call <- inline(File), Args <- offline_post_document:calls(Call, "ejabberdctl")].
+
+inline(File) ->
+    Prose = re:replace(text(File), "^```.*?^```", "", [global, multiline, dotall, unicode, {return, list}]),
+    case re:run(Prose, "`(ejabberdctl\\s[^`]+)`", [global, unicode, {capture, [1], list}]) of
+        {match, Calls} -> [lists:flatten(string:replace(Call, "\n", " ", all)) || [Call] <- Calls];
+        nomatch -> []
+    end.
 
 %% Where a page points to in this tree, there is something.
 links(_Config) ->
@@ -401,7 +410,7 @@ arguments(Config, Command) ->
 %% One that names a file needs more than a name.
 run_ours(Config, [Command | Args] = Line) ->
     Ours = lists:prefix("offline_post_", Command) orelse lists:member(Command, ?HARMLESS),
-    case Ours andalso not lists:any(fun(Arg) -> lists:member($/, Arg) end, Args) of
+    case Ours andalso not lists:any(fun(Arg) -> hd(Arg) =:= $/ end, Args) of
         true -> run(Config, Line);
         false -> yes
     end.
@@ -417,8 +426,9 @@ run(Config, Line) ->
 in_place("msg_" ++ _, Id) -> Id;
 in_place("HOST", _Id) -> ?HOST;
 in_place(Word, _Id) ->
-    case lists:member(Word, ?HOSTS) of
-        true -> ?HOST;
+    [Host | Module] = string:split(Word, "/"),
+    case lists:member(Host, ?HOSTS) of
+        true -> lists:append([?HOST | [[$/ | Name] || Name <- Module]]);
         false -> Word
     end.
 

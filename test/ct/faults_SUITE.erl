@@ -98,6 +98,7 @@ down(Config) ->
     tells_why(Config, io_lib:format("http://localhost:~B has trouble (", [?config(down_port, Config)]), "refused|connect"),
     Backend = offline_post_backend:start(#{port => ?config(down_port, Config)}),
     await(Config, #{pending => 0, delivered => 5, dead => 0}),
+    offline_post_node:await_log(?config(node, Config), io_lib:format("http://localhost:~B answers again after ", [?config(down_port, Config)])),
     offline_post_backend:stop(Backend).
 
 unresolvable(Config) ->

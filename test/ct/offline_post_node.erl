@@ -4,7 +4,7 @@
 
 -export([start/1, boot/1, boot_fails/1, current/1, stop/1, cleanup/1, finish/2, await_exit/2, kill/1]).
 -export([call/4, call/5, reload/2, try_reload/2, configure/2, stats/2, route/4, message/4, os_pid/1, is_alive/1]).
--export([await_running/2, ctl/2, http/3, log/1, await_log/2, count_log/2, threads/1, descriptors/1, register/4, dir/1, spool/1, c2s/1, address/1,
+-export([await_running/2, ctl/2, http/3, http/4, log/1, await_log/2, count_log/2, threads/1, descriptors/1, register/4, dir/1, spool/1, c2s/1, address/1,
          free_port/0, root/0, library/0, modules/0, unprivileged/0]).
 
 -define(BOOT_MS, 60000).
@@ -12,7 +12,7 @@
 
 %% Config: hosts => [{Host, #{modules => YAML, offline_post => YAML of our options, top => YAML of this host}}], top => YAML
 %% at the top level, where it may go on with the list of listeners; loglevel; api => true for mod_http_api, open to
-%% everybody on this machine; install => false for an empty modules directory; user => whom to run as;
+%% everybody on this machine, or for those whom this YAML names; install => false for an empty modules directory; user => whom to run as;
 %% env => [{Name, Value}] of its process; joins => a node whose cluster it joins, with that node's epmd and cookie;
 %% at => a host of offline_post_net, where it runs beside an epmd of its own; erl => arguments of its erl.
 start(Config) ->
@@ -211,11 +211,11 @@ configure(#{dir := Dir, c2s := C2s} = Node, Config) ->
               api(Node, Config), maps:get(top, Config, ""),
               "host_config:\n", [host(Host, Options) || {Host, Options} <- Hosts]])).
 
-api(#{api := Port}, #{api := true}) ->
+api(Node, #{api := true} = Config) ->
+    api(Node, Config#{api := "api_permissions:\n  everything:\n    from: [ejabberd_ctl, mod_http_api]\n    who: all\n    what: \"*\"\n"});
+api(#{api := Port}, #{api := Permissions}) ->
     ["  -\n    port: ", integer_to_list(Port), "\n    ip: \"127.0.0.1\"\n    module: ejabberd_http\n",
-     "    request_handlers:\n      /api: mod_http_api\n",
-     "api_permissions:\n",
-     "  everything:\n    from: [ejabberd_ctl, mod_http_api]\n    who: all\n    what: \"*\"\n"];
+     "    request_handlers:\n      /api: mod_http_api\n", Permissions];
 api(_Node, _Config) ->
     "".
 
@@ -243,11 +243,14 @@ ctl(#{dir := Dir, name := Name, epmd := Epmd} = Node, Args) ->
     {offline_post_port:await_exit(Port, ?BOOT_MS), offline_post_port:output(Port)}.
 
 %% A command over mod_http_api: {status, answer}, both JSON.
-http(#{api := Port}, Command, Json) ->
+http(Node, Command, Json) ->
+    http(Node, Command, Json, []).
+
+http(#{api := Port}, Command, Json, Headers) ->
     {ok, _} = application:ensure_all_started(inets),
     Url = lists:flatten(io_lib:format("http://127.0.0.1:~B/api/~ts", [Port, Command])),
     {ok, {{_, Status, _}, _, Answer}} =
-        httpc:request(post, {Url, [], "application/json", unicode:characters_to_binary(Json)}, [{timeout, ?CALL_MS}],
+        httpc:request(post, {Url, Headers, "application/json", unicode:characters_to_binary(Json)}, [{timeout, ?CALL_MS}],
                       [{body_format, binary}]),
     {Status, Answer}.
 

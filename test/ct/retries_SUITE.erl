@@ -5,14 +5,14 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
--export([schedule/1, expires/1, ordered/1, unordered/1, dead_letter_limit/1, dead_letter_retention/1]).
+-export([schedule/1, traced/1, expires/1, ordered/1, unordered/1, dead_letter_limit/1, dead_letter_retention/1]).
 
 -import(offline_post_case, [await/2, booted/1, current/1, dead_letters/1, say/3, text/1, user/1]).
 
 suite() -> [{timetrap, {minutes, 2}}].
 
 all() ->
-    [schedule, expires, ordered, unordered, dead_letter_limit, dead_letter_retention].
+    [schedule, traced, expires, ordered, unordered, dead_letter_limit, dead_letter_retention].
 
 init_per_suite(Config) ->
     offline_post_case:start(all(), fun options/1) ++ Config.
@@ -27,6 +27,7 @@ end_per_testcase(_Case, Config) ->
     offline_post_case:check(Config).
 
 options(schedule) -> "retry_schedule: [400 ms, 1 s]\n";
+options(traced) -> "retry_schedule: [200 ms]\ntraceparent: true\n";
 options(expires) -> "retry_schedule: [300 ms]\nmax_age: 1500 ms\n";
 options(ordered) -> "retry_schedule: [300 ms]\n";
 options(unordered) -> "retry_schedule: [2 s]\norder: none\n";
@@ -43,6 +44,23 @@ schedule(Config) ->
     ct:pal("waits: ~p", [[B - A, C - B, D - C]]),
     [?assert(Wait >= 0.75 * Nominal - 5 andalso Wait < 1.25 * Nominal + 300) || {Wait, Nominal} <- [{B - A, 400}, {C - B, 1000}, {D - C, 1000}]],
     await(Config, #{pending => 0, delivered => 1}).
+
+%% W3C Trace Context: a message is one trace, each attempt a span of its own.
+traced(Config) ->
+    Backend = ?config(backend, Config),
+    offline_post_backend:set(Backend, {reply, 503}),
+    say(Config, user(1), "follow me"),
+    First = offline_post_backend:await(Backend),
+    offline_post_backend:set(Backend, {reply, 200}),
+    await(Config, #{pending => 0, delivered => 1}),
+    Posts = [First | offline_post_backend:posts(Backend)],
+    Parents = [proplists:get_value(<<"traceparent">>, Headers) || #{headers := Headers} <- Posts],
+    Parts = [element(2, {match, _} = re:run(Parent, "^00-([0-9a-f]{32})-([0-9a-f]{16})-01$", [{capture, all_but_first, binary}])) ||
+                Parent <- Parents],
+    ?assert(length(Parts) >= 2),
+    ?assertMatch([_], lists:usort([Trace || [Trace, _] <- Parts])),
+    ?assertEqual(length(Parts), length(lists:usort([Span || [_, Span] <- Parts]))),
+    ?assertNot(lists:member(<<"00000000000000000000000000000000">>, hd(Parts))).
 
 %% After max_age a failure is final; an operator may still send it.
 expires(Config) ->
