@@ -258,32 +258,34 @@ mistakes(Config) ->
     contains(Said, ["not configured for a virtual host nobody.localhost"]),
     {400, _} = http(Config, "offline_post_pause", "{}").
 
-%% As docs/operations.md has it: one looks, one steers, and nobody else gets in.
+%% As docs/operations.md has it: a machine looks, an account steers, and nobody else gets in.
 who_may(Config) ->
     {Node, Backend} = {?config(node, Config), ?config(backend, Config)},
-    [offline_post_node:register(Node, User, ?ONE, "secret") || User <- ["monitor", "operator"]],
+    offline_post_node:register(Node, "operator", ?ONE, "secret"),
     [[{"yaml", Yaml}]] = [Blocks || {"Who may steer it", Blocks} <- offline_post_document:sections("docs/operations.md")],
     Everybody = options([?ONE, ?TWO], Backend),
-    ok = offline_post_node:reload(Node, Everybody#{api := offline_post_document:replace(Yaml, [{"example.org", ?ONE}])}),
+    Reload = fun(Machine) ->
+                     ok = offline_post_node:reload(Node, Everybody#{api := offline_post_document:replace(Yaml, [{"example.org", ?ONE} | Machine])})
+             end,
     try
-        [?assertEqual({User, Command, Status}, {User, Command, http_as(Config, User, Command)}) ||
-            {User, Statuses} <- [{none, [403, 403, 403]}, {"monitor", [200, 200, 403]}, {"operator", [200, 200, 200]}],
-            {Command, Status} <- lists:zip(["offline_post_status", "offline_post_stats", "offline_post_resume"], Statuses)],
-        ?assertEqual(403, http_as(Config, "operator", "status")),
+        Reload([]),
+        may(Config, none, [403, 403, 403]),
+        may(Config, "operator", [200, 200, 200]),
+        Reload([{"192.0.2.17", "127.0.0.1"}]),
+        may(Config, none, [200, 200, 403]),
+        %% As a sibling is named.
+        {200, _} = http(Config, "offline_post_stats", "{\"host\": \"" ?ONE "/mod_offline_post\"}"),
         ?assertMatch({0, _}, ctl(Config, ["offline_post_stats", ?ONE]))
     after
         ok = offline_post_node:reload(Node, Everybody)
     end.
 
-http_as(Config, User, Command) ->
+may(Config, User, Statuses) ->
     Headers = [{"Authorization", "Basic " ++ base64:encode_to_string(User ++ "@" ?ONE ":secret")} || User =/= none],
-    Json = case Command of
-               "offline_post_status" -> "{}";
-               "status" -> "{}";
-               _ -> "{\"host\": \"" ?ONE "\"}"
-           end,
-    {Status, _} = offline_post_node:http(?config(node, Config), Command, Json, Headers),
-    Status.
+    Ask = fun(Command, Json) -> element(1, offline_post_node:http(?config(node, Config), Command, Json, Headers)) end,
+    Host = "{\"host\": \"" ?ONE "\"}",
+    ?assertEqual(Statuses, [Ask("offline_post_status", "{}"), Ask("offline_post_stats", Host), Ask("offline_post_resume", Host)]),
+    ?assertEqual(403, Ask("status", "{}")).
 
 %% Whoever comes first brings them, whoever goes last takes them away.
 first_and_last_host(Config) ->
