@@ -29,18 +29,35 @@
 -type failure() :: {error, not_exists | conflict | timeout, 1, Text :: binary()}.
 -type field() :: {Key :: string(), Value :: binary()}.
 
-%% Does nothing if they are registered: ejabberd 26.07 takes a second time for a grave mistake.
+%% Those that are registered as they are here stay so: ejabberd 26.07 takes a second time for a grave mistake. What an
+%% older version of this module has registered is replaced.
 -spec register() -> ok.
 register() ->
-    case lists:keymember(offline_post_stats, 1, ejabberd_commands:list_commands()) of
-        true -> ok;
-        false -> ejabberd_commands:register_commands(?DEFINER, commands())
+    case [Command || Command <- commands(), not lists:any(fun(Known) -> is_same(Command, Known) end, registered(Command))] of
+        [] ->
+            ok;
+        New ->
+            ok = ejabberd_commands:unregister_commands(lists:flatmap(fun registered/1, New)),
+            ejabberd_commands:register_commands(?DEFINER, New)
     end.
 
-%% Until ejabberd 24.12 only what equals the registered command, its definer included, is unregistered.
 -spec unregister() -> ok.
 unregister() ->
-    ejabberd_commands:unregister_commands([Command#ejabberd_commands{definer = ?DEFINER} || Command <- commands()]).
+    ejabberd_commands:unregister_commands(lists:flatmap(fun registered/1, commands())).
+
+%% As ejabberd has it: until 24.12 it unregisters only what equals that.
+-spec registered(#ejabberd_commands{}) -> [#ejabberd_commands{}].
+registered(#ejabberd_commands{name = Name}) ->
+    try [ejabberd_commands:get_command_definition(Name)]
+    catch throw:_ -> []
+    end.
+
+-spec is_same(#ejabberd_commands{}, #ejabberd_commands{}) -> boolean().
+is_same(#ejabberd_commands{desc = Desc, longdesc = Long, args = Args, args_desc = ArgsDesc, result = Result},
+        #ejabberd_commands{desc = Desc, longdesc = Long, args = Args, args_desc = ArgsDesc, result = Result}) ->
+    true;
+is_same(_Command, _Known) ->
+    false.
 
 %%% The commands
 
@@ -211,16 +228,22 @@ for(Host, Do, Which) ->
            end,
     case Do(Name) of
         {error, unknown} ->
-            case mod_offline_post_endpoint:is_loaded(Name) of
-                true -> failure(not_exists, "~ts does not run for ~ts: the reason is in ejabberd's log", [Module, Prepared]);
-                false -> failure(not_exists, "~ts is not configured for a virtual host ~ts", [Module, Given])
-            end;
+            unknown(Given, Prepared, Module, mod_offline_post_endpoint:is_loaded(Name));
         {error, not_found} ->
             failure(not_exists, "~ts has no dead letter ~ts", [Name, Which]);
         {error, timeout} ->
             failure(timeout, "no answer in time: what was begun goes on, offline_post_stats shows how far", []);
         Result ->
             Result
+    end.
+
+-spec unknown(Given :: binary(), Prepared :: binary(), Module :: binary(), IsLoaded :: boolean()) -> failure().
+unknown(_Given, Prepared, Module, true) ->
+    failure(not_exists, "~ts does not run for ~ts: the reason is in ejabberd's log", [Module, Prepared]);
+unknown(Given, _Prepared, Module, false) ->
+    case [Ours || Ours <- mod_offline_post_endpoint:modules(), atom_to_binary(Ours, utf8) =:= Module] of
+        [_] -> failure(not_exists, "~ts is not configured for a virtual host ~ts", [Module, Given]);
+        [] -> failure(not_exists, "after a virtual host comes nothing, or /mod_available_post or /mod_unavailable_post", [])
     end.
 
 -spec prepared(binary()) -> binary().
@@ -294,14 +317,15 @@ commands() ->
      command(offline_post_stats, stats, [],
              "Show the counters of an endpoint",
              "All are of one moment, in which accepted = delivered + pending + dead + cancelled + purged. Counted beside "
-             "that since the node has started: 'duplicates' (messages that came on a second way), 'vetoed' (by a "
-             "handler of offline_post_event), 'limited' (by max_rate); and for the whole node 'hook_crashes', "
+             "that since the node has started: 'given_up' (what became dead, whatever came of it since), 'limited' (by max_rate); "
+             "of mod_offline_post 'duplicates' (messages that came on a second way) and 'vetoed' (by a "
+             "handler of offline_post_event); and for the whole node 'hook_crashes', "
              "'commit_timeouts', 'uncommitted' and 'member_overflows'.",
              {stats, {list, {counter, ?KEY_AND_VALUE}}}, "Names and values",
              [{"accepted", <<"12">>}, {"pending", <<"2">>}, {"state", <<"healthy">>}]),
      command(offline_post_pause, pause, [],
              "Send nothing more for a virtual host until offline_post_resume",
-             "What comes in is kept meanwhile. The pause outlives a restart.",
+             "Of one module: the others on that virtual host go on. What comes in is kept meanwhile. The pause outlives a restart.",
              {res, restuple}, "Whether it is paused", {ok, <<"paused example.org until offline_post_resume">>}),
      command(offline_post_resume, resume, [],
              "End any pause of a virtual host",

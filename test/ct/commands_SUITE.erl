@@ -7,7 +7,7 @@
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
 -export([help/1, examples/1, stats/1, status/1, test/1, flush/1, pause_and_resume/1, dead_letters_on_the_shell/1, dead_letters_over_http/1,
-         pages/1, functions/1, mistakes/1, who_may/1, first_and_last_host/1]).
+         pages/1, functions/1, mistakes/1, who_may/1, first_and_last_host/1, another_version/1]).
 
 -define(ONE, "one.localhost").
 -define(TWO, "two.localhost").
@@ -16,7 +16,7 @@ suite() -> [{timetrap, {minutes, 2}}].
 
 all() ->
     [help, examples, stats, status, test, flush, pause_and_resume, dead_letters_on_the_shell, dead_letters_over_http, pages, functions,
-     mistakes, who_may, first_and_last_host].
+     mistakes, who_may, first_and_last_host, another_version].
 
 init_per_suite(Config) ->
     Backend = offline_post_backend:start(),
@@ -297,6 +297,19 @@ first_and_last_host(Config) ->
          ?assertEqual({Hosts, Hosts =/= []}, {Hosts, Known()}),
          [?assertMatch({Host, {0, _}}, {Host, ctl(Config, ["offline_post_stats", Host])}) || Host <- Hosts]
      end || Hosts <- [[?ONE], [?TWO], [], [?TWO], [?ONE, ?TWO]]].
+
+%% What an older version has registered is replaced when this one starts, while it runs elsewhere.
+another_version(Config) ->
+    Node = ?config(node, Config),
+    Ask = fun(Function, Args) -> offline_post_node:call(Node, ejabberd_commands, Function, Args) end,
+    Known = #ejabberd_commands{longdesc = Long} = Ask(get_command_definition, [offline_post_pause]),
+    ok = Ask(unregister_commands, [[Known]]),
+    ok = Ask(register_commands, [mod_offline_post, [Known#ejabberd_commands{longdesc = "of old"}]]),
+    [ok = offline_post_node:call(Node, gen_mod, Change, [<<?ONE>>, mod_offline_post]) || Change <- [stop_module, start_module]],
+    ?assertMatch(#ejabberd_commands{longdesc = Long}, Ask(get_command_definition, [offline_post_pause])),
+    ok = offline_post_node:reload(Node, options([], ?config(backend, Config))),
+    ?assertEqual([], [C || {C, _, _} <- Ask(list_commands, []), lists:prefix("offline_post_", atom_to_list(C))]),
+    ok = offline_post_node:reload(Node, options([?ONE, ?TWO], ?config(backend, Config))).
 
 %%%
 
