@@ -228,7 +228,7 @@ for(Host, Do, Which) ->
            end,
     case Do(Name) of
         {error, unknown} ->
-            unknown(Given, Prepared, Module, mod_offline_post_endpoint:is_loaded(Name));
+            unknown(Given, Module, mod_offline_post_endpoint:module(Name), mod_offline_post_endpoint:is_loaded(Name));
         {error, not_found} ->
             failure(not_exists, "~ts has no dead letter ~ts", [Name, Which]);
         {error, timeout} ->
@@ -237,14 +237,13 @@ for(Host, Do, Which) ->
             Result
     end.
 
--spec unknown(Given :: binary(), Prepared :: binary(), Module :: binary(), IsLoaded :: boolean()) -> failure().
-unknown(_Given, Prepared, Module, true) ->
-    failure(not_exists, "~ts does not run for ~ts: the reason is in ejabberd's log", [Module, Prepared]);
-unknown(Given, _Prepared, Module, false) ->
-    case [Ours || Ours <- mod_offline_post_endpoint:modules(), atom_to_binary(Ours, utf8) =:= Module] of
-        [_] -> failure(not_exists, "~ts is not configured for a virtual host ~ts", [Module, Given]);
-        [] -> failure(not_exists, "after a virtual host comes nothing, or /mod_available_post or /mod_unavailable_post", [])
-    end.
+-spec unknown(Host :: binary(), Named :: binary(), module() | undefined, IsLoaded :: boolean()) -> failure().
+unknown(_Host, _Named, undefined, _) ->
+    failure(not_exists, "after a virtual host comes nothing, or /mod_available_post or /mod_unavailable_post", []);
+unknown(Host, Named, _, true) ->
+    failure(not_exists, "~ts does not run for ~ts: the reason is in ejabberd's log", [Named, Host]);
+unknown(Host, Named, _, false) ->
+    failure(not_exists, "~ts is not configured for a virtual host ~ts", [Named, Host]).
 
 -spec prepared(binary()) -> binary().
 prepared(Host) ->

@@ -2,7 +2,7 @@
 %% back.
 -module(mod_offline_post_endpoint).
 
--export([modules/0, key/1, key/2, named/1, is_loaded/1, options/1, configure/2, configure/3, try_out/3, spool/0, spool/1, forget_spool/0, reads_files/1, remove/1, remove/3]).
+-export([modules/0, key/1, key/2, named/1, module/1, is_loaded/1, options/1, configure/2, configure/3, try_out/3, spool/0, spool/1, forget_spool/0, reads_files/1, remove/1, remove/3]).
 -export_type([spool/0, name/0]).
 
 -include_lib("kernel/include/logger.hrl").
@@ -17,7 +17,7 @@
 %% What is one for the node.
 -type spool() :: {Spool :: boolean(), Dir :: binary(), MinFree :: non_neg_integer()}.
 
-%% Those that share the native side.
+%% Those that share the native side; mod_offline_post first, then its siblings.
 -spec modules() -> [module(), ...].
 modules() ->
     [mod_offline_post, mod_available_post, mod_unavailable_post].
@@ -38,16 +38,25 @@ named(Name) ->
         [Host, Module] -> {Host, Module}
     end.
 
+%% undefined: it is none of ours.
+-spec module(name()) -> module() | undefined.
+module(Name) ->
+    {_, Named} = named(Name),
+    case [Module || Module <- modules(), atom_to_binary(Module, utf8) =:= Named] of
+        [Module] -> Module;
+        [] -> undefined
+    end.
+
 -spec is_loaded(name()) -> boolean().
 is_loaded(Name) ->
-    {Host, Named} = named(Name),
-    lists:any(fun(Module) -> atom_to_binary(Module, utf8) =:= Named andalso gen_mod:is_loaded(Host, Module) end, modules()).
+    {Host, _} = named(Name),
+    gen_mod:is_loaded(Host, module(Name)).
 
 %% Of one that is loaded.
 -spec options(name()) -> gen_mod:opts().
 options(Name) ->
-    {Host, Module} = named(Name),
-    gen_mod:get_module_opts(Host, binary_to_existing_atom(Module, utf8)).
+    {Host, _} = named(Name),
+    gen_mod:get_module_opts(Host, module(Name)).
 
 %% A new one, or new settings. Source: the options, or the host whose options they are. Uses: what its requests use of
 %% an event.

@@ -18,8 +18,6 @@
 %% From when on something that waits is worth a look (ms).
 -define(LONG, 60000).
 
--define(SIBLINGS, [mod_available_post, mod_unavailable_post]).
-
 -spec overview(view()) -> [html()].
 overview(#{host := Host} = View) ->
     case {mod_offline_post_operator:stats(Host), mod_offline_post_operator:observe(Host)} of
@@ -175,7 +173,7 @@ actions(#{root := Root, token := Token}, #{state := State}) ->
 %% Endpoints of the same virtual host that post presence.
 -spec siblings(view()) -> [html()].
 siblings(#{host := Host}) ->
-    case [sibling(Module, seen(Host, Module)) || Module <- ?SIBLINGS, gen_mod:is_loaded(Host, Module)] of
+    case [sibling(Module, seen(Host, Module)) || Module <- tl(mod_offline_post_endpoint:modules()), gen_mod:is_loaded(Host, Module)] of
         [] ->
             [];
         Rows ->
