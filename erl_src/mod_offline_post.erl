@@ -24,17 +24,18 @@
 -define(MODULES, [mod_offline_post, mod_available_post, mod_unavailable_post]).
 
 %% What this module needs beside the native side.
--define(HELPERS, [mod_offline_post_await, mod_offline_post_badge, mod_offline_post_check, mod_offline_post_commands, mod_offline_post_commit,
+-define(HELPERS, [mod_offline_post_await, mod_offline_post_badge, mod_offline_post_check,
+                  mod_offline_post_command_specs, mod_offline_post_commands, mod_offline_post_commit,
                   mod_offline_post_doc, mod_offline_post_endpoint, mod_offline_post_event, mod_offline_post_figures,
-                  mod_offline_post_hook_cost, mod_offline_post_import, mod_offline_post_incidents, mod_offline_post_kind,
-                  mod_offline_post_members, mod_offline_post_mention, mod_offline_post_metrics,
+                  mod_offline_post_hook_cost, mod_offline_post_import, mod_offline_post_incidents,
+                  mod_offline_post_kind, mod_offline_post_members, mod_offline_post_mention, mod_offline_post_metrics,
                   mod_offline_post_neighbours, mod_offline_post_notify, mod_offline_post_openmetrics,
                   mod_offline_post_operator, mod_offline_post_opt, mod_offline_post_options, mod_offline_post_owner,
                   mod_offline_post_policy, mod_offline_post_presence, mod_offline_post_stanza, mod_offline_post_text,
-                  mod_offline_post_web, mod_offline_post_web_config, mod_offline_post_web_csrf, mod_offline_post_web_dead,
-                  mod_offline_post_web_html, mod_offline_post_web_node, mod_offline_post_web_page,
-                  mod_offline_post_web_plot, mod_offline_post_web_style, mod_offline_post_yaml, mod_available_post,
-                  mod_unavailable_post
+                  mod_offline_post_web, mod_offline_post_web_config, mod_offline_post_web_csrf,
+                  mod_offline_post_web_dead, mod_offline_post_web_html, mod_offline_post_web_node,
+                  mod_offline_post_web_page, mod_offline_post_web_plot, mod_offline_post_web_style,
+                  mod_offline_post_yaml, mod_available_post, mod_unavailable_post
                   | ?TRIGGERS]).
 
 %% Returns ok whatever happens: a module that fails to start takes the whole server down.
@@ -80,7 +81,7 @@ check_neighbours(Host) ->
 -spec stop(binary()) -> ok.
 stop(Host) ->
     set_hooks(Host, []),
-    guarded(stop, Host, fun() -> mod_offline_post_web:stop(Host) end),
+    guarded(stop, Host, fun() -> mod_offline_post_web:stop(Host, ?MODULE) end),
     %% The members' events may wait for a badge next.
     guarded(stop, Host, fun() -> mod_offline_post_members:flush(), mod_offline_post_badge:flush() end),
     guarded(stop, Host, fun() -> state(Host) =:= stopped orelse mod_offline_post_endpoint:remove(Host) end),
@@ -93,7 +94,6 @@ stop(Host) ->
             ok;
         false ->
             ejabberd_hooks:delete(config_reloaded, ?MODULE, config_reloaded, ?CONFIG_RELOADED),
-            guarded(stop, Host, fun() -> mod_offline_post_web:stop_node() end),
             guarded(stop, Host, fun stop_node/0)
     end,
     guarded(stop, Host, fun() -> release(Host, ?MODULE) end).
@@ -202,7 +202,7 @@ place(_) ->
 -spec activate(binary(), gen_mod:opts() | binary(), ok | {error, binary()}) -> ok.
 activate(Host, Source, ok) ->
     ok = mod_offline_post_owner:start(),
-    ok = mod_offline_post_commands:register(),
+    ok = mod_offline_post_command_specs:register(),
     ok = mod_offline_post_once:start(),
     ok = mod_offline_post_notify:prepare(Host),
     case mod_offline_post_endpoint:configure(Host, Source) of
@@ -259,7 +259,8 @@ release(Host, Module) ->
         true ->
             ok;
         false ->
-            _ = code:is_loaded(mod_offline_post_commands) =/= false andalso mod_offline_post_commands:unregister(),
+            _ = code:is_loaded(mod_offline_post_web) =/= false andalso mod_offline_post_web:stop_node(),
+            _ = code:is_loaded(mod_offline_post_command_specs) =/= false andalso mod_offline_post_command_specs:unregister(),
             Stopped = is_native() andalso mod_offline_post_nif:stop(),
             _ = gen_mod:stop_child(mod_offline_post_owner),
             case Stopped of

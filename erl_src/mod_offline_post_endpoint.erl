@@ -2,7 +2,8 @@
 %% back.
 -module(mod_offline_post_endpoint).
 
--export([modules/0, key/1, key/2, named/1, module/1, is_loaded/1, options/1, configure/2, configure/3, try_out/3, spool/0, spool/1, forget_spool/0, reads_files/1, remove/1, remove/3]).
+-export([modules/0, key/1, key/2, named/1, name/1, module/1, is_loaded/1, options/1]).
+-export([configure/2, configure/3, try_out/3, spool/0, spool/1, forget_spool/0, reads_files/1, remove/1, remove/3]).
 -export_type([spool/0, name/0]).
 
 -include_lib("kernel/include/logger.hrl").
@@ -37,6 +38,10 @@ named(Name) ->
         [Host] -> key(Host);
         [Host, Module] -> {Host, Module}
     end.
+
+-spec name(mod_offline_post_nif:key()) -> name().
+name({Host, <<"mod_offline_post">>}) -> Host;
+name({Host, Module}) -> <<Host/binary, "/", Module/binary>>.
 
 %% undefined: it is none of ours.
 -spec module(name()) -> module() | undefined.

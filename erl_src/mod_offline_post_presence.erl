@@ -24,7 +24,8 @@
 -spec start(module(), binary(), gen_mod:opts()) -> ok.
 start(Module, Host, Opts) ->
     ejabberd_hooks:add(config_reloaded, Module, config_reloaded, ?CONFIG_RELOADED),
-    mod_offline_post:guarded(start, Host, fun() -> activate(Module, Host, Opts, mod_offline_post:prepare()) end).
+    mod_offline_post:guarded(start, Host, fun() -> activate(Module, Host, Opts, mod_offline_post:prepare()) end),
+    mod_offline_post:guarded(start, Host, fun() -> mod_offline_post_web:start(Host) end).
 
 -spec reload(module(), binary(), gen_mod:opts()) -> ok.
 reload(Module, Host, Opts) ->
@@ -54,6 +55,7 @@ refresh(Module, Host, _Running) ->
 -spec stop(module(), binary()) -> ok.
 stop(Module, Host) ->
     [ejabberd_hooks:delete(Hook, Host, Module, Function, Priority) || {Hook, Function, Priority} <- Module:hooks()],
+    mod_offline_post:guarded(stop, Host, fun() -> mod_offline_post_web:stop(Host, Module) end),
     mod_offline_post:guarded(stop, Host, fun() ->
         Timeout = mod_offline_post_opt:shutdown_timeout(gen_mod:get_module_opts(Host, Module)),
         state(Module, Host) =:= stopped orelse mod_offline_post_endpoint:remove(Host, Module, Timeout)
@@ -65,7 +67,7 @@ stop(Module, Host) ->
 -spec activate(module(), binary(), gen_mod:opts(), ok | {error, binary()}) -> ok.
 activate(Module, Host, Opts, ok) ->
     ok = mod_offline_post_owner:start(),
-    ok = mod_offline_post_commands:register(),
+    ok = mod_offline_post_command_specs:register(),
     case mod_offline_post_endpoint:configure(Host, Module, Opts) of
         {ok, _Uses} ->
             [ejabberd_hooks:add(Hook, Host, Module, Function, Priority) ||

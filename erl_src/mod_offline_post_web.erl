@@ -1,9 +1,10 @@
-%% Pages in ejabberd's web admin: one for each virtual host, which shows and steers its endpoint, and one for each node.
+%% Pages in ejabberd's web admin: one for each virtual host, which shows and steers its endpoint, below it one for each
+%% sibling's, and one for each node.
 %% ejabberd lets in whom its access rules name: for /server/HOST/ the admins of that virtual host, for /node/ those of all;
 %% to GET whoever may `configure` or `webadmin_view`, to POST only the former. Changes are made by POST alone, with a token.
 -module(mod_offline_post_web).
 
--export([start/1, stop/1, stop_node/0]).
+-export([start/1, stop/2, stop_node/0]).
 -export([menu_host/3, page_host/3, menu_node/3, page_node/3, page_node/5]).
 
 -include_lib("kernel/include/logger.hrl").
@@ -34,10 +35,16 @@ start(Host) ->
     ejabberd_hooks:add(webadmin_menu_node, ?MODULE, menu_node, ?PRIORITY),
     ejabberd_hooks:add(webadmin_page_node, ?MODULE, page_node, ?PRIORITY).
 
--spec stop(binary()) -> ok.
-stop(Host) ->
-    ejabberd_hooks:delete(webadmin_menu_host, Host, ?MODULE, menu_host, ?PRIORITY),
-    ejabberd_hooks:delete(webadmin_page_host, Host, ?MODULE, page_host, ?PRIORITY).
+%% With the last of our modules that is there.
+-spec stop(binary(), module()) -> ok.
+stop(Host, Module) ->
+    case lists:any(fun(Other) -> gen_mod:is_loaded(Host, Other) end, mod_offline_post_endpoint:modules() -- [Module]) of
+        true ->
+            ok;
+        false ->
+            ejabberd_hooks:delete(webadmin_menu_host, Host, ?MODULE, menu_host, ?PRIORITY),
+            ejabberd_hooks:delete(webadmin_page_host, Host, ?MODULE, page_host, ?PRIORITY)
+    end.
 
 %% With the last virtual host.
 -spec stop_node() -> ok.
@@ -102,37 +109,58 @@ node_page(Node) ->
 
 -spec host_page(binary(), [binary()], atom(), query(), jid:jid()) -> [html()].
 host_page(Host, Path, Method, Query, Admin) ->
-    Name = jid:encode(Admin),
-    View = #{host => Host, root => root(Path), now => erlang:system_time(millisecond),
-             token => mod_offline_post_web_csrf:token(Name, Host),
+    By = jid:encode(Admin),
+    {Module, Below} = endpoint(Host, Path),
+    Name = mod_offline_post_endpoint:name(mod_offline_post_endpoint:key(Host, Module)),
+    View = #{host => Host, module => Module, name => Name, top => up(Path), root => up(Below),
+             now => erlang:system_time(millisecond),
+             token => mod_offline_post_web_csrf:token(By, Host),
              may_change => acl:match_rule(Host, configure, Admin) =:= allow},
     Result = case Method of
-                 'POST' -> post(View, Query, Name);
+                 'POST' -> post(View, Query, By);
                  _ -> none
              end,
-    case contents(View, Path, Query, Result) of
+    case contents(View, Below, Query, Result) of
         not_found -> [];
-        Contents -> page([heading(1, [?TITLE, ": ", Host]), tabs(View, Path)] ++ shown(View, Result) ++ Contents)
+        Contents -> page([heading(1, [?TITLE, ": ", Name]), tabs(View, Below)] ++ shown(View, Result) ++ Contents)
     end.
 
-%% The way back to the first page.
--spec root([binary()]) -> binary().
-root([]) -> <<"./">>;
-root(Path) -> iolist_to_binary(["../" || _ <- Path]).
+%% Whose pages they are, and which of them.
+-spec endpoint(binary(), [binary()]) -> {module(), [binary()]}.
+endpoint(Host, [First | Rest] = Path) ->
+    case [Module || Module <- tl(mod_offline_post_endpoint:modules()), atom_to_binary(Module) =:= First, gen_mod:is_loaded(Host, Module)] of
+        [Sibling] -> {Sibling, Rest};
+        [] -> {mod_offline_post, Path}
+    end;
+endpoint(_Host, []) ->
+    {mod_offline_post, []}.
+
+%% The way back from below.
+-spec up([binary()]) -> binary().
+up([]) -> <<"./">>;
+up(Path) -> iolist_to_binary(["../" || _ <- Path]).
 
 -spec contents(view(), [binary()], query(), result()) -> [html()] | not_found.
-contents(View, [], _Query, _Result) -> mod_offline_post_web_page:overview(View);
-contents(_View, [<<"dead">>], _Query, {ask, _}) -> [];
-contents(View, [<<"dead">>], Query, _Result) -> mod_offline_post_web_dead:list(View, value(<<"which">>, Query), number(value(<<"after">>, Query)));
-contents(View, [<<"dead">>, Id], _Query, _Result) -> mod_offline_post_web_dead:letter(View, Id);
-contents(View, [<<"config">>], _Query, _Result) -> mod_offline_post_web_config:page(View);
-contents(_View, _Path, _Query, _Result) -> not_found.
+contents(#{host := Host, module := Module} = View, Below, Query, Result) ->
+    case gen_mod:is_loaded(Host, Module) of
+        true -> loaded(View, Below, Query, Result);
+        false when Below =:= [] -> mod_offline_post_web_page:absent(View);
+        false -> not_found
+    end.
+
+-spec loaded(view(), [binary()], query(), result()) -> [html()] | not_found.
+loaded(View, [], _Query, _Result) -> mod_offline_post_web_page:overview(View);
+loaded(_View, [<<"dead">>], _Query, {ask, _}) -> [];
+loaded(View, [<<"dead">>], Query, _Result) -> mod_offline_post_web_dead:list(View, value(<<"which">>, Query), number(value(<<"after">>, Query)));
+loaded(View, [<<"dead">>, Id], _Query, _Result) -> mod_offline_post_web_dead:letter(View, Id);
+loaded(View, [<<"config">>], _Query, _Result) -> mod_offline_post_web_config:page(View);
+loaded(_View, _Below, _Query, _Result) -> not_found.
 
 -spec tabs(view(), [binary()]) -> html().
-tabs(#{root := Root}, Path) ->
+tabs(#{root := Root}, Now) ->
     Tab = fun(Below, Label) ->
                   Href = iolist_to_binary([Root, [[Part, $/] || Part <- Below]]),
-                  Current = [{<<"aria-current">>, <<"page">>} || Below =:= Path],
+                  Current = [{<<"aria-current">>, <<"page">>} || Below =:= Now],
                   el(<<"li">>, [el(<<"a">>, [{<<"href">>, Href} | Current], [text(Label)])])
           end,
     el(<<"ul">>, [{<<"class">>, <<"op-tabs">>}],
@@ -148,68 +176,68 @@ shown(_View, {Kind, Contents}) ->
 
 %% ejabberd has seen to it that the admin may change things.
 -spec post(view(), query(), binary()) -> result().
-post(#{host := Host} = View, Query, Admin) ->
+post(#{host := Host, name := Name} = View, Query, Admin) ->
     case mod_offline_post_web_csrf:is_valid(value(<<"token">>, Query), Admin, Host) of
         true ->
             case value(<<"do">>, Query) of
-                <<"test">> -> test(Host, jid:nodeprep(value(<<"user">>, Query)));
+                <<"test">> -> test(Name, jid:nodeprep(value(<<"user">>, Query)));
                 Do -> act(View, Do, chosen(Query), Admin)
             end;
         false -> {bad, [el(<<"p">>, [text(<<"Nothing was done: this form was open for too long, or is not one of ours. Try again here.">>)])]}
     end.
 
 -spec act(view(), binary(), {id | reason, binary()} | none, binary()) -> result().
-act(#{host := Host}, <<"pause">>, _, Admin) ->
-    noted(Host, Admin, "paused", awaited(Host, mod_offline_post_operator:pause(Host), true, ?TURNS), <<"Paused until you press Resume, also over a restart.">>);
-act(#{host := Host}, <<"resume">>, _, Admin) ->
-    noted(Host, Admin, "resumed", awaited(Host, mod_offline_post_operator:resume(Host), false, ?TURNS), <<"Resumed.">>);
-act(#{host := Host}, <<"flush">>, _, Admin) ->
-    noted(Host, Admin, "flushed", mod_offline_post_operator:flush(Host), <<"All that waits for a retry is tried now.">>);
-act(#{host := Host}, <<"replay">>, {_, _} = Which, Admin) ->
-    Result = mod_offline_post_operator:replay(Host, selection(Which)),
-    log(Host, Admin, "replayed dead letters of", Result),
+act(#{name := Name}, <<"pause">>, _, Admin) ->
+    noted(Name, Admin, "paused", awaited(Name, mod_offline_post_operator:pause(Name), true, ?TURNS), <<"Paused until you press Resume, also over a restart.">>);
+act(#{name := Name}, <<"resume">>, _, Admin) ->
+    noted(Name, Admin, "resumed", awaited(Name, mod_offline_post_operator:resume(Name), false, ?TURNS), <<"Resumed.">>);
+act(#{name := Name}, <<"flush">>, _, Admin) ->
+    noted(Name, Admin, "flushed", mod_offline_post_operator:flush(Name), <<"All that waits for a retry is tried now.">>);
+act(#{name := Name}, <<"replay">>, {_, _} = Which, Admin) ->
+    Result = mod_offline_post_operator:replay(Name, selection(Which)),
+    log(Name, Admin, "replayed dead letters of", Result),
     mod_offline_post_web_dead:replayed(Which, Result);
 act(_View, <<"ask">>, {_, _} = Which, _) ->
     {ask, Which};
-act(#{host := Host}, <<"drop">>, {_, _} = Which, Admin) ->
-    Result = mod_offline_post_operator:drop(Host, selection(Which)),
-    log(Host, Admin, "dropped dead letters of", Result),
+act(#{name := Name}, <<"drop">>, {_, _} = Which, Admin) ->
+    Result = mod_offline_post_operator:drop(Name, selection(Which)),
+    log(Name, Admin, "dropped dead letters of", Result),
     mod_offline_post_web_dead:dropped(Which, Result);
 act(_View, _Unknown, _Which, _Admin) ->
     {bad, [el(<<"p">>, [text(<<"Nothing was done: there is no such action.">>)])]}.
 
 -spec test(binary(), binary() | error) -> result().
-test(_Host, User) when User =:= error; User =:= <<>> ->
+test(_Name, User) when User =:= error; User =:= <<>> ->
     {bad, [el(<<"p">>, [text(<<"Nothing was sent: say for which user, with the part of the address before the @.">>)])]};
-test(Host, User) ->
-    mod_offline_post_web_page:tested(mod_offline_post_operator:test(Host, User)).
+test(Name, User) ->
+    mod_offline_post_web_page:tested(mod_offline_post_operator:test(Name, User)).
 
 %% The native side obeys in a turn of its own; the page is to show the state of after that.
 -spec awaited(binary(), ok | {error, unknown}, boolean(), non_neg_integer()) -> ok | {error, unknown}.
-awaited(Host, ok, IsPaused, Turns) when Turns > 0 ->
-    case mod_offline_post_operator:observe(Host) of
-        #{state := State} when (State =:= paused) =/= IsPaused -> timer:sleep(20), awaited(Host, ok, IsPaused, Turns - 1);
+awaited(Name, ok, IsPaused, Turns) when Turns > 0 ->
+    case mod_offline_post_operator:observe(Name) of
+        #{state := State} when (State =:= paused) =/= IsPaused -> timer:sleep(20), awaited(Name, ok, IsPaused, Turns - 1);
         _ -> ok
     end;
-awaited(_Host, Result, _IsPaused, _Turns) ->
+awaited(_Name, Result, _IsPaused, _Turns) ->
     Result.
 
 -spec noted(binary(), binary(), string(), ok | {error, atom()}, binary()) -> result().
-noted(Host, Admin, What, ok, Said) ->
-    log(Host, Admin, What, ok),
+noted(Name, Admin, What, ok, Said) ->
+    log(Name, Admin, What, ok),
     {good, [el(<<"p">>, [text(Said)])]};
-noted(_Host, _Admin, _What, {error, _}, _Said) ->
+noted(_Name, _Admin, _What, {error, _}, _Said) ->
     {bad, [el(<<"p">>, [text(<<"Nothing was done: the module does not run here.">>)])]}.
 
 %% Who did it.
 -spec log(binary(), binary(), string(), term()) -> ok.
-log(Host, Admin, What, {ok, Count}) ->
-    ?LOG_INFO("mod_offline_post: ~ts ~ts ~ts in the web admin: ~B", [Admin, What, Host, Count]);
-log(Host, Admin, What, ok) ->
-    ?LOG_INFO("mod_offline_post: ~ts ~ts ~ts in the web admin", [Admin, What, Host]);
-log(Host, Admin, What, {error, timeout}) ->
-    ?LOG_INFO("mod_offline_post: ~ts ~ts ~ts in the web admin, and it goes on", [Admin, What, Host]);
-log(_Host, _Admin, _What, _Error) ->
+log(Name, Admin, What, {ok, Count}) ->
+    ?LOG_INFO("mod_offline_post: ~ts ~ts ~ts in the web admin: ~B", [Admin, What, Name, Count]);
+log(Name, Admin, What, ok) ->
+    ?LOG_INFO("mod_offline_post: ~ts ~ts ~ts in the web admin", [Admin, What, Name]);
+log(Name, Admin, What, {error, timeout}) ->
+    ?LOG_INFO("mod_offline_post: ~ts ~ts ~ts in the web admin, and it goes on", [Admin, What, Name]);
+log(_Name, _Admin, _What, _Error) ->
     ok.
 
 %% All are meant only by whoever says so, with a reason that is empty.

@@ -17,10 +17,10 @@
                 notify, notify_hanging_device, order, queue_limit, spool, spool_dir, sync_commit, tls_verify, traceparent, triggers]).
 
 -spec page(mod_offline_post_web_page:view()) -> [mod_offline_post_web_html:html()].
-page(#{host := Host}) ->
-    {Own, Unset} = options(gen_mod:get_module_opts(Host, mod_offline_post)),
+page(#{name := Name}) ->
+    {Own, Unset} = options(mod_offline_post_endpoint:options(Name)),
     Row = fun(Option, Texts) -> [[el(<<"code">>, [text(atom_to_binary(Option))])] | [[foreign(Text)] || Text <- Texts]] end,
-    [el(<<"p">>, [text(<<"What is in effect for this virtual host. Secrets, and what may hold one, are hidden.">>)]),
+    [el(<<"p">>, [text(<<"What is in effect here. Secrets, and what may hold one, are hidden.">>)]),
      heading(3, <<"Set in the configuration">>),
      table(<<"Set in the configuration">>, [<<"Option">>, <<"Value">>, <<"Default">>],
            [Row(Option, [Value, Default]) || {Option, Value, Default} <- Own]),

@@ -1,4 +1,4 @@
-%% A virtual host's dead letters: a page of a hundred, those whose reason begins in some way, one with its text, and the
+%% An endpoint's dead letters: a page of a hundred, those whose reason begins in some way, one with its text, and the
 %% question before any are dropped.
 -module(mod_offline_post_web_dead).
 
@@ -21,8 +21,8 @@
 
 %% Reason: how it begins; <<>>: all. After: the last number of the page before.
 -spec list(view(), Reason :: binary(), After :: non_neg_integer()) -> [html()].
-list(#{host := Host} = View, Reason, After) ->
-    case mod_offline_post_operator:dead_letters(Host, which(Reason), After, ?PAGE) of
+list(#{name := Name} = View, Reason, After) ->
+    case mod_offline_post_operator:dead_letters(Name, which(Reason), After, ?PAGE) of
         {ok, [], _} -> [filter(View, Reason), el(<<"p">>, [text(none(Reason, After))])];
         {ok, Letters, Next} -> [filter(View, Reason), reasons(View, Letters)] ++ bulk(View, Reason)
                                    ++ [letters(View, Letters), pages(View, Reason, After, Next)];
@@ -112,13 +112,13 @@ pages(#{root := Root}, Reason, After, Next) ->
 
 %% Everything about one, its text included: to whoever asks for it.
 -spec letter(view(), Id :: binary()) -> [html()].
-letter(#{host := Host} = View, Id) ->
-    case mod_offline_post_operator:dead_letter(Host, Id) of
+letter(#{name := Name} = View, Id) ->
+    case mod_offline_post_operator:dead_letter(Name, Id) of
         {ok, #{answer := Answer, body := Body} = Letter} ->
-            Fields = [{Name, Value} || {Name, Value} <- mod_offline_post_commands:fields(Letter), Name =/= "answer", Name =/= "body"],
+            Fields = [Field || {Key, _} = Field <- mod_offline_post_commands:fields(Letter), Key =/= "answer", Key =/= "body"],
             [el(<<"dl">>, [{<<"class">>, <<"op-fields">>}],
-                lists:append([[el(<<"dt">>, [text(string:replace(Name, "_", " ", all))]), el(<<"dd">>, [foreign(Value)])]
-                              || {Name, Value} <- Fields])),
+                lists:append([[el(<<"dt">>, [text(string:replace(Key, "_", " ", all))]), el(<<"dd">>, [foreign(Value)])]
+                              || {Key, Value} <- Fields])),
              heading(3, <<"The beginning of the last answer">>), block(Answer),
              heading(3, <<"The message's text">>), block(Body)]
                 ++ one_form(View, Id);
@@ -148,8 +148,8 @@ ask(#{root := Root, token := Token} = View, Which) ->
 -spec question(view(), {id | reason, binary()}) -> [html()].
 question(_View, {id, Id}) ->
     [text(<<"The dead letter ">>), el(<<"code">>, [foreign(Id)]), text(<<" will be thrown away; nobody will be notified of it.">>)];
-question(#{host := Host}, {reason, Reason}) ->
-    Count = case mod_offline_post_operator:dead_letters(Host, which(Reason), 0, ?COUNTED) of
+question(#{name := Name}, {reason, Reason}) ->
+    Count = case mod_offline_post_operator:dead_letters(Name, which(Reason), 0, ?COUNTED) of
                 {ok, Letters, undefined} -> number(length(Letters));
                 {ok, Letters, _} -> <<"more than ", (number(length(Letters)))/binary>>;
                 {error, _} -> <<"some">>

@@ -1,5 +1,5 @@
 %% A node's page: all endpoints that run there, those in trouble first, and what they share. To look at only: what can be
-%% done is on the virtual hosts' pages.
+%% done is on their own pages.
 -module(mod_offline_post_web_node).
 
 -export([page/2, facts/0]).
@@ -12,8 +12,6 @@
 -type html() :: mod_offline_post_web_html:html().
 -type endpoint() :: {Host :: binary(), module(), Stats :: map() | undefined, Observed :: map() | undefined}.
 -type facts() :: #{status := ok | {error, binary()}, info := map(), endpoints := [endpoint()]}.
-
--define(MODULES, [mod_offline_post, mod_available_post, mod_unavailable_post]).
 
 %% Now: Unix ms.
 -spec page(node(), Now :: integer()) -> [html()].
@@ -29,7 +27,7 @@ page(Node, Now) ->
 facts() ->
     #{status => mod_offline_post_nif:status(),
       info => info(),
-      endpoints => [seen(Host, Module) || Host <- ejabberd_option:hosts(), Module <- ?MODULES, gen_mod:is_loaded(Host, Module)]}.
+      endpoints => [seen(Host, Module) || Host <- ejabberd_option:hosts(), Module <- mod_offline_post_endpoint:modules(), gen_mod:is_loaded(Host, Module)]}.
 
 -spec seen(binary(), module()) -> endpoint().
 seen(Host, Module) ->
@@ -73,10 +71,10 @@ row({Host, Module, _, _}, _Now) ->
 
 %% From /node/NAME/offline_post/ to /server/HOST/offline_post/.
 -spec name(binary(), module()) -> html().
-name(Host, mod_offline_post) ->
-    anchor(iolist_to_binary(["../../../server/", uri_string:quote(Host), "/offline_post/"]), [text(Host)]);
 name(Host, Module) ->
-    text([Host, ": ", atom_to_list(Module)]).
+    Below = [[atom_to_list(Module), $/] || Module =/= mod_offline_post],
+    anchor(iolist_to_binary(["../../../server/", uri_string:quote(Host), "/offline_post/", Below]),
+           [text(mod_offline_post_endpoint:name(mod_offline_post_endpoint:key(Host, Module)))]).
 
 %% Of several endpoints, minute by minute.
 -spec together([[tuple()]]) -> [tuple()].

@@ -1,7 +1,7 @@
-%% The first page of a virtual host: whether notifications flow, why not, and what can be done about it.
+%% The first page of an endpoint: whether notifications flow, why not, and what can be done about it.
 -module(mod_offline_post_web_page).
 
--export([overview/1, seen/2, tested/1, state/1, sentence/4]).
+-export([overview/1, absent/1, seen/2, tested/1, state/1, sentence/4]).
 -export_type([view/0]).
 
 -import(mod_offline_post_web_html, [el/2, el/3, text/1, foreign/1, preformatted/1, anchor/2, table/3, heading/2, tag/2,
@@ -9,9 +9,10 @@
 
 -type html() :: mod_offline_post_web_html:html().
 -type element() :: mod_offline_post_web_html:element().
-%% Whose page it is, and who looks at it. root: the way to the virtual host's first page. may_change: whether ejabberd
-%% lets this admin POST. now: Unix ms.
--type view() :: #{host := binary(), root := binary(), token := binary(), may_change := boolean(), now := integer()}.
+%% Which endpoint's page it is, and who looks at it. top: the way to the virtual host's first page; root: to the
+%% endpoint's. may_change: whether ejabberd lets this admin POST. now: Unix ms.
+-type view() :: #{host := binary(), module := module(), name := mod_offline_post_endpoint:name(), top := binary(),
+                  root := binary(), token := binary(), may_change := boolean(), now := integer()}.
 -type observed() :: mod_offline_post_nif:observed().
 -type stats() :: #{atom() => integer() | atom()}.
 
@@ -19,11 +20,16 @@
 -define(LONG, 60000).
 
 -spec overview(view()) -> [html()].
-overview(#{host := Host} = View) ->
-    case {mod_offline_post_operator:stats(Host), mod_offline_post_operator:observe(Host)} of
+overview(#{name := Name} = View) ->
+    case {mod_offline_post_operator:stats(Name), mod_offline_post_operator:observe(Name)} of
         {#{} = Stats, #{} = Observed} -> running(View, Stats, Observed);
-        _ -> [verdict(bad, <<"It does not run">>, [text(why_not())])]
+        _ -> [verdict(bad, <<"It does not run">>, [text(why_not())])] ++ others(View)
     end.
+
+%% Only its siblings are here.
+-spec absent(view()) -> [html()].
+absent(#{module := Module} = View) ->
+    [el(<<"p">>, [text([atom_to_binary(Module), " is not configured for this virtual host."])]) | others(View)].
 
 -spec why_not() -> binary().
 why_not() ->
@@ -33,12 +39,12 @@ why_not() ->
     end.
 
 -spec running(view(), stats(), observed()) -> [html()].
-running(#{host := Host, now := Now} = View, Stats, #{minutes := Minutes, outcomes := Outcomes} = Observed) ->
-    {Kind, Word, Sentence} = sentence(Stats, Observed, Now, mod_offline_post_opt:post_url(Host)),
+running(#{name := Name, now := Now} = View, Stats, #{minutes := Minutes, outcomes := Outcomes} = Observed) ->
+    {Kind, Word, Sentence} = sentence(Stats, Observed, Now, mod_offline_post_opt:post_url(mod_offline_post_endpoint:options(Name))),
     [verdict(Kind, Word, [text(Sentence)])]
         ++ [notice(Warning) || Warning <- warnings(Stats)]
         ++ [figures(View, Stats, Observed), actions(View, Stats)]
-        ++ siblings(View)
+        ++ others(View)
         ++ [heading(3, <<"The last hour">>),
             el(<<"div">>, [{<<"class">>, <<"op-plots">>}],
                [mod_offline_post_web_plot:rates(Minutes, Now div 60000),
@@ -170,15 +176,15 @@ actions(#{root := Root, token := Token}, #{state := State}) ->
                                {<<"value">>, <<"test">>}], []),
               button(<<"test">>, <<>>, <<"Send a test POST">>)])]).
 
-%% Endpoints of the same virtual host that post presence.
--spec siblings(view()) -> [html()].
-siblings(#{host := Host}) ->
-    case [sibling(Module, seen(Host, Module)) || Module <- tl(mod_offline_post_endpoint:modules()), gen_mod:is_loaded(Host, Module)] of
+%% Of the same virtual host.
+-spec others(view()) -> [html()].
+others(#{host := Host, module := Own, top := Top}) ->
+    case [other(Top, Module, seen(Host, Module)) || Module <- mod_offline_post_endpoint:modules() -- [Own], gen_mod:is_loaded(Host, Module)] of
         [] ->
             [];
         Rows ->
-            [heading(3, <<"Presence">>),
-             table(<<"Presence">>, [<<"Module">>, <<"State">>, <<"Why">>, <<"Pending">>, <<"Delivered">>, <<"Dead">>], Rows)]
+            [heading(3, <<"Other endpoints">>),
+             table(<<"Other endpoints">>, [<<"Module">>, <<"State">>, <<"Why">>, <<"Pending">>, <<"Delivered">>, <<"Dead">>], Rows)]
     end.
 
 %% undefined: it does not run.
@@ -189,11 +195,15 @@ seen(Host, Module) ->
     catch error:Reason when Reason =:= not_loaded; Reason =:= undef -> {undefined, undefined}
     end.
 
--spec sibling(module(), {stats() | undefined, observed() | undefined}) -> [[html()]].
-sibling(Module, {#{pending := Pending, delivered := Delivered, dead := Dead}, #{state := State, why := Why}}) ->
-    [[text(atom_to_binary(Module))], [state(State)], [foreign(Why)]] ++ [[text(number(N))] || N <- [Pending, Delivered, Dead]];
-sibling(Module, _) ->
-    [[text(atom_to_binary(Module))], [state(stopped)], [text(<<"the log says more">>)], [], [], []].
+-spec other(Top :: binary(), module(), {stats() | undefined, observed() | undefined}) -> [[html()]].
+other(Top, Module, {#{pending := Pending, delivered := Delivered, dead := Dead}, #{state := State, why := Why}}) ->
+    [[link(Top, Module)], [state(State)], [foreign(Why)]] ++ [[text(number(N))] || N <- [Pending, Delivered, Dead]];
+other(Top, Module, _) ->
+    [[link(Top, Module)], [state(stopped)], [text(<<"the log says more">>)], [], [], []].
+
+-spec link(Top :: binary(), module()) -> element().
+link(Top, mod_offline_post = Module) -> anchor(Top, [text(atom_to_binary(Module))]);
+link(Top, Module) -> anchor(<<Top/binary, (atom_to_binary(Module))/binary, "/">>, [text(atom_to_binary(Module))]).
 
 %% Neither text nor token is in an outcome.
 -spec outcomes([map()], integer()) -> element().

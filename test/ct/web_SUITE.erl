@@ -41,6 +41,9 @@ end_per_suite(Config) ->
     offline_post_suite:finish(Config).
 
 options(Hosts, Backend, Port) ->
+    options(Hosts, true, Backend, Port).
+
+options(Hosts, Presence, Backend, Port) ->
     Url = fun(Credentials) -> string:replace(offline_post_backend:url(Backend, "/hook-s3cret?key=s3cret"), "//", ["//", Credentials]) end,
     Ours = #{?ONE => ["post_url: \"", Url(""), "\"\nauth_token: ", ?TOKEN, "\nsigning_secrets: [whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw]\n"
                       "headers:\n  X-Key: s3cret\norder: none\nretry_schedule: [1 h]\nshutdown_timeout: 500 ms\n"],
@@ -48,15 +51,15 @@ options(Hosts, Backend, Port) ->
              %% The spool is one for the node, so this is a mistake.
              ?BROKEN => ["post_url: \"", Url(""), "\"\nspool: false\n"]},
     #{top => offline_post_web:config(Port, [{"admin@example.org", ?ADMIN}, {"acl:\n", "acl:\n  boss:\n    user: " ?BOSS "\n"}]),
-      hosts => [{Host, maps:merge(host(Host, Backend), case lists:member(Host, Hosts) of
+      hosts => [{Host, maps:merge(host(Host, Presence, Backend), case lists:member(Host, Hosts) of
                                                            true -> #{offline_post => maps:get(Host, Ours)};
                                                            false -> #{}
                                                        end)} || Host <- ?HOSTS]}.
 
-host(?TWO, Backend) ->
+host(?TWO, Presence, Backend) ->
     #{top => "access_rules:\n  configure:\n    - allow: admin\n    - allow: boss\n",
-      modules => ["mod_offline: {}\nmod_available_post:\n  post_url: \"", offline_post_backend:url(Backend), "\"\n"]};
-host(_, _) ->
+      modules => ["mod_offline: {}\n" | [["mod_available_post:\n  post_url: \"", offline_post_backend:url(Backend), "\"\n"] || Presence]]};
+host(_, _, _) ->
     #{}.
 
 init_per_testcase(_Case, Config) ->
@@ -150,13 +153,41 @@ node_page(Config) ->
     %% Those in trouble first; each leads to its page.
     Links = xpath(Page, "//tbody//a"),
     [?BROKEN | _] = Hosts = lists:append([texts(Link) || Link <- Links]),
-    ?assertEqual(lists:sort(?HOSTS), lists:sort(Hosts)),
-    ?assertEqual(["../../../server/" ++ Host ++ "/offline_post/" || Host <- Hosts],
+    ?assertEqual(lists:sort([?TWO "/mod_available_post" | ?HOSTS]), lists:sort(Hosts)),
+    ?assertEqual([case string:split(Host, "/") of
+                      [_] -> "../../../server/" ++ Host ++ "/offline_post/";
+                      [Of, Module] -> "../../../server/" ++ Of ++ "/offline_post/" ++ Module ++ "/"
+                  end || Host <- Hosts],
                  [Value || #xmlElement{attributes = [#xmlAttribute{name = href, value = Value}]} <- Links]).
 
+%% An endpoint of its own has pages of its own, which find each other; what is done there is done to it alone.
 presence(Config) ->
-    contains(get(Config, host(?TWO)), ["Presence", "mod_available_post", "healthy"]),
+    Path = host(?TWO) ++ "mod_available_post/",
+    Links = fun(At, To) -> [Value || #xmlAttribute{value = Value} <- xpath(get(Config, At), "//a[text()='" ++ To ++ "']/@href")] end,
+    contains(get(Config, host(?TWO)), ["Other endpoints", "mod_available_post", "healthy"]),
+    ?assertEqual(["./mod_available_post/"], Links(host(?TWO), "mod_available_post")),
+    ?assertEqual(["../"], Links(Path, "mod_offline_post")),
+    contains(get(Config, Path), ["Offline POST: " ?TWO "/mod_available_post", "Notifications flow"]),
+    contains(get(Config, Path ++ "config/"), ["post_url http://localhost", "max_age 1 day"]),
+    contains(post(Config, Path, [{"do", "test"}, {"user", "Juliet"}]), ["The backend has taken the test POST: HTTP 200"]),
+    #{body := Body} = offline_post_backend:await(?config(backend, Config)),
+    ?assertEqual(<<"juliet">>, field(<<"jabber_id">>, Body)),
+    contains(post(Config, Path, [{"do", "pause"}]), ["Paused until you press Resume"]),
+    ?assertMatch({#{state := paused}, #{state := healthy}}, {sibling(Config), offline_post_node:stats(?config(node, Config), ?TWO)}),
+    offline_post_node:await_log(?config(node, Config), ?ADMIN " paused " ?TWO "/mod_available_post in the web admin"),
+    contains(post(Config, Path, [{"do", "resume"}]), ["Resumed."]),
+    offline_post_backend:set(?config(backend, Config), {reply, 413}),
+    Anna = offline_post_node:call(?config(node, Config), jid, make, [<<"anna">>, <<?TWO>>, <<"desk">>]),
+    ok = offline_post_node:call(?config(node, Config), mod_offline_post_presence, posts, [mod_available_post, <<"available">>, Anna]),
+    offline_post_wait:until(fun() -> maps:get(dead, sibling(Config)) =:= 1 end),
+    contains(get(Config, Path ++ "dead/"), ["HTTP 413: 1", "anna@" ?TWO "/desk"]),
+    contains(get(Config, host(?TWO) ++ "dead/"), ["There is none."]),
+    contains(post(Config, Path ++ "dead/", [{"do", "drop"}, {"which", ""}]), ["1 dead letter is dropped.", "There is none."]),
+    ?assertMatch({404, _}, request(Config, get, ?ADMIN, host(?ONE) ++ "mod_available_post/", [])),
     ?assertEqual(nomatch, string:find(text(get(Config, host(?ONE))), "mod_available_post")).
+
+sibling(Config) ->
+    offline_post_node:call(?config(node, Config), mod_offline_post_operator, stats, [<<?TWO "/mod_available_post">>]).
 
 does_not_run(Config) ->
     contains(get(Config, host(?BROKEN)), ["It does not run", "The reason is in ejabberd's log"]),
@@ -292,16 +323,19 @@ lost_slash(Config) ->
     [[?assertMatch({Path, $/}, {Path, lists:last(Action)}) || #xmlAttribute{value = Action} <- xpath(get(Config, Path), "//*[@id='content']//form/@action")]
      || Path <- [host(?ONE), host(?ONE) ++ "dead/"]].
 
-%% The node's page is there as long as one virtual host has the module.
+%% Pages are there as long as one of our modules is: the virtual host's there, the node's anywhere.
 first_and_last_host(Config) ->
     {Node, Backend} = {?config(node, Config), ?config(backend, Config)},
     [begin
-         ok = offline_post_node:reload(Node, options(Hosts, Backend, ?config(port, Config))),
-         ?assertEqual({Hosts, [lists:member(Host, Hosts) || Host <- [?ONE, ?TWO]]},
-                      {Hosts, [element(1, request(Config, get, ?ADMIN, host(Host), [])) =:= 200 || Host <- [?ONE, ?TWO]]}),
+         ok = offline_post_node:reload(Node, options(Hosts, Presence, Backend, ?config(port, Config))),
+         Pages = [Host || Host <- [?ONE, ?TWO], lists:member(Host, Hosts) orelse (Host =:= ?TWO andalso Presence)],
+         ?assertEqual({Hosts, Presence, Pages},
+                      {Hosts, Presence, [Host || Host <- [?ONE, ?TWO], element(1, request(Config, get, ?ADMIN, host(Host), [])) =:= 200]}),
          Menu = xpath(get(Config, node_path(Config, "")), "//*[@id='navigation']//a[text()='Offline POST']"),
-         ?assertEqual({Hosts, Hosts =/= []}, {Hosts, Menu =/= []})
-     end || Hosts <- [[?ONE], [], [?TWO], ?HOSTS]].
+         ?assertEqual({Hosts, Presence, Pages =/= []}, {Hosts, Presence, Menu =/= []}),
+         Pages =:= [?TWO] andalso Hosts =:= [] andalso
+             contains(get(Config, host(?TWO)), ["mod_offline_post is not configured for this virtual host.", "mod_available_post", "healthy"])
+     end || {Hosts, Presence} <- [{[?ONE], false}, {[], false}, {[], true}, {[?TWO], true}, {[], false}, {?HOSTS, true}]].
 
 %%%
 
