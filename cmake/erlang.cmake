@@ -83,9 +83,9 @@ else()
   message(STATUS "ejabberd not found: the Erlang modules are not built (scripts/setup installs it)")
 endif()
 
-# cmake --install build/release --prefix DIR/mod_offline_post, with DIR ejabberd's modules directory. The component
+# cmake --install build/native --prefix DIR/mod_offline_post, with DIR ejabberd's modules directory. The component
 # `application` alone is what Erlang needs; the rest is for ejabberd's module commands and for people.
 install(FILES ${BEAMS} DESTINATION ebin COMPONENT application)
 install(TARGETS offline_post_nif LIBRARY DESTINATION priv COMPONENT application)
-install(FILES mod_offline_post.spec README.md COPYING DESTINATION . COMPONENT module)
+install(FILES mod_offline_post.spec README.md CHANGELOG.md CONTRIBUTING.md COPYING DESTINATION . COMPONENT module)
 install(DIRECTORY docs contrib examples DESTINATION . COMPONENT module USE_SOURCE_PERMISSIONS)
