@@ -197,13 +197,13 @@ seen(Host, Module) ->
 
 -spec other(Top :: binary(), module(), {stats() | undefined, observed() | undefined}) -> [[html()]].
 other(Top, Module, {#{pending := Pending, delivered := Delivered, dead := Dead}, #{state := State, why := Why}}) ->
-    [[link(Top, Module)], [state(State)], [foreign(Why)]] ++ [[text(number(N))] || N <- [Pending, Delivered, Dead]];
+    [[endpoint(Top, Module)], [state(State)], [foreign(Why)]] ++ [[text(number(N))] || N <- [Pending, Delivered, Dead]];
 other(Top, Module, _) ->
-    [[link(Top, Module)], [state(stopped)], [text(<<"the log says more">>)], [], [], []].
+    [[endpoint(Top, Module)], [state(stopped)], [text(<<"the log says more">>)], [], [], []].
 
--spec link(Top :: binary(), module()) -> element().
-link(Top, mod_offline_post = Module) -> anchor(Top, [text(atom_to_binary(Module))]);
-link(Top, Module) -> anchor(<<Top/binary, (atom_to_binary(Module))/binary, "/">>, [text(atom_to_binary(Module))]).
+-spec endpoint(Top :: binary(), module()) -> element().
+endpoint(Top, mod_offline_post = Module) -> anchor(Top, [text(atom_to_binary(Module))]);
+endpoint(Top, Module) -> anchor(<<Top/binary, (atom_to_binary(Module))/binary, "/">>, [text(atom_to_binary(Module))]).
 
 %% Neither text nor token is in an outcome.
 -spec outcomes([map()], integer()) -> element().

@@ -47,7 +47,8 @@ cmake_install(Config) ->
     Build = filename:join(offline_post_node:root(), "build/native"),
     ok = run(["cmake", "--build", Build]),
     ok = run(["cmake", "--install", Build, "--prefix", installed(Node)]),
-    ?assertEqual(["COPYING", "README.md", "contrib", "docs", "ebin", "examples", "mod_offline_post.spec", "priv"],
+    ?assertEqual(["CHANGELOG.md", "CONTRIBUTING.md", "COPYING", "README.md", "contrib", "docs", "ebin", "examples",
+                  "mod_offline_post.spec", "priv"],
                  filelib:wildcard("*", installed(Node))),
     delivers([{node, restarted(Config, fun(_) -> offline_post_node:configure(Node, options(Config)) end)} | Config]).
 

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """report.py LEGS JSON: what scripts/load's legs have left behind, as figures and as tests of what must hold.
 
-In LEGS there is a directory for each leg, `with` the module and with it and without it by `turns`. The figures are
-printed beside their targets and written to JSON. Ends with a line `N passed, N failed`, and fails where a test does; a
+In LEGS there is a directory for each leg, `with` the module and, for each of the other servers, with it and without it
+by `turns_1`, `turns_2` and so on. The figures are printed beside their targets and written to JSON. Ends with a line `N passed, N failed`, and fails where a test does; a
 target that is missed is none.
 """
 
@@ -66,13 +66,17 @@ def middle(values):
     return values[edge:len(values) - edge]
 
 
-def figures(leg, turns):
+def figures(leg, others):
     """Rows: name, value, target (at most) or None, and what its spread is of, or None."""
     for name, part, target in ('p50', 0.5, 1.05), ('p99', 0.99, 1.15):
-        each = [percentile(values, part) for values in turns.turns]
-        # Beside the turns before and after it: a machine that gets slower or faster does so for all three.
-        ratios = [2 * each[i] / (each[i - 1] + each[i + 1]) for i in range(1, len(each) - 1, 2)]
-        for what, values, at_most in ('ratio', ratios, target), ('with_ms', each[1::2], None), ('without_ms', each[::2], None):
+        ratios, with_ms, without_ms = [], [], []
+        for other in others:
+            each = [percentile(values, part) for values in other.turns]
+            # Beside the turns before and after it: a machine that gets slower or faster does so for all three.
+            own = [2 * each[i] / (each[i - 1] + each[i + 1]) for i in range(1, len(each) - 1, 2)]
+            yield 'session_%s_ratio_%s' % (name, other.name[-1]), statistics.median(own), None, own
+            ratios, with_ms, without_ms = ratios + own, with_ms + each[1::2], without_ms + each[::2]
+        for what, values, at_most in ('ratio', ratios, target), ('with_ms', with_ms, None), ('without_ms', without_ms, None):
             yield 'session_%s_%s' % (name, what), statistics.median(values), at_most, values
         yield 'session_stalled_%s_ms' % name, percentile(leg.load.ms, part), None, None
     yield 'memory_ratio', leg.growth('resident'), 1.05, None
@@ -82,8 +86,8 @@ def figures(leg, turns):
     yield 'messages_per_s', statistics.median(leg.load.per_s), None, leg.load.per_s
 
 
-def tests(leg, turns):
-    for one in leg, turns:
+def tests(leg, others):
+    for one in [leg] + others:
         said, end = len(one.warm.ms) + len(one.load.ms), one.end
         kept = end['delivered'] + end['pending'] + end['dead'] + end['cancelled'] + end['purged']
         yield one, 'the users have said all, and each got an answer', all(
@@ -114,9 +118,10 @@ def show(rows):
 
 
 def main(directory, path):
-    legs = leg, turns = Leg(directory + '/with'), Leg(directory + '/turns')
-    complete = leg.load.ms and len(turns.turns) >= 3
-    rows = list(figures(leg, turns)) if complete else []
+    leg, others = Leg(directory + '/with'), [Leg(path) for path in sorted(glob.glob(directory + '/turns_*'))]
+    legs = [leg] + others
+    complete = leg.load.ms and others and all(len(other.turns) >= 3 for other in others)
+    rows = list(figures(leg, others)) if complete else []
     show(rows)
     for one in legs:
         print('%s: the backend: %s' % (one.name, ', '.join('%d %s' % (n, name) for name, n in one.backend.items())))
@@ -127,7 +132,7 @@ def main(directory, path):
         json.dump({name: round(value, 4) for name, value, _, _ in rows}, file, indent=2)
         print(file=file)
     passed = failed = 0
-    for one, what, holds in tests(leg, turns):
+    for one, what, holds in tests(leg, others):
         print('%s: %s: %s' % ('passed' if holds else 'FAILED', one.name, what))
         passed, failed = passed + holds, failed + (not holds)
     if failed or not complete:
