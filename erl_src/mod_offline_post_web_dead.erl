@@ -115,10 +115,9 @@ pages(#{root := Root}, Reason, After, Next) ->
 letter(#{name := Name} = View, Id) ->
     case mod_offline_post_operator:dead_letter(Name, Id) of
         {ok, #{answer := Answer, body := Body} = Letter} ->
-            Fields = [Field || {Key, _} = Field <- mod_offline_post_commands:fields(Letter), Key =/= "answer", Key =/= "body"],
             [el(<<"dl">>, [{<<"class">>, <<"op-fields">>}],
                 lists:append([[el(<<"dt">>, [text(string:replace(Key, "_", " ", all))]), el(<<"dd">>, [foreign(Value)])]
-                              || {Key, Value} <- Fields])),
+                              || {Key, Value} <- mod_offline_post_commands:fields(Letter), Key =/= "answer", Key =/= "body"])),
              heading(3, <<"The beginning of the last answer">>), block(Answer),
              heading(3, <<"The message's text">>), block(Body)]
                 ++ one_form(View, Id);

@@ -72,8 +72,7 @@ row({Host, Module, _, _}, _Now) ->
 %% From /node/NAME/offline_post/ to /server/HOST/offline_post/.
 -spec name(binary(), module()) -> html().
 name(Host, Module) ->
-    Below = [[atom_to_list(Module), $/] || Module =/= mod_offline_post],
-    anchor(iolist_to_binary(["../../../server/", uri_string:quote(Host), "/offline_post/", Below]),
+    anchor(iolist_to_binary(["../../../server/", uri_string:quote(Host), "/offline_post/", mod_offline_post_web_page:path(Module)]),
            [text(mod_offline_post_endpoint:name(mod_offline_post_endpoint:key(Host, Module)))]).
 
 %% Of several endpoints, minute by minute.

@@ -1,7 +1,7 @@
 %% The first page of an endpoint: whether notifications flow, why not, and what can be done about it.
 -module(mod_offline_post_web_page).
 
--export([overview/1, absent/1, seen/2, tested/1, state/1, sentence/4]).
+-export([overview/1, absent/1, path/1, seen/2, tested/1, state/1, sentence/4]).
 -export_type([view/0]).
 
 -import(mod_offline_post_web_html, [el/2, el/3, text/1, foreign/1, preformatted/1, anchor/2, table/3, heading/2, tag/2,
@@ -202,8 +202,12 @@ other(Top, Module, _) ->
     [[endpoint(Top, Module)], [state(stopped)], [text(<<"the log says more">>)], [], [], []].
 
 -spec endpoint(Top :: binary(), module()) -> element().
-endpoint(Top, mod_offline_post = Module) -> anchor(Top, [text(atom_to_binary(Module))]);
-endpoint(Top, Module) -> anchor(<<Top/binary, (atom_to_binary(Module))/binary, "/">>, [text(atom_to_binary(Module))]).
+endpoint(Top, Module) -> anchor(<<Top/binary, (path(Module))/binary>>, [text(atom_to_binary(Module))]).
+
+%% From the virtual host's first page to the endpoint's.
+-spec path(module()) -> binary().
+path(mod_offline_post) -> <<>>;
+path(Module) -> <<(atom_to_binary(Module))/binary, "/">>.
 
 %% Neither text nor token is in an outcome.
 -spec outcomes([map()], integer()) -> element().
