@@ -27,18 +27,12 @@
 -spec read([endpoint()]) -> {[figures()], node_figures()}.
 read(Endpoints) ->
     {[{Endpoint, Module:stats(Host),
-       native(fun() -> mod_offline_post_nif:observe(mod_offline_post_endpoint:key(Host, Module)) end)}
+       mod_offline_post_native:ask(fun() -> mod_offline_post_nif:observe(mod_offline_post_endpoint:key(Host, Module)) end, undefined)}
       || {Host, Module} = Endpoint <- Endpoints],
      #{now => os:system_time(millisecond),
-       info => native(fun mod_offline_post_nif:info/0),
+       info => mod_offline_post_native:ask(fun mod_offline_post_nif:info/0, undefined),
        hooks => mod_offline_post_hook_cost:counts(),
        incidents => mod_offline_post_incidents:counts()}}.
-
--spec native(fun(() -> Answer)) -> Answer | undefined.
-native(Ask) ->
-    try Ask()
-    catch error:Reason when Reason =:= not_loaded; Reason =:= undef -> undefined
-    end.
 
 -spec families([figures()], node_figures()) -> [family()].
 families(Figures, Node) ->

@@ -34,11 +34,10 @@ run(File) ->
 
 -spec begin_with(binary()) -> result().
 begin_with(File) ->
-    try mod_offline_post_nif:import_open(File) of
+    case mod_offline_post_native:ask(fun() -> mod_offline_post_nif:import_open(File) end, unknown) of
         ok -> tell(File, go_on());
-        {error, Why} -> tell(File, {error, {refused, Why}})
-    catch
-        error:Reason when Reason =:= not_loaded; Reason =:= undef -> {error, unknown}
+        {error, Why} -> tell(File, {error, {refused, Why}});
+        unknown -> {error, unknown}
     end.
 
 -spec go_on() -> result().

@@ -1,7 +1,7 @@
 %% What an operator asks of one endpoint: its counters, to pause it, and its dead letters.
 -module(mod_offline_post_operator).
 
--export([status/0, stats/1, observe/1, test/2, flush/1, pause/1, resume/1, dead_letters/4, dead_letter/2, replay/2, drop/2,
+-export([status/0, seen/2, stats/1, observe/1, test/2, flush/1, pause/1, resume/1, dead_letters/4, dead_letter/2, replay/2, drop/2,
          import/1]).
 -export_type([selection/0, endpoint/0]).
 
@@ -44,15 +44,23 @@ status() ->
 %% What does not run is the most important line of all.
 -spec endpoint(binary(), module()) -> endpoint().
 endpoint(Host, Module) ->
-    Key = mod_offline_post_endpoint:key(Host, Module),
-    case native(fun() -> {mod_offline_post_nif:stats(Key), mod_offline_post_nif:observe(Key)} end) of
-        {#{} = Stats, #{} = Observed} ->
+    case seen(Host, Module) of
+        {Stats, Observed} ->
             #{host => Host, module => Module, stats => Stats, observed => Observed};
-        _ ->
+        undefined ->
             #{host => Host, module => Module,
               stats => #{pending => 0, in_flight => 0, dead => 0, spool => unknown},
               observed => #{state => stopped, why => <<"it does not run: ejabberd's log says why">>, since => 0,
                             oldest_pending => 0}}
+    end.
+
+%% undefined: it does not run.
+-spec seen(binary(), module()) -> {#{atom() => integer() | atom()}, mod_offline_post_nif:observed()} | undefined.
+seen(Host, Module) ->
+    Key = mod_offline_post_endpoint:key(Host, Module),
+    case mod_offline_post_native:ask(fun() -> {mod_offline_post_nif:stats(Key), mod_offline_post_nif:observe(Key)} end, undefined) of
+        {#{}, #{}} = Seen -> Seen;
+        _ -> undefined
     end.
 
 -spec observe(name()) -> mod_offline_post_nif:observed() | undefined.
@@ -151,7 +159,4 @@ ask(Name, Request, Timeout) ->
 
 %% Where nothing native is loaded, no endpoint is known.
 -spec native(fun(() -> Answer)) -> Answer | {error, unknown}.
-native(Ask) ->
-    try Ask()
-    catch error:Reason when Reason =:= not_loaded; Reason =:= undef -> {error, unknown}
-    end.
+native(Ask) -> mod_offline_post_native:ask(Ask, {error, unknown}).

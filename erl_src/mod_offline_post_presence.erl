@@ -94,9 +94,7 @@ state(Module, Host) ->
 %% The counters, from one snapshot: accepted = delivered + pending + dead + cancelled + purged.
 -spec stats(module(), binary()) -> #{atom() => integer() | atom()} | undefined.
 stats(Module, Host) ->
-    try mod_offline_post_nif:stats(mod_offline_post_endpoint:key(Host, Module))
-    catch error:Reason when Reason =:= not_loaded; Reason =:= undef -> undefined
-    end.
+    mod_offline_post_native:ask(fun() -> mod_offline_post_nif:stats(mod_offline_post_endpoint:key(Host, Module)) end, undefined).
 
 %% Hands over that this user's session is there, or gone. Never waits; a refusal is counted on the native side.
 -spec posts(module(), Kind :: binary(), jid:jid()) -> ok.

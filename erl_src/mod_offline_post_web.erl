@@ -250,9 +250,7 @@ chosen(Query) ->
     end.
 
 -spec selection({id | reason, binary()}) -> mod_offline_post_operator:selection().
-selection({reason, <<>>}) -> all;
-selection({reason, <<"msg_", _/binary>> = Id}) -> {id, Id};
-selection({reason, _} = Reason) -> Reason;
+selection({reason, Which}) -> mod_offline_post_web_dead:selection(Which);
 selection({id, _} = Id) -> Id.
 
 -spec value(binary(), query()) -> binary().

@@ -2,7 +2,7 @@
 %% question before any are dropped.
 -module(mod_offline_post_web_dead).
 
--export([list/3, letter/2, ask/2, replayed/2, dropped/2]).
+-export([list/3, selection/1, letter/2, ask/2, replayed/2, dropped/2]).
 
 -include("xmpp.hrl").
 
@@ -22,17 +22,18 @@
 %% Reason: how it begins; <<>>: all. After: the last number of the page before.
 -spec list(view(), Reason :: binary(), After :: non_neg_integer()) -> [html()].
 list(#{name := Name} = View, Reason, After) ->
-    case mod_offline_post_operator:dead_letters(Name, which(Reason), After, ?PAGE) of
+    case mod_offline_post_operator:dead_letters(Name, selection(Reason), After, ?PAGE) of
         {ok, [], _} -> [filter(View, Reason), el(<<"p">>, [text(none(Reason, After))])];
         {ok, Letters, Next} -> [filter(View, Reason), reasons(View, Letters)] ++ bulk(View, Reason)
                                    ++ [letters(View, Letters), pages(View, Reason, After, Next)];
         {error, Why} -> [failed(Why)]
     end.
 
--spec which(binary()) -> mod_offline_post_operator:selection().
-which(<<>>) -> all;
-which(<<"msg_", _/binary>> = Id) -> {id, Id};
-which(Reason) -> {reason, Reason}.
+%% What the filter's field says: how a reason begins, an id, or nothing.
+-spec selection(binary()) -> mod_offline_post_operator:selection().
+selection(<<>>) -> all;
+selection(<<"msg_", _/binary>> = Id) -> {id, Id};
+selection(Reason) -> {reason, Reason}.
 
 -spec none(binary(), non_neg_integer()) -> binary().
 none(<<>>, 0) -> <<"There is none.">>;
@@ -148,7 +149,7 @@ ask(#{root := Root, token := Token} = View, Which) ->
 question(_View, {id, Id}) ->
     [text(<<"The dead letter ">>), el(<<"code">>, [foreign(Id)]), text(<<" will be thrown away; nobody will be notified of it.">>)];
 question(#{name := Name}, {reason, Reason}) ->
-    Count = case mod_offline_post_operator:dead_letters(Name, which(Reason), 0, ?COUNTED) of
+    Count = case mod_offline_post_operator:dead_letters(Name, selection(Reason), 0, ?COUNTED) of
                 {ok, Letters, undefined} -> number(length(Letters));
                 {ok, Letters, _} -> <<"more than ", (number(length(Letters)))/binary>>;
                 {error, _} -> <<"some">>

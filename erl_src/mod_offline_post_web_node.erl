@@ -10,7 +10,7 @@
                                     milliseconds/1, age/2]).
 
 -type html() :: mod_offline_post_web_html:html().
--type endpoint() :: {Host :: binary(), module(), Stats :: map() | undefined, Observed :: map() | undefined}.
+-type endpoint() :: {Host :: binary(), module(), {Stats :: map(), Observed :: map()} | undefined}.
 -type facts() :: #{status := ok | {error, binary()}, info := map(), endpoints := [endpoint()]}.
 
 %% Now: Unix ms.
@@ -27,24 +27,24 @@ page(Node, Now) ->
 facts() ->
     #{status => mod_offline_post_nif:status(),
       info => info(),
-      endpoints => [seen(Host, Module) || Host <- ejabberd_option:hosts(), Module <- mod_offline_post_endpoint:modules(), gen_mod:is_loaded(Host, Module)]}.
+      endpoints => [{Host, Module, seen(Host, Module)} ||
+                       Host <- ejabberd_option:hosts(), Module <- mod_offline_post_endpoint:modules(), gen_mod:is_loaded(Host, Module)]}.
 
--spec seen(binary(), module()) -> endpoint().
+%% What the page shows of it: it may have to come from another node.
+-spec seen(binary(), module()) -> {map(), map()} | undefined.
 seen(Host, Module) ->
-    case mod_offline_post_web_page:seen(Host, Module) of
-        {Stats, #{} = Observed} -> {Host, Module, Stats, maps:without([outcomes, attempt_us, delivery_us], Observed)};
-        {Stats, undefined} -> {Host, Module, Stats, undefined}
+    case mod_offline_post_operator:seen(Host, Module) of
+        {Stats, Observed} -> {Stats, maps:without([outcomes, attempt_us, delivery_us], Observed)};
+        undefined -> undefined
     end.
 
 -spec info() -> map().
 info() ->
-    try mod_offline_post_nif:info()
-    catch error:Reason when Reason =:= not_loaded; Reason =:= undef -> #{}
-    end.
+    mod_offline_post_native:ask(fun mod_offline_post_nif:info/0, #{}).
 
 -spec shown(facts(), integer()) -> [html()].
 shown(#{status := Status, info := Info, endpoints := Endpoints}, Now) ->
-    Minutes = together([Minutes || {_, _, _, #{minutes := Minutes}} <- Endpoints]),
+    Minutes = together([Minutes || {_, _, {_, #{minutes := Minutes}}} <- Endpoints]),
     [el(<<"p">>, [{<<"class">>, <<"op-note op-warn">>}], [text(Why)]) || {error, Why} <- [Status]]
         ++ [table(<<"Endpoints">>,
                   [<<"Virtual host">>, <<"State">>, <<"Why">>, <<"Pending">>, <<"Oldest">>, <<"In flight">>, <<"Delivered">>, <<"Dead">>],
@@ -57,16 +57,16 @@ shown(#{status := Status, info := Info, endpoints := Endpoints}, Now) ->
 
 -spec worst_first([endpoint()]) -> [endpoint()].
 worst_first(Endpoints) ->
-    Rank = fun({_, _, #{}, #{state := healthy}}) -> 1; (_) -> 0 end,
+    Rank = fun({_, _, {_, #{state := healthy}}}) -> 1; (_) -> 0 end,
     [Endpoint || {_, Endpoint} <- lists:keysort(1, [{Rank(Endpoint), Endpoint} || Endpoint <- Endpoints])].
 
 -spec row(endpoint(), integer()) -> [[html()]].
-row({Host, Module, #{pending := Pending, in_flight := InFlight, delivered := Delivered, dead := Dead},
-     #{state := State, why := Why, since := Since, oldest_pending := Oldest}}, Now) ->
+row({Host, Module, {#{pending := Pending, in_flight := InFlight, delivered := Delivered, dead := Dead},
+                    #{state := State, why := Why, since := Since, oldest_pending := Oldest}}}, Now) ->
     For = [[" for ", age(Now, Since)] || Since > 0, State =/= healthy],
     [[name(Host, Module)], [mod_offline_post_web_page:state(State), text(For)], [foreign(Why)], [text(number(Pending))],
      [text(case Oldest of 0 -> [16#2013]; _ -> age(Now, Oldest) end)]] ++ [[text(number(N))] || N <- [InFlight, Delivered, Dead]];
-row({Host, Module, _, _}, _Now) ->
+row({Host, Module, undefined}, _Now) ->
     [[name(Host, Module)], [mod_offline_post_web_page:state(stopped)], [text(<<"the log says more">>)], [], [], [], [], []].
 
 %% From /node/NAME/offline_post/ to /server/HOST/offline_post/.
@@ -86,7 +86,7 @@ together(Lists) ->
 
 -spec shared(map(), [endpoint()]) -> html().
 shared(Info, Endpoints) ->
-    Spool = case [Stats || {_, _, #{} = Stats, _} <- Endpoints] of
+    Spool = case [Stats || {_, _, {Stats, _}} <- Endpoints] of
                 [#{spool := State, spool_bytes := Bytes} | _] -> [{"spool", [atom_to_list(State), ", ", bytes(Bytes)]}];
                 [] -> []
             end,

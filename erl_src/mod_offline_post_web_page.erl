@@ -1,7 +1,7 @@
 %% The first page of an endpoint: whether notifications flow, why not, and what can be done about it.
 -module(mod_offline_post_web_page).
 
--export([overview/1, absent/1, path/1, seen/2, tested/1, state/1, sentence/4]).
+-export([overview/1, absent/1, path/1, tested/1, state/1, sentence/4]).
 -export_type([view/0]).
 
 -import(mod_offline_post_web_html, [el/2, el/3, text/1, foreign/1, preformatted/1, anchor/2, table/3, heading/2, tag/2,
@@ -179,7 +179,8 @@ actions(#{root := Root, token := Token}, #{state := State}) ->
 %% Of the same virtual host.
 -spec others(view()) -> [html()].
 others(#{host := Host, module := Own, top := Top}) ->
-    case [other(Top, Module, seen(Host, Module)) || Module <- mod_offline_post_endpoint:modules() -- [Own], gen_mod:is_loaded(Host, Module)] of
+    case [other(Top, Module, mod_offline_post_operator:seen(Host, Module)) ||
+             Module <- mod_offline_post_endpoint:modules() -- [Own], gen_mod:is_loaded(Host, Module)] of
         [] ->
             [];
         Rows ->
@@ -187,18 +188,10 @@ others(#{host := Host, module := Own, top := Top}) ->
              table(<<"Other endpoints">>, [<<"Module">>, <<"State">>, <<"Why">>, <<"Pending">>, <<"Delivered">>, <<"Dead">>], Rows)]
     end.
 
-%% undefined: it does not run.
--spec seen(binary(), module()) -> {stats() | undefined, observed() | undefined}.
-seen(Host, Module) ->
-    Key = mod_offline_post_endpoint:key(Host, Module),
-    try {mod_offline_post_nif:stats(Key), mod_offline_post_nif:observe(Key)}
-    catch error:Reason when Reason =:= not_loaded; Reason =:= undef -> {undefined, undefined}
-    end.
-
--spec other(Top :: binary(), module(), {stats() | undefined, observed() | undefined}) -> [[html()]].
+-spec other(Top :: binary(), module(), {stats(), observed()} | undefined) -> [[html()]].
 other(Top, Module, {#{pending := Pending, delivered := Delivered, dead := Dead}, #{state := State, why := Why}}) ->
     [[endpoint(Top, Module)], [state(State)], [foreign(Why)]] ++ [[text(number(N))] || N <- [Pending, Delivered, Dead]];
-other(Top, Module, _) ->
+other(Top, Module, undefined) ->
     [[endpoint(Top, Module)], [state(stopped)], [text(<<"the log says more">>)], [], [], []].
 
 -spec endpoint(Top :: binary(), module()) -> element().

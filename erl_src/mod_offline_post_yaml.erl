@@ -28,11 +28,9 @@ secrets(Yaml) ->
 %% the module starts.
 -spec check(mod_offline_post_nif:checked(), Value) -> Value.
 check(Option, Value) ->
-    try mod_offline_post_nif:check(Option, Value) of
+    case mod_offline_post_native:ask(fun() -> mod_offline_post_nif:check(Option, Value) end, ok) of
         ok -> Value;
         {error, Why} -> invalid(unnamed(Option, Why))
-    catch
-        error:Reason when Reason =:= undef; Reason =:= not_loaded -> Value
     end.
 
 %% ejabberd names the option itself.
