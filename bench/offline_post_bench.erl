@@ -327,14 +327,25 @@ backlog(Url) ->
                   compress => none, traceparent => false, batch => none}),
     Submit = fun(I) -> {ok, _} = mod_offline_post_nif:submit(Key, offline_post_bench_load:event(?DEAD, I)) end,
     lists:foreach(Submit, lists:seq(1, 100)),
-    timer:sleep(500),
-    Before = resident_bytes(),
+    Before = settled_bytes(),
     lists:foreach(Submit, lists:seq(101, 100 + ?BACKLOG)),
-    timer:sleep(1000),
+    After = settled_bytes(),
     #{pending := Pending} = mod_offline_post_nif:stats(Key),
     true = Pending =:= ?BACKLOG + 100,
-    io:format("~.2f~n", [(resident_bytes() - Before) / 1.0e6]),
+    io:format("~.2f~n", [(After - Before) / 1.0e6]),
     halt(0).
+
+%% When the native side has taken in what was submitted: for half a second nothing grows any more.
+settled_bytes() -> settled_bytes(resident_bytes(), 10).
+
+settled_bytes(Bytes, 0) ->
+    Bytes;
+settled_bytes(Bytes, Looks) ->
+    timer:sleep(50),
+    case resident_bytes() of
+        More when More > Bytes -> settled_bytes(More, 10);
+        _ -> settled_bytes(Bytes, Looks - 1)
+    end.
 
 resident_bytes() ->
     erlang:garbage_collect(),

@@ -252,6 +252,7 @@ void SpoolWorker::Tick(bool idle) {
   if (store_ && (!store_->ok() || store_->dirty() || LazyIsDue()) && !CommitIfDue(true)) Fail({});
   if (store_ && !merging_ && idle && shrinking_ && now >= last_work_ms_ + kIdleMs) {
     shrinking_ = store_->Shrink(kShrinkPages);
+    if (!shrinking_) store_->ReleasePages();
     if (!store_->ok()) Fail({});
   }
   if (now >= next_look_ms_ && !health_.disk_has_room) LookAtDisk();

@@ -419,6 +419,8 @@ bool Store::Shrink(int pages) {
   return ok();
 }
 
+void Store::ReleasePages() { sqlite3_db_release_memory(database_.handle()); }
+
 void Store::Checkpoint() { database_.Exec("PRAGMA wal_checkpoint(TRUNCATE)"); }
 
 }  // namespace offline_post

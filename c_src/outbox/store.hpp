@@ -159,6 +159,9 @@ class Store {
   Millis OldestUnixMs(EndpointId endpoint);
   // Gives at most so many free pages back to the file system. False: there are few.
   bool Shrink(int pages);
+  // Frees the pages that SQLite keeps in memory, up to 8 MB; the next transaction reads what it
+  // needs.
+  void ReleasePages();
   // Copies the write-ahead log back and empties it.
   void Checkpoint();
 

@@ -22,6 +22,8 @@ constexpr Millis kLongestSleepMs = 60'000;
 constexpr Millis kRejectionReportMs = 10'000;
 constexpr Millis kNoticesMs = 200;
 constexpr Millis kTrimMs = 10'000;
+// So long after the last work the storage thread, too, has freed what it kept.
+constexpr Millis kSettledMs = 2'000;
 
 }  // namespace
 
@@ -168,7 +170,7 @@ void Service::GiveBackMemory(Millis now) {
 #ifdef __GLIBC__
   malloc_trim(0);
 #endif
-  untrimmed_ = false;
+  untrimmed_ = now < last_work_ms_ + kSettledMs;  // then once more, should nothing come any more
   next_trim_ms_ = now + kTrimMs;
 }
 

@@ -212,4 +212,22 @@ TEST_CASE("store: space is given back in slices when there is nothing else to do
   CHECK(std::filesystem::file_size(s.File()) < 1'100'000);
 }
 
+TEST_CASE("store: memory is given back when there is nothing else to do") {
+  Spool s;
+  s.Open();
+  for (Sequence next = 1; next <= 20'000; ++next) s.Append(next, "user" + std::to_string(next));
+  s.Commit();
+  while (true) {
+    const std::vector<Delivery> some = s.Claim(2'000);
+    if (some.empty()) break;
+    for (const Delivery& d : some) s.Finish(d);
+  }
+  s.Commit();
+  const auto before = sqlite3_memory_used();
+  s.clock.Advance(5'000);
+  for (int i = 0; i < 200; ++i) s.outbox->Poll(s.listener);
+  CHECK(before > 2'000'000);
+  CHECK(sqlite3_memory_used() < 500'000);
+}
+
 }  // namespace offline_post
