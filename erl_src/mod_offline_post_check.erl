@@ -62,11 +62,19 @@ in_a_vm(Caller, Timeout) ->
     {ok, Vm, _} = peer:start_link(#{connection => standard_io, wait_boot => Timeout, shutdown => close,
                                     exec => filename:join(bindir(), "erlexec"), args => args(), env => env()}),
     try
-        true = peer:call(Vm, code, set_path, [code:get_path()], Left()),
+        true = peer:call(Vm, code, set_path, [path()], Left()),
         peer:call(Vm, ?MODULE, load, [NodeIs, Timeout + ?GRACE_MS], Left())
     after
         stop(Vm)
     end.
+
+%% What an upgrade of a package has taken away, ours too if its directory had its version in its name, is not there any
+%% more: then what came instead is what the next start would load.
+-spec path() -> [file:filename()].
+path() ->
+    Ebin = filename:dirname(code:which(?MODULE)),
+    Anew = filelib:wildcard(filename:join([filename:dirname(filename:dirname(Ebin)), "mod_offline_post-*", "ebin"])),
+    [Dir || not filelib:is_dir(Ebin), Dir <- Anew] ++ [Dir || Dir <- code:get_path(), filelib:is_dir(Dir)].
 
 %% Without the check the VM, which is linked to it, loses its input, and ends.
 -spec watch(Caller :: pid(), Check :: pid()) -> true.

@@ -55,7 +55,7 @@ commands() ->
                                                          {oldest, integer}, {dead, integer}, {spool, string}]}}}},
                   "Virtual host, module, state, why, for how long, pending, in flight, age of the oldest, dead letters, spool",
                   [{<<"example.org">>, <<"mod_offline_post">>, <<"broken">>, <<"HTTP 503">>, 75, 120, 0, 75, 0, <<"durable">>}]),
-     command(offline_post_test, test, [{user, binary, "The recipient's name, as the backend is to see it", <<"juliet">>}],
+     command(offline_post_test, test, [{user, binary, "The recipient's name: the part of the address before the @", <<"juliet">>}],
              "Send one POST now, and show it with the answer",
              "It is sent whatever state the endpoint is in; it is neither queued nor counted. What may be a secret is shown as "
              "'(hidden)'. A message's text says that it is a test. The exit status is 0 whatever the backend answers: 'result' says it.",

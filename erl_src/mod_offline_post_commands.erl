@@ -190,6 +190,8 @@ for(Host, Do, Which) ->
             failure(not_exists, "~ts has no dead letter ~ts", [Name, Which]);
         {error, timeout} ->
             failure(timeout, "no answer in time: what was begun goes on, offline_post_stats shows how far", []);
+        {error, user} ->
+            failure(not_exists, "nothing was sent: say for which user of ~ts, with the part of the address before the @", [Given]);
         Result ->
             Result
     end.

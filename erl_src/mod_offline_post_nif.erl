@@ -264,7 +264,8 @@ unchanged(Path, Identity, Digest) ->
     case identity(Path) =:= Identity orelse digest(Path) of
         true -> ok;
         Digest -> ok;
-        <<>> -> {error, missing(Path)};
+        <<>> -> {error, text("the native library ~ts that this node has loaded is not there any more: if another version was "
+                             "installed, restart the node", [Path])};
         _ -> {error, text("the native library ~ts has changed since this node loaded it: restart the node", [Path])}
     end.
 

@@ -70,12 +70,26 @@ observe(Name) ->
         Observed -> Observed
     end.
 
-%% A POST for User, who need not exist, as of a text that he was sent by himself; or of a session of his.
--spec test(name(), User :: binary()) -> {ok, mod_offline_post_nif:tested()} | {error, unknown | timeout}.
+%% A POST for User, who need not exist, as of a text that he was sent by himself; or of a session of his. User: the part
+%% of the address before the @, or all of it without a resource.
+-spec test(name(), User :: binary()) -> {ok, mod_offline_post_nif:tested()} | {error, unknown | timeout | user}.
 test(Name, User) ->
-    case mod_offline_post_endpoint:is_loaded(Name) of
-        true -> send_test(Name, test_event(mod_offline_post_endpoint:named(Name), User));
-        false -> {error, unknown}
+    {Host, _} = Key = mod_offline_post_endpoint:named(Name),
+    case {mod_offline_post_endpoint:is_loaded(Name), localpart(User, Host)} of
+        {false, _} -> {error, unknown};
+        {true, error} -> {error, user};
+        {true, Local} -> send_test(Name, test_event(Key, Local))
+    end.
+
+-spec localpart(binary(), binary()) -> binary() | error.
+localpart(User, Host) ->
+    {Local, Domain} = case binary:split(User, <<"@">>) of
+                          [Before, After] -> {Before, After};
+                          [_] -> {User, Host}
+                      end,
+    case {jid:nodeprep(Local), jid:nameprep(Domain)} of
+        {<<_, _/binary>> = Prepared, Host} -> Prepared;
+        _ -> error
     end.
 
 -spec test_event(mod_offline_post_nif:key(), binary()) -> mod_offline_post_nif:event().

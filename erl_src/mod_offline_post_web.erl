@@ -180,7 +180,7 @@ post(#{host := Host, name := Name} = View, Query, Admin) ->
     case mod_offline_post_web_csrf:is_valid(value(<<"token">>, Query), Admin, Host) of
         true ->
             case value(<<"do">>, Query) of
-                <<"test">> -> test(Name, jid:nodeprep(value(<<"user">>, Query)));
+                <<"test">> -> mod_offline_post_web_page:tested(mod_offline_post_operator:test(Name, value(<<"user">>, Query)));
                 Do -> act(View, Do, chosen(Query), Admin)
             end;
         false -> {bad, [el(<<"p">>, [text(<<"Nothing was done: this form was open for too long, or is not one of ours. Try again here.">>)])]}
@@ -205,12 +205,6 @@ act(#{name := Name}, <<"drop">>, {_, _} = Which, Admin) ->
     mod_offline_post_web_dead:dropped(Which, Result);
 act(_View, _Unknown, _Which, _Admin) ->
     {bad, [el(<<"p">>, [text(<<"Nothing was done: there is no such action.">>)])]}.
-
--spec test(binary(), binary() | error) -> result().
-test(_Name, User) when User =:= error; User =:= <<>> ->
-    {bad, [el(<<"p">>, [text(<<"Nothing was sent: say for which user, with the part of the address before the @.">>)])]};
-test(Name, User) ->
-    mod_offline_post_web_page:tested(mod_offline_post_operator:test(Name, User)).
 
 %% The native side obeys in a turn of its own; the page is to show the state of after that.
 -spec awaited(binary(), ok | {error, unknown}, boolean(), non_neg_integer()) -> ok | {error, unknown}.

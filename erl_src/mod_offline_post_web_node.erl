@@ -18,7 +18,7 @@
 page(Node, Now) ->
     case ejabberd_cluster:call(Node, ?MODULE, facts, []) of
         #{endpoints := []} -> [el(<<"p">>, [text(<<"It is configured for no virtual host of this node.">>)])];
-        #{} = Facts -> shown(Facts, Now);
+        #{} = Facts -> shown(Node, Facts, Now);
         _ -> [el(<<"p">>, [text(<<"This node gives no answer, or has another version of the module.">>)])]
     end.
 
@@ -42,13 +42,15 @@ seen(Host, Module) ->
 info() ->
     mod_offline_post_native:ask(fun mod_offline_post_nif:info/0, #{}).
 
--spec shown(facts(), integer()) -> [html()].
-shown(#{status := Status, info := Info, endpoints := Endpoints}, Now) ->
+-spec shown(node(), facts(), integer()) -> [html()].
+shown(Node, #{status := Status, info := Info, endpoints := Endpoints}, Now) ->
     Minutes = together([Minutes || {_, _, {_, #{minutes := Minutes}}} <- Endpoints]),
     [el(<<"p">>, [{<<"class">>, <<"op-note op-warn">>}], [text(Why)]) || {error, Why} <- [Status]]
+        ++ [el(<<"p">>, [{<<"class">>, <<"op-note">>}], [text(<<"What can be done about them is on this node's own web admin.">>)])
+            || Node =/= node()]
         ++ [table(<<"Endpoints">>,
                   [<<"Virtual host">>, <<"State">>, <<"Why">>, <<"Pending">>, <<"Oldest">>, <<"In flight">>, <<"Delivered">>, <<"Dead">>],
-                  [row(Endpoint, Now) || Endpoint <- worst_first(Endpoints)]),
+                  [row(Node, Endpoint, Now) || Endpoint <- worst_first(Endpoints)]),
             heading(3, <<"The last hour">>),
             el(<<"div">>, [{<<"class">>, <<"op-plots">>}],
                [mod_offline_post_web_plot:rates(Minutes, Now div 60000),
@@ -60,20 +62,24 @@ worst_first(Endpoints) ->
     Rank = fun({_, _, {_, #{state := healthy}}}) -> 1; (_) -> 0 end,
     [Endpoint || {_, Endpoint} <- lists:keysort(1, [{Rank(Endpoint), Endpoint} || Endpoint <- Endpoints])].
 
--spec row(endpoint(), integer()) -> [[html()]].
-row({Host, Module, {#{pending := Pending, in_flight := InFlight, delivered := Delivered, dead := Dead},
+-spec row(node(), endpoint(), integer()) -> [[html()]].
+row(Node, {Host, Module, {#{pending := Pending, in_flight := InFlight, delivered := Delivered, dead := Dead},
                     #{state := State, why := Why, since := Since, oldest_pending := Oldest}}}, Now) ->
     For = [[" for ", age(Now, Since)] || Since > 0, State =/= healthy],
-    [[name(Host, Module)], [mod_offline_post_web_page:state(State), text(For)], [foreign(Why)], [text(number(Pending))],
+    [[name(Node, Host, Module)], [mod_offline_post_web_page:state(State), text(For)], [foreign(Why)], [text(number(Pending))],
      [text(case Oldest of 0 -> [16#2013]; _ -> age(Now, Oldest) end)]] ++ [[text(number(N))] || N <- [InFlight, Delivered, Dead]];
-row({Host, Module, undefined}, _Now) ->
-    [[name(Host, Module)], [mod_offline_post_web_page:state(stopped)], [text(<<"the log says more">>)], [], [], [], [], []].
+row(Node, {Host, Module, undefined}, _Now) ->
+    [[name(Node, Host, Module)], [mod_offline_post_web_page:state(stopped)], [text(<<"the log says more">>)], [], [], [], [], []].
 
-%% From /node/NAME/offline_post/ to /server/HOST/offline_post/.
--spec name(binary(), module()) -> html().
-name(Host, Module) ->
-    anchor(iolist_to_binary(["../../../server/", uri_string:quote(Host), "/offline_post/", mod_offline_post_web_page:path(Module)]),
-           [text(mod_offline_post_endpoint:name(mod_offline_post_endpoint:key(Host, Module)))]).
+%% From /node/NAME/offline_post/ to /server/HOST/offline_post/, which is about the node that shows it.
+-spec name(node(), binary(), module()) -> html().
+name(Node, Host, Module) ->
+    Name = text(mod_offline_post_endpoint:name(mod_offline_post_endpoint:key(Host, Module))),
+    case Node =:= node() of
+        true -> anchor(iolist_to_binary(["../../../server/", uri_string:quote(Host), "/offline_post/",
+                                         mod_offline_post_web_page:path(Module)]), [Name]);
+        false -> Name
+    end.
 
 %% Of several endpoints, minute by minute.
 -spec together([[tuple()]]) -> [tuple()].

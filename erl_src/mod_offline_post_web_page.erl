@@ -246,7 +246,7 @@ counter(_Name, Value) -> atom_to_binary(Value).
 %%% A test POST
 
 %% What went out, with secrets hidden, and what came back.
--spec tested({ok, mod_offline_post_nif:tested()} | {error, unknown | timeout}) -> {good | bad, [html()]}.
+-spec tested({ok, mod_offline_post_nif:tested()} | {error, unknown | timeout | user}) -> {good | bad, [html()]}.
 tested({ok, #{request := #{url := Url, headers := Headers, body := Body}, status := Status, reason := Reason,
               answer := Answer, us := Us}}) ->
     Delivered = Status >= 200 andalso Status < 300,
@@ -263,6 +263,8 @@ tested({ok, #{request := #{url := Url, headers := Headers, body := Body}, status
           <<>> -> el(<<"p">>, [text(<<"It has no body.">>)]);
           _ -> preformatted(Answer)
       end]};
+tested({error, user}) ->
+    {bad, [el(<<"p">>, [text(<<"Nothing was sent: say for which user of this virtual host, with the part of the address before the @.">>)])]};
 tested({error, timeout}) ->
     {bad, [el(<<"p">>, [text(<<"No answer in time, neither from the backend nor that there was none.">>)])]};
 tested({error, unknown}) ->

@@ -49,7 +49,15 @@ void Engine::Configure(EndpointId id, std::shared_ptr<const Endpoint> config,
   endpoint.config = std::move(config);
   endpoint.ledger = std::move(ledger);
   const bool other_url = endpoint.paused_url != Fingerprint(endpoint.config->post_url);
-  if (endpoint.pause == Pause::kGone && (changed || other_url)) SetPause(endpoint, Pause::kNone);
+  if (endpoint.pause == Pause::kGone && (changed || other_url)) {
+    SetPause(endpoint, Pause::kNone);
+    TellPause(endpoint, Notice::Level::kInfo, "no longer paused, since it was configured anew");
+  }
+  if (endpoint.pause != Pause::kNone && !changed) {
+    TellPause(endpoint, Notice::Level::kWarning,
+              "still paused (" + WhyOf(endpoint, EndpointState::kPaused) +
+                  "), until ejabberdctl offline_post_resume");
+  }
   endpoint.purge_ms = std::min(endpoint.purge_ms, clock_.MonotonicMs());
   endpoint.gate = Breaker();
   endpoint.gate.SetLimit(endpoint.config->max_connections);

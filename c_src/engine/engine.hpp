@@ -14,7 +14,6 @@
 #include <memory>
 #include <optional>
 #include <random>
-#include <set>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
@@ -161,14 +160,21 @@ class Engine final : public OutboxListener, public TransportListener {
  private:
   struct EndpointRecord;
 
+  // What keeps a breaker open. The log is told of its end if it was told of it before: so its last
+  // word is right, however often things change.
+  struct Trouble {
+    std::string why;
+    Millis since_ms = 0;
+    bool told = false;
+  };
+
   struct OriginRecord {
     std::string name;  // OriginText
     Breaker breaker;
     RequestId probe = 0;        // the latest
     Sequence last_trouble = 0;  // whose attempt it was
     int in_flight = 0;          // requests
-    std::string why;            // of the trouble
-    Millis trouble_ms = 0;      // when it began
+    Trouble trouble;
     std::vector<EndpointRecord*> endpoints;
     std::size_t next = 0;  // whose turn it is
   };
@@ -199,11 +205,13 @@ class Engine final : public OutboxListener, public TransportListener {
     std::uint64_t dead = 0;        // letters in the outbox
     Millis purge_ms = 0;           // when retention is looked after next
     bool purging = false;
+    Recipients removed;  // accounts whose letters are to be purged
+    bool purging_removed = false;
     // What 401, 404 and the like open: the origin is well, and its other endpoints go on.
     Breaker gate;
     RequestId gate_probe = 0;  // the latest
     Sequence last_misconfigured = 0;
-    std::string why;                   // of what the gate has seen
+    Trouble misconfigured;             // what the gate has seen
     Millis hasten_ms = 0;              // when the next slice may be hastened
     std::uint64_t hasten_left = 0;     // slices
     std::optional<Millis> summary_ms;  // in trouble: when the log is told next
@@ -298,12 +306,17 @@ class Engine final : public OutboxListener, public TransportListener {
   void SetPause(EndpointRecord& endpoint, enum Pause pause);
   void PauseGone(EndpointRecord& endpoint);
   void AddDeadJob(EndpointId id, DeadAct act, DeadFilter filter, DeadJob job);
-  std::set<EndpointId> PurgedEndpoints() const;
+  void PurgeRemoved(EndpointRecord& endpoint);
+  bool MustWait(const DeadJob& job) const;
   void VisitDead();
   void PurgeDead(EndpointRecord& endpoint);
   void ReportToBreakers(InFlight& flight, const Outcome& outcome);
+  bool ReportToGate(const InFlight& flight, const Outcome& outcome, bool probe,
+                    std::optional<Millis> retry_after);
   void HastenSlice(EndpointRecord& endpoint);
   void Summarize(EndpointRecord& endpoint);
+  void TellEnd(Trouble& trouble, const std::string& what, const std::string& pending);
+  void TellPause(const EndpointRecord& endpoint, Notice::Level level, const std::string& what);
   static std::string Pending(const OriginRecord& origin);
   void EndTest(RequestId id, const Outcome& outcome);
   void Observe(const InFlight& flight, const std::vector<Outcome>& outcomes) const;

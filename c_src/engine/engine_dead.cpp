@@ -53,20 +53,29 @@ void Engine::AddDeadJob(EndpointId id, DeadAct act, DeadFilter filter, DeadJob j
   dead_jobs_.emplace(job.visit.tag, std::move(job));
 }
 
-// Each removed account makes a job: of those only one at a time visits an endpoint's letters.
-std::set<EndpointId> Engine::PurgedEndpoints() const {
-  std::set<EndpointId> purged;
-  for (const auto& [tag, job] : dead_jobs_)
-    if (job.visiting && job.visit.act == DeadAct::kPurge) purged.insert(job.visit.endpoint);
-  return purged;
+// A pass through all letters costs the same for one removed account as for thousands: those that
+// are removed during one are the next one's.
+void Engine::PurgeRemoved(EndpointRecord& endpoint) {
+  if (endpoint.purging_removed || endpoint.removed.empty()) return;
+  endpoint.purging_removed = true;
+  DeadFilter filter;
+  filter.recipients =
+      std::make_shared<const Recipients>(std::exchange(endpoint.removed, Recipients()));
+  DeadJob job;
+  job.visit.limit = kSlice;
+  AddDeadJob(endpoint.id, DeadAct::kPurge, std::move(filter), std::move(job));
+}
+
+// A replay that went on would post what a removed account has left.
+bool Engine::MustWait(const DeadJob& job) const {
+  return job.visit.act == DeadAct::kReplay && endpoints_.at(job.visit.endpoint).purging_removed;
 }
 
 void Engine::VisitDead() {
   const Millis now = clock_.MonotonicMs();
-  std::set<EndpointId> purged = PurgedEndpoints();
+  for (auto& [id, endpoint] : endpoints_) PurgeRemoved(endpoint);
   for (auto& [tag, job] : dead_jobs_) {
-    if (job.visiting || now < job.next_ms) continue;
-    if (job.visit.act == DeadAct::kPurge && !purged.insert(job.visit.endpoint).second) continue;
+    if (job.visiting || now < job.next_ms || MustWait(job)) continue;
     job.visiting = true;
     if (job.visit.act == DeadAct::kReplay) {
       job.visit.first_sequence = next_sequence_;
@@ -83,7 +92,7 @@ void Engine::OnDeadVisited(DeadVisited visited) {
   DeadJob& job = found->second;
   EndpointRecord& endpoint = endpoints_.at(visited.endpoint);
   if (!visited.reached && visited.act == DeadAct::kPurge) {
-    // Nobody will ask again: a removed account is removed once.
+    // Nobody will ask again: an account is removed once.
     job.visiting = false;
     job.next_ms = clock_.MonotonicMs() + kRepeatMs;
     return;
@@ -118,6 +127,7 @@ void Engine::OnDeadVisited(DeadVisited visited) {
   }
   DeadJob done = std::move(job);
   dead_jobs_.erase(found);
+  if (done.visit.act == DeadAct::kPurge) endpoint.purging_removed = false;
   if (done.listed) done.listed(std::move(done.letters), visited.next);
   if (done.counted) done.counted(done.count);
 }

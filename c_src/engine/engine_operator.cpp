@@ -13,16 +13,27 @@ void Engine::SetPause(EndpointRecord& endpoint, enum Pause pause) {
   if (endpoint.origin != nullptr) PublishState(endpoint);
 }
 
+void Engine::TellPause(const EndpointRecord& endpoint, Notice::Level level,
+                       const std::string& what) {
+  notices_.Add(level, NameOf(endpoint.config->key) + ": " + what + ": " +
+                          std::to_string(endpoint.ledger->pending()) + " notifications wait");
+}
+
 void Engine::Pause(EndpointId id) {
   const auto found = endpoints_.find(id);
-  if (found != endpoints_.end()) SetPause(found->second, Pause::kOperator);
+  if (found == endpoints_.end()) return;
+  const bool news = found->second.pause != Pause::kOperator;
+  SetPause(found->second, Pause::kOperator);
+  if (news) TellPause(found->second, Notice::Level::kInfo, "paused by the operator");
 }
 
 void Engine::Resume(EndpointId id) {
   const auto found = endpoints_.find(id);
   if (found == endpoints_.end()) return;
   EndpointRecord& endpoint = found->second;
+  const bool news = endpoint.pause != Pause::kNone;
   SetPause(endpoint, Pause::kNone);
+  if (news) TellPause(endpoint, Notice::Level::kInfo, "resumed by the operator");
   if (endpoint.origin == nullptr) return;
   // Whoever resumes wants to see what happens.
   endpoint.gate.Hasten(clock_.MonotonicMs());

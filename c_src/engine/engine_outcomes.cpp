@@ -10,11 +10,9 @@ namespace offline_post {
 
 namespace {
 
-std::string Name(const Endpoint& endpoint) {
-  return endpoint.key.module + " for " + endpoint.key.vhost;
-}
-
 std::string Seconds(Millis ms) { return std::to_string(ms / 1'000) + " s"; }
+
+std::string Notifications(std::uint64_t count) { return std::to_string(count) + " notifications"; }
 
 // The origin answered: whatever is wrong, it is not the origin's health.
 bool IsAlive(const Outcome& outcome) {
@@ -56,7 +54,14 @@ void Engine::OnDone(RequestId id, std::vector<Outcome> outcomes) {
 std::string Engine::Pending(const OriginRecord& origin) {
   std::uint64_t pending = 0;
   for (const EndpointRecord* endpoint : origin.endpoints) pending += endpoint->ledger->pending();
-  return std::to_string(pending) + " notifications";
+  return Notifications(pending);
+}
+
+void Engine::TellEnd(Trouble& trouble, const std::string& what, const std::string& pending) {
+  if (!std::exchange(trouble.told, false)) return;
+  notices_.Add(Notice::Level::kInfo, what + " again after " +
+                                         Seconds(clock_.MonotonicMs() - trouble.since_ms) + ": " +
+                                         pending + " wait");
 }
 
 // The line at the beginning of a trouble may scroll away while it lasts.
@@ -76,10 +81,13 @@ void Engine::Summarize(EndpointRecord& endpoint) {
   endpoint.summary_ms = now + kSummaryMs;
   const Stats stats = endpoint.ledger->Snapshot();
   notices_.Add(Notice::Level::kWarning,
-               Name(*endpoint.config) + ": " + endpoint.origin->name + " in trouble for " +
+               NameOf(endpoint.config->key) + ": " + endpoint.origin->name + " in trouble for " +
                    Seconds(now - endpoint.trouble_ms) + " (" +
-                   WhyOf(endpoint, EndpointState::kBroken) + "): " + std::to_string(stats.pending) +
-                   " notifications wait, " + std::to_string(stats.dead) + " are dead letters");
+                   WhyOf(endpoint, EndpointState::kBroken) + "): " + Notifications(stats.pending) +
+                   " wait, " + std::to_string(stats.dead) + " are dead letters");
+  if (endpoint.origin->breaker.state() != Breaker::State::kClosed)
+    endpoint.origin->trouble.told = true;
+  if (endpoint.gate.state() != Breaker::State::kClosed) endpoint.misconfigured.told = true;
 }
 
 void Engine::ReportToBreakers(InFlight& flight, const Outcome& outcome) {
@@ -97,39 +105,53 @@ void Engine::ReportToBreakers(InFlight& flight, const Outcome& outcome) {
   const Sequence sequence = outcome.sequence;
   if (!IsAlive(outcome)) {
     if (current) endpoint.gate.OnCancelled(gate_probe);
-    origin.why = outcome.reason;
+    origin.trouble.why = outcome.reason;
     const bool news = probe || std::exchange(origin.last_trouble, sequence) != sequence;
     if (news && origin.breaker.OnTrouble(now, probe, retry_after, Unit())) {
       changed = true;
-      origin.trouble_ms = now;
-      notices_.AddRarely(origin.name + " trouble", Notice::Level::kWarning,
-                         origin.name + " has trouble (" + outcome.reason + ", last with " +
-                             flight.deliveries.front().event->id + "): " + Pending(origin) +
-                             " wait, one probe at a time until it answers");
+      origin.trouble.since_ms = now;
+      origin.trouble.told |=
+          notices_.AddRarely(origin.name + " trouble", Notice::Level::kWarning,
+                             origin.name + " has trouble (" + outcome.reason + ", last with " +
+                                 flight.deliveries.front().event->id + "): " + Pending(origin) +
+                                 " wait, one probe at a time until it answers");
     }
   } else {
     if (origin.breaker.OnAlive()) {
       changed = true;
-      notices_.AddRarely(origin.name + " answers", Notice::Level::kInfo,
-                         origin.name + " answers again after " + Seconds(now - origin.trouble_ms) +
-                             ": " + Pending(origin) + " wait");
+      TellEnd(origin.trouble, origin.name + " answers", Pending(origin));
     }
-    if (current && outcome.kind == OutcomeClass::kMisconfigured && !outcome.within_2xx) {
-      endpoint.why = outcome.reason;
-      const bool news =
-          gate_probe || std::exchange(endpoint.last_misconfigured, sequence) != sequence;
-      if (news && endpoint.gate.OnTrouble(now, gate_probe, retry_after, Unit())) {
-        changed = true;
-      }
-    } else if (current && endpoint.gate.OnAlive()) {
-      changed = true;
-      notices_.AddRarely(
-          endpoint.config->key.vhost + " accepts", Notice::Level::kInfo,
-          Name(*endpoint.config) + ": " + origin.name + " accepts notifications again");
-    }
+    if (current && ReportToGate(flight, outcome, gate_probe, retry_after)) changed = true;
   }
   if (changed) PublishState(origin);
   PublishConcurrency(endpoint);
+}
+
+// True: its state has changed.
+bool Engine::ReportToGate(const InFlight& flight, const Outcome& outcome, bool probe,
+                          std::optional<Millis> retry_after) {
+  EndpointRecord& endpoint = *flight.endpoint;
+  Trouble& trouble = endpoint.misconfigured;
+  const auto who = [&] { return NameOf(endpoint.config->key) + ": " + flight.origin->name; };
+  const auto pending = [&] { return Notifications(endpoint.ledger->pending()); };
+  if (outcome.kind == OutcomeClass::kMisconfigured && !outcome.within_2xx) {
+    const Millis now = clock_.MonotonicMs();
+    trouble.why = outcome.reason;
+    const bool news =
+        probe || std::exchange(endpoint.last_misconfigured, outcome.sequence) != outcome.sequence;
+    if (!news || !endpoint.gate.OnTrouble(now, probe, retry_after, Unit())) return false;
+    trouble.since_ms = now;
+    trouble.told |= notices_.AddRarely(
+        NameOf(endpoint.config->key) + " gate", Notice::Level::kError,
+        who() + " takes no notifications (" + outcome.reason + ", last with " +
+            flight.deliveries.front().event->id + "): " + pending() +
+            " wait, one probe at a time until it does; check post_url and auth_token");
+    return true;
+  }
+  const bool closed = endpoint.gate.OnAlive();
+  // A reload may have closed it before.
+  if (trouble.told) TellEnd(trouble, who() + " takes notifications", pending());
+  return closed;
 }
 
 bool Engine::Settle(const InFlight& flight, Delivery& delivery, const Outcome& outcome) {
@@ -198,10 +220,12 @@ void Engine::Retry(EndpointRecord& endpoint, Delivery delivery, const Outcome& o
   }
   endpoint.ledger->AttemptEnded(true);
   const bool misconfigured = outcome.kind == OutcomeClass::kMisconfigured;
-  notices_.AddRarely(endpoint.config->key.vhost + (misconfigured ? " misconfigured" : " retry"),
+  const std::string name = NameOf(endpoint.config->key);
+  notices_.AddRarely(name + (misconfigured ? " misconfigured" : " retry"),
                      misconfigured ? Notice::Level::kError : Notice::Level::kWarning,
-                     Name(*endpoint.config) + ": " + OriginText(endpoint.config->origin) +
-                         " did not take a notification (" + outcome.reason +
+                     name + ": " + OriginText(endpoint.config->origin) +
+                         " did not take notification " + delivery.event->id + " (" +
+                         outcome.reason +
                          (misconfigured ? "): check post_url and auth_token; it is tried again"
                                         : "): it is tried again"));
   const std::vector<Delivery> followers = endpoint.window.Dissolve(delivery.recipient);
@@ -213,10 +237,11 @@ void Engine::Retry(EndpointRecord& endpoint, Delivery delivery, const Outcome& o
 }
 
 void Engine::Bury(EndpointRecord& endpoint, const Delivery& delivery, const Note& note) {
-  notices_.AddRarely(endpoint.config->key.vhost + " dead", Notice::Level::kWarning,
-                     Name(*endpoint.config) + ": notification " + delivery.event->id +
-                         " failed for good (" + note.reason + ") after " +
-                         std::to_string(delivery.attempts) + " attempts");
+  const std::string name = NameOf(endpoint.config->key);
+  notices_.AddRarely(name + " dead", Notice::Level::kWarning,
+                     name + ": notification " + delivery.event->id + " failed for good (" +
+                         note.reason + ") after " + std::to_string(delivery.attempts) +
+                         " attempts");
   ++endpoint.dead;
   if (endpoint.dead > endpoint.config->retention.letters) {
     endpoint.purge_ms = clock_.MonotonicMs();
@@ -237,7 +262,7 @@ void Engine::Finish(EndpointRecord& endpoint, const Delivery& delivery, Final ho
 void Engine::PauseGone(EndpointRecord& endpoint) {
   if (endpoint.pause != Pause::kNone) return;
   SetPause(endpoint, Pause::kGone);
-  notices_.Add(Notice::Level::kError, Name(*endpoint.config) + ": " +
+  notices_.Add(Notice::Level::kError, NameOf(endpoint.config->key) + ": " +
                                           OriginText(endpoint.config->origin) +
                                           " answered 410 Gone: paused, nothing is lost; correct "
                                           "post_url, and ejabberdctl reload_config or "

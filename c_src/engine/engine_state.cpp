@@ -34,7 +34,7 @@ std::string Engine::WhyOf(const EndpointRecord& endpoint, EndpointState state) {
   if (endpoint.pause == Pause::kOperator) return "paused by the operator";
   if (endpoint.pause == Pause::kGone) return "the backend answered 410 Gone";
   const bool origin = endpoint.origin->breaker.state() != Breaker::State::kClosed;
-  return origin ? endpoint.origin->why : endpoint.why;
+  return origin ? endpoint.origin->trouble.why : endpoint.misconfigured.why;
 }
 
 void Engine::PublishConcurrency(const EndpointRecord& endpoint) const {
@@ -85,13 +85,12 @@ std::optional<Millis> Engine::ProbeMs(const EndpointRecord& endpoint) {
 std::optional<Millis> Engine::NextTurnMs() const {
   std::optional<Millis> next;
   const auto consider = [&next](Millis at) { next = next ? std::min(*next, at) : at; };
-  const std::set<EndpointId> purged = PurgedEndpoints();
   for (const auto& [tag, job] : dead_jobs_) {
-    const bool waits = job.visit.act == DeadAct::kPurge && purged.contains(job.visit.endpoint);
-    if (!job.visiting && !waits) consider(job.next_ms);
+    if (!job.visiting && !MustWait(job)) consider(job.next_ms);
   }
   for (const auto& [id, endpoint] : endpoints_) {
     if (endpoint.dead > 0 && !endpoint.purging) consider(endpoint.purge_ms);
+    if (!endpoint.removed.empty() && !endpoint.purging_removed) consider(0);
     if (endpoint.hasten_left > 0) consider(endpoint.hasten_ms);
     if (endpoint.summary_ms) consider(*endpoint.summary_ms);
     if (endpoint.origin == nullptr) {

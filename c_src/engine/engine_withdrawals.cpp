@@ -96,13 +96,8 @@ void Engine::Withdraw(EndpointId id, const Withdrawal& withdrawal) {
   if (found == endpoints_.end()) return;
   EndpointRecord& endpoint = found->second;
   const bool all = withdrawal.topic == 0;
-  if (all && withdrawal.how == Final::kPurged && endpoint.dead > 0) {
-    DeadJob job;
-    job.visit.limit = kSlice;
-    DeadFilter filter;
-    filter.recipient = withdrawal.recipient;
-    AddDeadJob(id, DeadAct::kPurge, std::move(filter), std::move(job));
-  }
+  if (all && withdrawal.how == Final::kPurged && endpoint.dead > 0)
+    endpoint.removed.insert(withdrawal.recipient);
   if (!HasPending(endpoint)) return;
 
   const std::uint64_t key = all ? withdrawal.recipient : withdrawal.topic;

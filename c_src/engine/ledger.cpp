@@ -11,6 +11,8 @@ void Ledger::Restore(const StoredEndpoint& stored) {
   stats_.purged = stored.purged;
   stats_.pending = StoredPending(stored);
   stats_.pending_bytes = stored.pending_bytes;
+  stats_.in_flight = 0;
+  seen_.ForgetPending();
 }
 
 void Ledger::Open(const QueueLimits& limits) {

@@ -39,7 +39,8 @@ enum class Admission { kAccepted, kFull, kStopped, kLimited };
 
 class Ledger {
  public:
-  // Takes over what an earlier run has left; before anything is accepted.
+  // Takes over what an outbox has left, in place of what another one had; before anything is
+  // accepted.
   void Restore(const StoredEndpoint& stored);
   // Opens the book, or changes its limits; what is pending stays even if it exceeds them.
   void Open(const QueueLimits& limits);

@@ -12,17 +12,18 @@ void Notices::Add(Notice::Level level, std::string line) {
   waiting_.push_back({level, std::move(line)});
 }
 
-void Notices::AddRarely(const std::string& topic, Notice::Level level, std::string line) {
+bool Notices::AddRarely(const std::string& topic, Notice::Level level, std::string line) {
   const Millis now = clock_.MonotonicMs();
   const auto [found, is_new] = topics_.try_emplace(topic);
   Topic& seen = found->second;
   if (!is_new && now < seen.quiet_until_ms) {
     ++seen.left_out;
-    return;
+    return false;
   }
   if (seen.left_out > 0) line += " (and " + std::to_string(seen.left_out) + " more like it)";
   seen = {now + kQuietMs, 0};
   Add(level, std::move(line));
+  return true;
 }
 
 std::vector<Notice> Notices::Waiting() const {

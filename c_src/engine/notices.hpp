@@ -31,7 +31,8 @@ class Notices {
 
   void Add(Notice::Level level, std::string line);
   // At most one line per `topic` and kQuietMs. Topics are few: an endpoint's name and a fixed word.
-  void AddRarely(const std::string& topic, Notice::Level level, std::string line);
+  // False: it was left out.
+  bool AddRarely(const std::string& topic, Notice::Level level, std::string line);
 
   bool empty() const { return waiting_.empty(); }
   // All that wait; with a line that says how many were dropped, if any. Clear them when they were

@@ -59,6 +59,11 @@ void Observations::Settled(Millis accepted_ms, std::uint64_t left) {
   if (--age->second.pending == 0) ages_.erase(age);
 }
 
+void Observations::ForgetPending() {
+  const std::lock_guard lock(mutex_);
+  ages_.clear();
+}
+
 void Observations::RequestEnded(const std::vector<Delivery>& deliveries,
                                 const std::vector<offline_post::Outcome>& outcomes, Millis took_ms,
                                 Millis now_ms, Millis unix_ms) {

@@ -112,6 +112,8 @@ class Observations {
   void Replayed(Millis accepted_ms, std::uint64_t count);
   // An accepted one is pending no more. `left`: others that are.
   void Settled(Millis accepted_ms, std::uint64_t left);
+  // All that was pending belonged to another outbox.
+  void ForgetPending();
   // A request with these deliveries has ended, each as its outcome says.
   void RequestEnded(const std::vector<Delivery>& deliveries,
                     const std::vector<offline_post::Outcome>& outcomes, Millis took_ms,

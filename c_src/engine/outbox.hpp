@@ -95,7 +95,7 @@ struct DeadVisit {
 inline bool Matches(const DeadFilter& filter, const DeadLetter& letter) {
   return (filter.event_id.empty() || filter.event_id == letter.delivery.event->id) &&
          letter.note.reason.starts_with(filter.reason) &&
-         (!filter.recipient || *filter.recipient == RecipientKey(*letter.delivery.event));
+         (!filter.recipients || filter.recipients->contains(RecipientKey(*letter.delivery.event)));
 }
 
 inline Delivery Replayed(const DeadVisit& visit, const DeadLetter& letter, std::uint64_t nth) {

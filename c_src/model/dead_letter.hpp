@@ -3,8 +3,9 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
+#include <memory>
 #include <string>
+#include <unordered_set>
 
 #include "model/clock.hpp"
 #include "model/delivery.hpp"
@@ -24,11 +25,13 @@ struct DeadLetter {
   Note note;
 };
 
+using Recipients = std::unordered_set<std::uint64_t>;  // each a RecipientKey
+
 // Which dead letters; an empty field matches all.
 struct DeadFilter {
   std::string event_id;
   std::string reason;  // how the reason begins: "HTTP 4" finds all of "HTTP 404", "HTTP 413", ...
-  std::optional<std::uint64_t> recipient = std::nullopt;  // RecipientKey of the event
+  std::shared_ptr<const Recipients> recipients = nullptr;  // of their events
 };
 
 // What happens to them.

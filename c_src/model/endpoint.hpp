@@ -19,6 +19,9 @@ struct EndpointKey {
   std::string module;
 };
 
+// As the log names it.
+inline std::string NameOf(const EndpointKey& key) { return key.module + " for " + key.vhost; }
+
 // The same without owning it, for a look-up that copies nothing.
 struct EndpointKeyView {
   std::string_view vhost;

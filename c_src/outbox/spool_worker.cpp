@@ -27,6 +27,7 @@ SpoolWorker::SpoolWorker(SpoolWorkerOptions options, const Clock& clock,
       deliver_(std::move(deliver)),
       store_(std::move(store)),
       hash_key_(store_->hash_key()) {
+  options_.store.offset_ms = store_->offset_ms();
   for (const StoredEndpoint& stored : store_->Stored()) {
     Truth& truth = truth_[stored.id];
     truth.key = stored.key;

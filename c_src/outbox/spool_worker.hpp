@@ -161,7 +161,7 @@ class SpoolWorker {
   void RememberWritten(std::span<const SpoolCommand> commands);
   void RetryLater();
 
-  const SpoolWorkerOptions options_;
+  SpoolWorkerOptions options_;
   const Clock& clock_;
   const Deliver deliver_;
   SpoolHealth health_;

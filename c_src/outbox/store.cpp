@@ -52,7 +52,8 @@ void Store::Load() {
   committed_sequence_ = last_sequence_;
   if (found) hash_key_ = {run.Unsigned(3), run.Unsigned(4)};
   run.Reset();
-  offset_ms_ = std::max(clock_.UnixMs(), last_ms) - clock_.MonotonicMs();
+  const Millis now_ms = clock_.MonotonicMs();
+  offset_ms_ = std::max(options_.offset_ms.value_or(clock_.UnixMs() - now_ms), last_ms - now_ms);
 
   Statement endpoints(database_,
                       "SELECT id, vhost, module, accepted, delivered, dead, cancelled, purged,"
@@ -296,7 +297,11 @@ void Store::HastenAll(EndpointId endpoint, std::size_t limit) {
 
 Millis Store::OldestUnixMs(EndpointId endpoint) {
   sql_->oldest.Start(RowKey(endpoint, 0), RowKey(endpoint + 1, 0));
-  const Millis oldest = sql_->oldest.Next() ? sql_->oldest.Int(0) : 0;
+  Millis oldest = 0;
+  // Not when its event came: what was replayed waits since then.
+  if (sql_->oldest.Next()) {
+    oldest = clock_.UnixMs() - (clock_.MonotonicMs() - FromStore(sql_->oldest.Int(0)));
+  }
   sql_->oldest.Reset();
   return oldest;
 }

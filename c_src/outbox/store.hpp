@@ -41,6 +41,8 @@ struct StoreOptions {
   // for busy recipients.
   std::size_t memory_deliveries = 8'192;
   std::size_t memory_bytes = std::size_t{16} * 1024 * 1024;
+  // Of an earlier store of this run: store time goes on where that was.
+  std::optional<Millis> offset_ms = std::nullopt;
 };
 
 // One endpoint's side of the law, without pending: that is what the rest leaves.
@@ -154,6 +156,7 @@ class Store {
   };
   void MergeCounts(EndpointId endpoint, const Ends& ends);
 
+  Millis offset_ms() const { return offset_ms_; }
   std::uint64_t FileBytes() const;
   // When the first delivery of its log was accepted; 0: there is none.
   Millis OldestUnixMs(EndpointId endpoint);
@@ -276,8 +279,8 @@ class Store {
   std::optional<StoreStatements> sql_;
   // Store time is the one base for all times in the file: the wall clock when the file was opened,
   // or the last store time that the file knows if that is later, and from there on the monotonic
-  // clock. So a wall clock that jumps within a run changes nothing, and one that went back while we
-  // were away makes nobody wait.
+  // clock, over all stores of a run. So a wall clock that jumps within a run changes nothing, and
+  // one that went back while we were away makes nobody wait.
   Millis offset_ms_ = 0;  // store time less monotonic time
   Sequence last_sequence_ = 0;
   Sequence withdrawn_until_ = 0;

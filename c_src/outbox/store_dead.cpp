@@ -27,7 +27,8 @@ DeadLetter ReadLetter(const Statement& row, EndpointId endpoint) {
 // As offline_post::Matches, of a row that is not read for it.
 bool IsMeant(const Statement& row, const DeadFilter& filter) {
   return row.View(4).starts_with(filter.reason) &&
-         (!filter.recipient || *filter.recipient == RecipientKey(row.View(11), row.View(12)));
+         (!filter.recipients ||
+          filter.recipients->contains(RecipientKey(row.View(11), row.View(12))));
 }
 
 }  // namespace

@@ -43,7 +43,7 @@ StoreStatements::StoreStatements(Database& db)
       get_log(db, "SELECT key, recipient, accepted_ms, stands_for, " EVENT_COLUMNS
                   " FROM log WHERE key = ?1"),
       set_stands_for(db, "UPDATE log SET stands_for = ?2 WHERE key = ?1 AND stands_for <> ?2"),
-      oldest(db, "SELECT event_unix_ms FROM log WHERE key >= ?1 AND key < ?2 ORDER BY key LIMIT 1"),
+      oldest(db, "SELECT accepted_ms FROM log WHERE key >= ?1 AND key < ?2 ORDER BY key LIMIT 1"),
       drop_log(db, "DELETE FROM log WHERE key BETWEEN ?1 AND ?2"),
       park(db, "INSERT OR IGNORE INTO parked VALUES (?1, ?2, ?3, 0, 0, 0)"),
       repark(db, "INSERT OR REPLACE INTO parked VALUES (?1, ?2, ?3, ?4, ?5, ?6)"),

@@ -109,7 +109,7 @@ Status Service::Configure(const EndpointConfig& config, std::vector<std::string>
     engine_->Configure(id, endpoint, ledger);
     WarnOfCertificate(*endpoint);
     transport_.SetConnectionLimit(engine_->ConnectionLimit());
-    rejections_.try_emplace(id, Rejections{endpoint->key.vhost, ledger, reported});
+    rejections_.try_emplace(id, Rejections{NameOf(endpoint->key), ledger, reported});
   });
   // Only now: mail for this endpoint is read after the command above.
   ledger->Open(config.limits);
@@ -120,14 +120,16 @@ Status Service::Configure(const EndpointConfig& config, std::vector<std::string>
 void Service::WarnOfCertificate(const Endpoint& endpoint) {
   const std::string trouble = CertificateTrouble(endpoint.origin.tls, clock_.UnixMs());
   if (trouble.empty()) return;
-  notices_.AddRarely(endpoint.key.vhost + " client_cert", Notice::Level::kError,
-                     endpoint.key.vhost + ": the certificate in client_cert " + trouble +
+  const std::string name = NameOf(endpoint.key);
+  notices_.AddRarely(name + " client_cert", Notice::Level::kError,
+                     name + ": the certificate in client_cert " + trouble +
                          "; servers that ask for it will refuse it. Renew the file, then run "
                          "`ejabberdctl reload_config`");
 }
 
 Admission Service::Submit(EndpointKeyView key, const std::shared_ptr<Event>& event,
                           CommitCallback committed) {
+  MakeStorable(event->attributes);  // may take a while: before the lock
   // Held to the end: JoinThread closes the transport, which Wakeup needs, only when nobody is in
   // here.
   const std::shared_lock lock(registry_mutex_);
@@ -138,7 +140,6 @@ Admission Service::Submit(EndpointKeyView key, const std::shared_ptr<Event>& eve
     registration.ledger->Limited();
     return Admission::kLimited;
   }
-  MakeStorable(event->attributes);
   event->id = event_ids_.Next();
   event->accepted_unix_ms = clock_.UnixMs();
   const Admission admission = registration.ledger->Reserve(EventBytes(*event), has_room_);

@@ -169,6 +169,7 @@ class Service {
   Status CheckSpool(const EndpointConfig& config) const;
   void OpenRooms(const SpoolConfig& spool);
   bool MustKeepRooms(const SpoolConfig& spool);
+  void TellWhatStays(const SpoolConfig& spool);
   std::unique_ptr<Outbox> MakeOutbox(const SpoolConfig& spool);
   void RestoreEndpoints();
   void CloseRooms();
@@ -202,6 +203,7 @@ class Service {
   std::unique_ptr<Outbox> outbox_;
   std::unique_ptr<Engine> engine_;
   SpoolConfig spool_;           // guarded by life_mutex_: what outbox_ was made for
+  SpoolConfig asked_spool_;     // guarded by life_mutex_: what it should be made for
   bool spool_enabled_ = false;  // of spool_, for the service thread
   bool untrimmed_ = false;      // there was work since memory was given back
   NoticeSink sink_;
@@ -238,7 +240,7 @@ class Service {
   std::optional<Millis> removal_deadline_ms_;  // shared by removals that follow each other
   Millis removal_seen_ms_ = 0;
   struct Rejections {
-    std::string vhost;
+    std::string name;  // of the endpoint, in the log
     std::shared_ptr<Ledger> ledger;
     std::uint64_t reported = 0;
   };

@@ -21,7 +21,7 @@ std::string Text(const SpoolConfig& spool) {
 
 // One file per node: whoever comes first decides.
 Status Service::CheckSpool(const EndpointConfig& config) const {
-  if (!thread_.joinable() || config.spool == spool_) return std::nullopt;
+  if (!thread_.joinable() || config.spool == asked_spool_) return std::nullopt;
   const bool alone = [&] {
     const std::shared_lock lock(registry_mutex_);
     return std::none_of(registry_.begin(), registry_.end(), [&](const auto& entry) {
@@ -31,11 +31,11 @@ Status Service::CheckSpool(const EndpointConfig& config) const {
   }();
   if (alone) {
     return Error{Error::Kind::kInvalid,
-                 "a change from " + Text(spool_) + " to " + Text(config.spool) +
+                 "a change from " + Text(asked_spool_) + " to " + Text(config.spool) +
                      " takes effect when the module or the node is restarted, not by a reload"};
   }
   return Error{Error::Kind::kInvalid,
-               Text(config.spool) + ": another virtual host has " + Text(spool_) +
+               Text(config.spool) + ": another virtual host has " + Text(asked_spool_) +
                    ", or another spool_min_free; these options must be the same for all virtual "
                    "hosts of a node, and a change takes effect when the node is restarted"};
 }
@@ -56,8 +56,34 @@ bool Service::MustKeepRooms(const SpoolConfig& spool) {
   return true;
 }
 
+// Of rooms that others take the place of: whoever moves the spool must know what stays behind.
+void Service::TellWhatStays(const SpoolConfig& spool) {
+  if (spool == spool_) return;
+  std::uint64_t pending = 0;
+  std::uint64_t dead = 0;
+  {
+    const std::shared_lock lock(registry_mutex_);
+    for (const auto& [key, registration] : registry_) {
+      const Stats stats = registration.ledger->Snapshot();
+      pending += stats.pending;
+      dead += stats.dead;
+    }
+  }
+  if (pending + dead == 0) return;
+  const std::string what = std::to_string(pending) + " notifications that wait and " +
+                           std::to_string(dead) + " dead letters";
+  const bool on_disk = spool_enabled_ && (!outbox_ || outbox_->IsDurable());
+  notices_.Add(Notice::Level::kWarning,
+               on_disk ? Text(spool_) + " is not in use any more, and keeps " + what +
+                             ": `ejabberdctl offline_post_import " + spool_.directory + "/" +
+                             SpoolOutbox::kFileName + "` takes them over"
+                       : what + " were in memory only, and are gone");
+}
+
 void Service::OpenRooms(const SpoolConfig& spool) {
+  asked_spool_ = spool;
   if (MustKeepRooms(spool)) return;
+  TellWhatStays(spool);
   engine_.reset();
   outbox_.reset();
   outbox_ = MakeOutbox(spool);
@@ -96,8 +122,11 @@ void Service::RestoreEndpoints() {
   const std::unique_lock lock(registry_mutex_);
   last_id_ = 0;
   for (const StoredEndpoint& stored : all) last_id_ = std::max(last_id_, stored.id);
-  // Numbers of an earlier outbox mean nothing to this one.
-  for (auto& [key, registration] : registry_) registration.id = ++last_id_;
+  // Numbers of an earlier outbox mean nothing to this one, nor what it had.
+  for (auto& [key, registration] : registry_) {
+    registration.id = ++last_id_;
+    registration.ledger->Restore({});
+  }
   rejections_.clear();
   for (const StoredEndpoint& stored : all) {
     Registration& registration = registry_[stored.key];

@@ -142,7 +142,7 @@ void Service::ReportRejections() {
     if (stats.rejected_full == entry.reported) continue;
     notices_.Add(
         Notice::Level::kError,
-        entry.vhost + ": " + std::to_string(stats.rejected_full - entry.reported) +
+        entry.name + ": " + std::to_string(stats.rejected_full - entry.reported) +
             " notifications were rejected, " +
             (has_room_ ? "the queue is full (" : "the spool has no room (") +
             std::to_string(stats.pending) + " pending, " + std::to_string(stats.pending_bytes) +

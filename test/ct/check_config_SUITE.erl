@@ -6,7 +6,7 @@
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
 -export([right/1, as_ejabberd_reads/1, other_modules_file/1, mistakes/1, mistakes_together/1, warnings/1, spool/1, on_the_shell/1,
-         over_http/1, two_at_once/1, too_long/1, caller_dies/1, unchanged/1, refused_reload/1]).
+         over_http/1, two_at_once/1, too_long/1, caller_dies/1, unchanged/1, upgraded/1, refused_reload/1]).
 
 -define(ONE, "one.localhost").
 -define(TWO, "two.localhost").
@@ -16,7 +16,7 @@ suite() -> [{timetrap, {minutes, 3}}].
 
 all() ->
     [right, as_ejabberd_reads, other_modules_file, mistakes, mistakes_together, warnings, spool, on_the_shell, over_http, two_at_once,
-     too_long, caller_dies, unchanged, refused_reload].
+     too_long, caller_dies, unchanged, upgraded, refused_reload].
 
 init_per_suite(Config) ->
     Backend = offline_post_backend:start(),
@@ -82,6 +82,26 @@ other_modules_file(Config) ->
     after
         ok = file:delete(File)
     end.
+
+%% A package has put another version beside the one that runs, and taken that one away; and another library with it.
+upgraded(Config) ->
+    Node = ?config(node, Config),
+    Running = filename:join([offline_post_node:dir(Node), "modules", "mod_offline_post"]),
+    Anew = Running ++ "-99.0",
+    Gone = filename:join(offline_post_node:dir(Node), "gone"),
+    ok = file:make_dir(Gone),
+    true = offline_post_node:call(Node, code, add_pathz, [Gone]),
+    ok = file:del_dir(Gone),
+    ok = file:rename(Running, Anew),
+    try
+        ?assertMatch({ok, [{<<"global">>, ejabberd, ok, _}, {<<?ONE>>, mod_offline_post, ok, _} | _]}, check(Config)),
+        {error, Why} = offline_post_node:call(Node, mod_offline_post_nif, status, []),
+        contains(Why, ["is not there any more", "restart the node"])
+    after
+        ok = file:rename(Anew, Running),
+        true = offline_post_node:call(Node, code, del_path, [Gone])
+    end,
+    ?assertEqual(ok, offline_post_node:call(Node, mod_offline_post_nif, status, [])).
 
 %%% What is wrong
 

@@ -5,14 +5,14 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
--export([online_elsewhere/1, online_here/1, call_over_elsewhere/1, removed_elsewhere/1]).
+-export([online_elsewhere/1, online_here/1, call_over_elsewhere/1, removed_elsewhere/1, node_pages/1]).
 
 -define(HOST, "localhost").
 
 suite() -> [{timetrap, {minutes, 2}}].
 
 all() ->
-    [online_elsewhere, online_here, call_over_elsewhere, removed_elsewhere].
+    [online_elsewhere, online_here, call_over_elsewhere, removed_elsewhere, node_pages].
 
 init_per_suite(Config) ->
     Backend = offline_post_backend:start(),
@@ -64,6 +64,15 @@ online_elsewhere(Config) ->
     await(Second, #{pending => 0}),
     ?assertEqual([1, 1], grown(cancelled, Config)),
     nothing_arrives(Config).
+
+%% A node's page leads to the pages of its endpoints only where those are about this node, too.
+node_pages(Config) ->
+    [First, Second] = ?config(nodes, Config),
+    [Own, Other] = [unicode:characters_to_list(io_lib:format("~p", [offline_post_node:call(First, mod_offline_post_web_node, page, [Name, erlang:system_time(millisecond)])]))
+                    || Node <- [First, Second], Name <- [offline_post_node:call(Node, erlang, node, [])]],
+    [?assertEqual({Expected, Text}, {string:find(Page, Text) =/= nomatch, Text})
+     || {Page, Flags} <- [{Own, [true, true, false]}, {Other, [true, false, true]}],
+        {Expected, Text} <- lists:zip(Flags, ["paused", "/server/" ?HOST "/offline_post/", "is on this node's own web admin"])].
 
 online_here(Config) ->
     [First, _] = ?config(nodes, Config),

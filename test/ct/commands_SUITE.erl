@@ -123,6 +123,14 @@ test(Config) ->
     ?assertMatch(#{<<"to">> := <<"nurse">>, <<"from">> := <<"nurse">>, <<"body">> := <<"A test of mod_offline_post", _/binary>>},
                  maps:from_list(uri_string:dissect_query(Body))),
     contains(Text, ["HTTP 200", "/(hidden)", "webhook-id: msg_", "to=nurse"]),
+    %% The whole address serves as well, and none of another domain, or that nobody can have.
+    {0, Whole} = ctl(Config, ["offline_post_test", ?ONE, "Nurse@" ?ONE]),
+    contains(Whole, ["to=nurse&"]),
+    offline_post_backend:await(Backend),
+    [begin
+         {1, Refused} = ctl(Config, ["offline_post_test", ?ONE, User]),
+         contains(Refused, ["nothing was sent: say for which user of " ?ONE])
+     end || User <- ["nurse@elsewhere.example", "a b", "@" ?ONE]],
     offline_post_backend:set(Backend, {reply, 500, [], <<"no such device">>}),
     {200, Json} = http(Config, "offline_post_test", ["{\"host\": \"", ?ONE, "\", \"user\": \"nurse\"}"]),
     contains(Json, ["{\"key\":\"result\",\"value\":\"HTTP 500\"}", "no such device"]),

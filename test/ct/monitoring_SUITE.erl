@@ -6,7 +6,7 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1]).
--export([table/1, access_rule/1, alerts/1, alerts_documented/1, known_names/1, prometheus/1]).
+-export([table/1, access_rule/1, alerts/1, alerts_documented/1, known_names/1, worst_node/1, prometheus/1]).
 
 -define(HOST, "localhost").
 -define(DOCUMENT, "docs/metrics.md").
@@ -16,7 +16,7 @@
 
 suite() -> [{timetrap, {minutes, 2}}].
 
-all() -> [table, access_rule, alerts, alerts_documented, known_names, prometheus].
+all() -> [table, access_rule, alerts, alerts_documented, known_names, worst_node, prometheus].
 
 %% The node is configured as the document says.
 init_per_suite(Config) ->
@@ -91,6 +91,28 @@ known_names(Config) ->
 %% Texts of alerts name those.
 is_command(Name) ->
     lists:member(Name, [<<"offline_post_resume">>, <<"offline_post_dead_list">>, <<"offline_post_dead_replay">>, <<"offline_post_event">>]).
+
+%% Of several nodes the dashboard shows what wants a look: 1 healthy, 2 paused, 3 trouble, 4 stopped.
+worst_node(Config) ->
+    [Expression] = [asked(Expression) || "max by (vhost, module) (offline_post_endpoint_state" ++ _ = Expression <- expressions()],
+    File = filename:join(?config(priv_dir, Config), "worst_node.yml"),
+    ok = file:write_file(File, ["rule_files: []\ntests:\n" |
+                                [["  - input_series:\n", [node_series(Node, State) || {Node, State} <- [{"n1", First}, {"n2", Second}]],
+                                  "    promql_expr_test:\n      - expr: '", Expression, "'\n        exp_samples:\n"
+                                  "          - {labels: '{vhost=\"a\", module=\"m\"}', value: ", Worst, "}\n"]
+                                 || {First, Second, Worst} <- [{"healthy", "healthy", "1"}, {"healthy", "broken", "3"},
+                                                               {"probing", "paused", "3"}, {"paused", "healthy", "2"},
+                                                               {"healthy", none, "4"}]]]),
+    ?assertMatch({0, _}, offline_post_scrape:promtool(["test", "rules", File])).
+
+node_series(Node, State) ->
+    Labels = ["instance=\"", Node, "\", vhost=\"a\", module=\"m\""],
+    [["      - {series: 'offline_post_running{", Labels, "}', values: '", flag(State =/= none), "'}\n"] |
+     [["      - {series: 'offline_post_endpoint_state{", Labels, ", state=\"", One, "\"}', values: '", flag(One =:= State), "'}\n"]
+      || State =/= none, One <- ["healthy", "probing", "broken", "paused", "stopped"]]].
+
+flag(true) -> "1";
+flag(false) -> "0".
 
 %% Configured as the document says, it reads the node, and answers whatever the dashboard asks.
 prometheus(Config) ->

@@ -6,7 +6,7 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
--export([schema_1/1, schema_3/1, library/1, erlang_part/1, there_and_back/1]).
+-export([schema_1/1, schema_2/1, schema_3/1, library/1, erlang_part/1, there_and_back/1, backup/1]).
 
 -define(HOST, "example.org").
 -define(OTHER, "other.org").
@@ -14,7 +14,7 @@
 suite() -> [{timetrap, {minutes, 3}}].
 
 all() ->
-    [schema_1, schema_3, library, erlang_part, there_and_back].
+    [schema_1, schema_2, schema_3, library, erlang_part, there_and_back, backup].
 
 init_per_suite(Config) ->
     [{backend, offline_post_backend:start()} | Config].
@@ -33,6 +33,7 @@ end_per_testcase(_Case, Config) ->
     ok = file:del_dir_r(?config(dir, Config)).
 
 schema_1(Config) -> of_schema("1", Config).
+schema_2(Config) -> of_schema("2", Config).
 schema_3(Config) -> of_schema("3", Config).
 
 %% test/unit/spool_backlog_test.cpp has written it: to four users 12 messages, of which two were delivered, one died, one
@@ -114,6 +115,22 @@ there_and_back(Config) ->
     ?assertNotEqual(nomatch, string:find(Imported, "pending\t3\ndead\t0\n")),
     arrives(Config, Downgraded, Ids),
     ?assertEqual(0, offline_post_node:stop(Downgraded)).
+
+%% docs/upgrade.md's commands, with the node stopped: the copy says what waits, and delivers it.
+backup(Config) ->
+    Node = start(Config, ""),
+    Ids = backlog(Config, Node),
+    0 = offline_post_node:finish(Node, init_stop),
+    [[{"sh", Copy}, {"sh", Look}]] = [Blocks || {"Backup", Blocks} <- offline_post_document:sections("docs/upgrade.md")],
+    Aside = filename:join(?config(dir, Config), "aside"),
+    ok = file:make_dir(Aside),
+    Here = fun(Text) -> string:trim(os:cmd(offline_post_document:replace(Text, [{"/var/lib/ejabberd", ?config(dir, Config)}, {"/root", Aside}]))) end,
+    ?assertEqual("", Here(Copy)),
+    ?assertEqual([?HOST "|mod_offline_post|3|0", ?OTHER "|mod_offline_post|0|0"], lists:sort(string:lexemes(Here(Look), "\n"))),
+    ok = file:rename(filename:join(Aside, "mod_offline_post.db"), file(Config)),
+    Restored = offline_post_node:boot(Node),
+    arrives(Config, Restored, Ids),
+    ?assertEqual(0, offline_post_node:stop(Restored)).
 
 %%%
 

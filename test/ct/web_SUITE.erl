@@ -137,7 +137,7 @@ test_post(Config) ->
                     binary_to_list(proplists:get_value(<<"webhook-id">>, Headers))]),
     without_secrets(Page),
     ?assertMatch(#{accepted := Accepted}, offline_post_node:stats(?config(node, Config), ?ONE)),
-    [contains(post(Config, host(?ONE), [{"do", "test"} | User]), ["Nothing was sent: say for which user"]) || User <- [[], [{"user", "a@b"}]]].
+    [contains(post(Config, host(?ONE), [{"do", "test"} | User]), ["Nothing was sent: say for which user"]) || User <- [[], [{"user", "a@b"}], [{"user", "a b"}]]].
 
 test_post_fails(Config) ->
     offline_post_backend:set(?config(backend, Config), {reply, 500, [], <<"down">>}),

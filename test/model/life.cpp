@@ -75,10 +75,11 @@ class History final : public OutboxListener {
     answered_ = true;
     std::uint64_t count = 0;
     for (auto dead = model_.dead.begin(); dead != model_.dead.end();) {
-      const bool inside = dead->second.endpoint == visited.endpoint && dead->first > visit_.after &&
-                          (!visited.next || dead->first <= *visited.next) &&
-                          (!visit_.filter.recipient ||
-                           *visit_.filter.recipient == RecipientKey(*EventNamed(dead->second.id)));
+      const bool inside =
+          dead->second.endpoint == visited.endpoint && dead->first > visit_.after &&
+          (!visited.next || dead->first <= *visited.next) &&
+          (!visit_.filter.recipients ||
+           visit_.filter.recipients->contains(RecipientKey(*EventNamed(dead->second.id))));
       if (!inside) {
         ++dead;
         continue;
@@ -341,8 +342,12 @@ class History final : public OutboxListener {
     visit_ = {};
     visit_.endpoint = 1 + static_cast<EndpointId>(Random(kEndpoints));
     visit_.act = static_cast<DeadAct>(Random(4));
-    if (Random(3) == 0)
-      visit_.filter.recipient = RecipientKey("user" + std::to_string(Random(3)), "example.org");
+    if (Random(3) == 0) {
+      Recipients some;
+      for (int i = 0; i < 2; ++i)
+        some.insert(RecipientKey("user" + std::to_string(Random(3)), "example.org"));
+      visit_.filter.recipients = std::make_shared<const Recipients>(std::move(some));
+    }
     visit_.limit = 1 + Random(4);
     visit_.first_sequence = model_.next;
     visit_.accepted_ms = clock_.MonotonicMs();

@@ -79,32 +79,4 @@ TEST_CASE("the engine says why an endpoint is in its state, and how much may be 
   CHECK(Seen(f).outcomes.front().kind == OutcomeClass::kDelivered);
 }
 
-TEST_CASE("the log is told when trouble begins, once a minute while it lasts, and when it ends") {
-  BareEngine f;
-  f.Configure();
-  const auto lines = [&f](const std::string& part) {
-    const std::vector<Notice> notices = f.notices.Waiting();
-    return std::count_if(notices.begin(), notices.end(),
-                         [&part](const Notice& notice) { return test::Has(notice.line, part); });
-  };
-  for (int i = 0; i < 6; ++i) f.Accept("user" + std::to_string(i));
-  for (int i = 0; i < 6; ++i) f.Answer(503);
-  CHECK(lines("has trouble (HTTP 503, last with msg_user4_hello): 6 notifications wait") == 1);
-  const Millis began = f.clock.MonotonicMs();
-  while (f.clock.MonotonicMs() < began + 190'000) {
-    f.AdvanceToNext();
-    if (!f.transport.sent.empty()) f.Answer(503);
-  }
-  CHECK(lines("in trouble for 60 s (HTTP 503): 6 notifications wait, 0 are dead letters") == 1);
-  CHECK(lines("in trouble for ") == 3);
-  while (f.stats().delivered < 6) {
-    f.AdvanceToNext();
-    while (!f.transport.sent.empty()) f.Answer(200);
-  }
-  CHECK(lines("answers again after ") == 1);
-  f.Advance(200'000);
-  CHECK(lines("in trouble for ") <= 4);
-  CHECK_FALSE(f.engine.NextTurnMs().has_value());
-}
-
 }  // namespace offline_post

@@ -261,6 +261,28 @@ TEST_CASE("a purge of all takes the recipient's dead letters with it, in slices"
   for (const DeadLetter& letter : f.Dead()) CHECK(letter.delivery.event->to.user == "nurse");
 }
 
+TEST_CASE(
+    "of many accounts that are removed, a pass purges all, and no replay posts what they left") {
+  ConfiguredEngine f;
+  constexpr int kUsers = 1'000;  // two slices
+  for (int i = 0; i < kUsers; ++i) {
+    f.Accept("user" + std::to_string(i));
+    f.Answer(400);
+  }
+  std::uint64_t replayed = 0;
+  f.engine.ReplayDead(1, {}, [&replayed](std::uint64_t count) { replayed = count; });
+  for (int i = 0; i < kUsers; i += 2)
+    f.engine.Withdraw(1, All("user" + std::to_string(i), Final::kPurged));
+  f.Settle();
+  CHECK(f.stats().purged == kUsers / 2);
+  CHECK(replayed == kUsers / 2);
+  const auto& visits = f.outbox.dead_visits;
+  CHECK(std::count(visits.begin(), visits.end(), DeadAct::kPurge) == 2);  // slices
+  int sent = 0;
+  for (; !f.transport.sent.empty(); ++sent) f.Answer(200);
+  CHECK(sent == kUsers / 2);
+}
+
 TEST_CASE("letters on their way back to the queue are withdrawn with it") {
   ConfiguredEngine f;
   f.Accept("juliet");

@@ -208,7 +208,8 @@ TEST_CASE(
   f.outbox.Append(delivery);
   f.outbox.Finish(f.Claim().front(), Final::kDead, {400, "HTTP 400", ""});
   DeadFilter filter;
-  filter.recipient = RecipientKey("user2", "example.org");
+  filter.recipients =
+      std::make_shared<const Recipients>(Recipients{RecipientKey("user2", "example.org")});
   CHECK(f.Visit(DeadAct::kShow, filter).letters.size() == 2);
   filter.event_id = delivery.event->id;
   CHECK(f.Visit(DeadAct::kReplay, filter).count == 1);

@@ -268,6 +268,51 @@ TEST_CASE("a virtual host that wants another spool is refused, and told why") {
   CHECK(second->text.find("another virtual host") != std::string::npos);
 }
 
+TEST_CASE("another spool has nothing of what waits in the one before, and says where that is") {
+  const TemporaryDirectory directory;
+  const std::string first = directory.path + "/first";
+  std::filesystem::create_directory(first);
+  Run run;
+  EndpointConfig config = Config(test::DeadUrl(), first);
+  config.limits.events = 2;
+  REQUIRE_FALSE(run.service.Configure(config).has_value());
+  CHECK(run.SubmitCommitted("juliet"));
+  CHECK(run.SubmitCommitted("nurse"));
+  CHECK(run.service.Submit(kKey, test::MakeEvent("romeo"), {}) == Admission::kFull);
+  CHECK(run.Remove() == 2);
+  run.service.Stop();
+  SECTION("on the disk") { config.spool.directory = directory.path; }
+  SECTION("in memory") { config.spool = {}; }
+  REQUIRE_FALSE(run.service.Configure(config).has_value());
+  CHECK(run.stats().pending == 0);
+  CHECK(run.service.Observe(kKey)->oldest_unix_ms == 0);
+  CHECK(run.Noticed(first +
+                    " is not in use any more, and keeps 2 notifications that wait and 0 "
+                    "dead letters: `ejabberdctl offline_post_import " +
+                    first + "/mod_offline_post.db`"));
+  CHECK(run.service.Submit(kKey, test::MakeEvent("romeo"), {}) == Admission::kAccepted);
+  CHECK(run.stats().pending == 1);
+}
+
+TEST_CASE("with what waits in memory the spool stays, and all endpoints that ask for one go on") {
+  const TemporaryDirectory directory;
+  Run run;
+  EndpointConfig config = Config(test::DeadUrl(), directory.path);
+  config.spool = {};
+  REQUIRE_FALSE(run.service.Configure(config).has_value());
+  CHECK_FALSE(run.SubmitCommitted("juliet"));
+  CHECK(run.Remove() == 1);
+  run.service.Stop();
+  config = Config(test::DeadUrl(), directory.path);
+  REQUIRE_FALSE(run.service.Configure(config).has_value());
+  CHECK(run.Noticed("does not take effect yet: 1 notifications wait in memory"));
+  CHECK(run.stats().pending == 1);
+  EndpointConfig second = config;
+  second.key.vhost = "second.example.org";
+  CHECK_FALSE(run.service.Configure(second).has_value());
+  CHECK_FALSE(run.service.Configure(config).has_value());
+}
+
 TEST_CASE("where no file can be, notifications wait in memory, and the log says so") {
   const TemporaryDirectory directory;
   HttpServer server([](const HttpRequest&) { return test::Status(200); });

@@ -164,7 +164,8 @@ TEST_CASE("spool: a recipient's dead letters are found by his address, and purge
   s.Finish(s.Claim()[0], Final::kDead, {404, "HTTP 404", ""});
   s.Poll();
   DeadFilter filter;
-  filter.recipient = RecipientKey("user2", "example.org");
+  filter.recipients =
+      std::make_shared<const Recipients>(Recipients{RecipientKey("user2", "example.org")});
   CHECK(Shown(s.Visit(DeadAct::kShow, filter)) == List{2, 4});
   filter.reason = "HTTP 404";
   CHECK(Shown(s.Visit(DeadAct::kShow, filter)) == List{4});

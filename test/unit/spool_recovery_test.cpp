@@ -312,4 +312,28 @@ TEST_CASE("spool: a file of an older version gets a key once nothing is left in 
   CHECK(s.outbox->StoredHashKey() == key);
 }
 
+TEST_CASE("spool: a wall clock that was set before a recovery changes nothing") {
+  FaultySpool f;
+  f.Open();
+  f.Append(1, "juliet");
+  f.Commit();
+  const std::vector<Delivery> claimed = f.Claim();
+  f.outbox->Reschedule(claimed.at(0), f.clock.MonotonicMs() + 100'000, {});
+  f.Commit();
+  f.faults.full = true;
+  f.Append(2, "nurse");
+  f.Commit();
+  REQUIRE_FALSE(f.outbox->IsDurable());
+  f.clock.unix_ms += GENERATE(1'000'000'000, -1'000'000'000);
+  f.Heal();
+  f.clock.Advance(31'000);
+  for (int i = 0; i < 100 && !f.outbox->IsDurable(); ++i) f.outbox->Poll(f.listener);
+  REQUIRE(f.outbox->IsDurable());
+  CHECK(Sequences(f.Claim()) == List{2});
+  f.clock.Advance(68'000);
+  CHECK(f.Claim().empty());
+  f.clock.Advance(1'000);
+  CHECK(Sequences(f.Claim()) == List{1});
+}
+
 }  // namespace offline_post

@@ -67,7 +67,10 @@ struct FakeOutbox final : Outbox {
   void HastenAll(EndpointId endpoint, std::size_t limit) override {
     inner.HastenAll(endpoint, limit);
   }
-  void VisitDead(const DeadVisit& visit) override { inner.VisitDead(visit); }
+  void VisitDead(const DeadVisit& visit) override {
+    dead_visits.push_back(visit.act);
+    inner.VisitDead(visit);
+  }
   void PurgeDead(EndpointId endpoint, Millis died_before_ms, std::uint64_t excess,
                  std::size_t limit) override {
     inner.PurgeDead(endpoint, died_before_ms, excess, limit);
@@ -82,6 +85,7 @@ struct FakeOutbox final : Outbox {
   std::uint64_t paused_url = 0;
   std::map<std::uint64_t, StoredWithdrawal> withdrawals;
   std::vector<std::pair<Delivery, Final>> finished;
+  std::vector<DeadAct> dead_visits;
   Ticket ticket = 0;
   std::vector<CommitCallback> waiting;
 };
