@@ -13,7 +13,7 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2]).
--export([found/1, links/1, options/1, defaults/1, option_examples/1, manual/1]).
+-export([found/1, links/1, options/1, defaults/1, option_examples/1, secrets/1, manual/1]).
 -export([configurations/1, wrong_configurations/1, others/1, commands/1, wrong_commands/1]).
 
 -define(HOST, "example.org").
@@ -35,7 +35,7 @@
 suite() -> [{timetrap, {minutes, 10}}].
 
 all() ->
-    [found, links, options, defaults, option_examples, manual, configurations, wrong_configurations, others, commands, wrong_commands].
+    [found, links, options, defaults, option_examples, secrets, manual, configurations, wrong_configurations, others, commands, wrong_commands].
 
 init_per_suite(Config) ->
     Backend = offline_post_backend:start(),
@@ -130,6 +130,20 @@ anchors(File) ->
 text(File) ->
     {ok, Text} = file:read_file(filename:join(offline_post_node:root(), File)),
     Text.
+
+%% Whatever is said to make a secret makes one.
+secrets(Config) ->
+    Commands = [{File, string:replace(Command, "\\|", "|", all)} || File <- files(), [Command] <- matches(text(File), "`((?:printf 'whs|python3 -c 'import nacl)[^`]+)`")],
+    ?assertMatch([_, _, _], Commands),
+    [?assertEqual({File, ok}, {File, offline_post_node:call(current(Config), mod_offline_post_nif, check,
+                                                            [signing_secrets, [list_to_binary(string:trim(os:cmd(lists:flatten(Command))))]])})
+     || {File, Command} <- Commands].
+
+matches(Text, Pattern) ->
+    case re:run(Text, Pattern, [global, unicode, {capture, [1], list}]) of
+        {match, Found} -> Found;
+        nomatch -> []
+    end.
 
 %%% Options
 
