@@ -133,10 +133,11 @@ text(File) ->
 
 %% Whatever is said to make a secret makes one.
 secrets(Config) ->
-    Commands = [{File, string:replace(Command, "\\|", "|", all)} || File <- files(), [Command] <- matches(text(File), "`((?:printf 'whs|python3 -c 'import nacl)[^`]+)`")],
+    Commands = [{File, offline_post_document:replace(Command, [{"python3", "/usr/bin/python3"}])}
+                || File <- files(), [Command] <- matches(text(File), "`((?:printf 'whs|python3 -c 'import nacl)[^`]+)`")],
     ?assertMatch([_, _, _], Commands),
     [?assertEqual({File, ok}, {File, offline_post_node:call(current(Config), mod_offline_post_nif, check,
-                                                            [signing_secrets, [list_to_binary(string:trim(os:cmd(lists:flatten(Command))))]])})
+                                                            [signing_secrets, [list_to_binary(string:trim(os:cmd(Command)))]])})
      || {File, Command} <- Commands].
 
 matches(Text, Pattern) ->
