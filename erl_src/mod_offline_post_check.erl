@@ -73,7 +73,7 @@ in_a_vm(Caller, Timeout) ->
 -spec path() -> [file:filename()].
 path() ->
     Ebin = filename:dirname(code:which(?MODULE)),
-    Anew = filelib:wildcard(filename:join([filename:dirname(filename:dirname(Ebin)), "mod_offline_post-*", "ebin"])),
+    Anew = lists:reverse(filelib:wildcard(filename:join([filename:dirname(filename:dirname(Ebin)), "mod_offline_post-*", "ebin"]))),
     [Dir || not filelib:is_dir(Ebin), Dir <- Anew] ++ [Dir || Dir <- code:get_path(), filelib:is_dir(Dir)].
 
 %% Without the check the VM, which is linked to it, loses its input, and ends.

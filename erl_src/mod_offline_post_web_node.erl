@@ -64,7 +64,7 @@ worst_first(Endpoints) ->
 
 -spec row(node(), endpoint(), integer()) -> [[html()]].
 row(Node, {Host, Module, {#{pending := Pending, in_flight := InFlight, delivered := Delivered, dead := Dead},
-                    #{state := State, why := Why, since := Since, oldest_pending := Oldest}}}, Now) ->
+           #{state := State, why := Why, since := Since, oldest_pending := Oldest}}}, Now) ->
     For = [[" for ", age(Now, Since)] || Since > 0, State =/= healthy],
     [[name(Node, Host, Module)], [mod_offline_post_web_page:state(State), text(For)], [foreign(Why)], [text(number(Pending))],
      [text(case Oldest of 0 -> [16#2013]; _ -> age(Now, Oldest) end)]] ++ [[text(number(N))] || N <- [InFlight, Delivered, Dead]];

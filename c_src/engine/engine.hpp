@@ -317,7 +317,9 @@ class Engine final : public OutboxListener, public TransportListener {
   void Summarize(EndpointRecord& endpoint);
   void TellEnd(Trouble& trouble, const std::string& what, const std::string& pending);
   void TellPause(const EndpointRecord& endpoint, Notice::Level level, const std::string& what);
+  // "3 notifications"
   static std::string Pending(const OriginRecord& origin);
+  static std::string Pending(const EndpointRecord& endpoint);
   void EndTest(RequestId id, const Outcome& outcome);
   void Observe(const InFlight& flight, const std::vector<Outcome>& outcomes) const;
   void PublishConcurrency(const EndpointRecord& endpoint) const;

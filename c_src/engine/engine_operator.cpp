@@ -15,8 +15,8 @@ void Engine::SetPause(EndpointRecord& endpoint, enum Pause pause) {
 
 void Engine::TellPause(const EndpointRecord& endpoint, Notice::Level level,
                        const std::string& what) {
-  notices_.Add(level, NameOf(endpoint.config->key) + ": " + what + ": " +
-                          std::to_string(endpoint.ledger->pending()) + " notifications wait");
+  notices_.Add(level,
+               NameOf(endpoint.config->key) + ": " + what + ": " + Pending(endpoint) + " wait");
 }
 
 void Engine::Pause(EndpointId id) {

@@ -57,6 +57,10 @@ std::string Engine::Pending(const OriginRecord& origin) {
   return Notifications(pending);
 }
 
+std::string Engine::Pending(const EndpointRecord& endpoint) {
+  return Notifications(endpoint.ledger->pending());
+}
+
 void Engine::TellEnd(Trouble& trouble, const std::string& what, const std::string& pending) {
   if (!std::exchange(trouble.told, false)) return;
   notices_.Add(Notice::Level::kInfo, what + " again after " +
@@ -133,7 +137,6 @@ bool Engine::ReportToGate(const InFlight& flight, const Outcome& outcome, bool p
   EndpointRecord& endpoint = *flight.endpoint;
   Trouble& trouble = endpoint.misconfigured;
   const auto who = [&] { return NameOf(endpoint.config->key) + ": " + flight.origin->name; };
-  const auto pending = [&] { return Notifications(endpoint.ledger->pending()); };
   if (outcome.kind == OutcomeClass::kMisconfigured && !outcome.within_2xx) {
     const Millis now = clock_.MonotonicMs();
     trouble.why = outcome.reason;
@@ -144,13 +147,13 @@ bool Engine::ReportToGate(const InFlight& flight, const Outcome& outcome, bool p
     trouble.told |= notices_.AddRarely(
         NameOf(endpoint.config->key) + " gate", Notice::Level::kError,
         who() + " takes no notifications (" + outcome.reason + ", last with " +
-            flight.deliveries.front().event->id + "): " + pending() +
+            flight.deliveries.front().event->id + "): " + Pending(endpoint) +
             " wait, one probe at a time until it does; check post_url and auth_token");
     return true;
   }
   const bool closed = endpoint.gate.OnAlive();
   // A reload may have closed it before.
-  if (trouble.told) TellEnd(trouble, who() + " takes notifications", pending());
+  if (trouble.told) TellEnd(trouble, who() + " takes notifications", Pending(endpoint));
   return closed;
 }
 

@@ -294,6 +294,23 @@ TEST_CASE("another spool has nothing of what waits in the one before, and says w
   CHECK(run.stats().pending == 1);
 }
 
+TEST_CASE(
+    "dead letters that were in memory only are gone with another spool, and the log says so") {
+  const TemporaryDirectory directory;
+  HttpServer server([](const HttpRequest&) { return test::Status(413); });
+  Run run;
+  EndpointConfig config = Config(server.url(), directory.path);
+  config.spool = {};
+  REQUIRE_FALSE(run.service.Configure(config).has_value());
+  CHECK_FALSE(run.SubmitCommitted("juliet"));
+  REQUIRE(run.Eventually([&] { return run.stats().dead == 1; }));
+  CHECK(run.Remove() == 0);
+  run.service.Stop();
+  REQUIRE_FALSE(run.service.Configure(Config(server.url(), directory.path)).has_value());
+  CHECK(run.Noticed("1 dead letters were in memory only, and are gone"));
+  CHECK(run.stats().dead == 0);
+}
+
 TEST_CASE("with what waits in memory the spool stays, and all endpoints that ask for one go on") {
   const TemporaryDirectory directory;
   Run run;

@@ -191,4 +191,16 @@ TEST_CASE("spool: a wall clock that jumps purges nothing early") {
   CHECK(s.Purge(s.clock.MonotonicMs() - 1'000, 0) == 1);
 }
 
+TEST_CASE("spool: what was replayed waits since then, however old it is") {
+  DeadSpool s;
+  s.Bury(1);
+  constexpr Millis kDays = 3 * 86'400'000;
+  s.clock.Advance(kDays);
+  CHECK(s.Visit(DeadAct::kReplay).count == 1);
+  s.clock.Advance(1'001);  // a look at the disk a second
+  s.Append(20'000, "nurse");
+  s.Commit();
+  CHECK(s.clock.UnixMs() - s.outbox->OldestUnixMs(1) == 1'001);
+}
+
 }  // namespace offline_post
