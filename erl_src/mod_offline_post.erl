@@ -27,15 +27,16 @@
 -define(HELPERS, [mod_offline_post_await, mod_offline_post_badge, mod_offline_post_check,
                   mod_offline_post_command_specs, mod_offline_post_commands, mod_offline_post_commit,
                   mod_offline_post_doc, mod_offline_post_endpoint, mod_offline_post_event, mod_offline_post_figures,
-                  mod_offline_post_hook_cost, mod_offline_post_import, mod_offline_post_incidents,
-                  mod_offline_post_kind, mod_offline_post_members, mod_offline_post_mention, mod_offline_post_metrics,
-                  mod_offline_post_native, mod_offline_post_neighbours, mod_offline_post_notify,
-                  mod_offline_post_openmetrics, mod_offline_post_operator, mod_offline_post_opt,
-                  mod_offline_post_options, mod_offline_post_owner, mod_offline_post_policy, mod_offline_post_presence,
-                  mod_offline_post_stanza, mod_offline_post_text, mod_offline_post_web, mod_offline_post_web_config,
-                  mod_offline_post_web_csrf, mod_offline_post_web_dead, mod_offline_post_web_html,
-                  mod_offline_post_web_node, mod_offline_post_web_page, mod_offline_post_web_plot,
-                  mod_offline_post_web_style, mod_offline_post_yaml, mod_available_post, mod_unavailable_post
+                  mod_offline_post_flush, mod_offline_post_hook_cost, mod_offline_post_import,
+                  mod_offline_post_incidents, mod_offline_post_kind, mod_offline_post_members,
+                  mod_offline_post_mention, mod_offline_post_metrics, mod_offline_post_native,
+                  mod_offline_post_neighbours, mod_offline_post_notify, mod_offline_post_openmetrics,
+                  mod_offline_post_operator, mod_offline_post_opt, mod_offline_post_options, mod_offline_post_owner,
+                  mod_offline_post_policy, mod_offline_post_presence, mod_offline_post_stanza, mod_offline_post_text,
+                  mod_offline_post_web, mod_offline_post_web_config, mod_offline_post_web_csrf,
+                  mod_offline_post_web_dead, mod_offline_post_web_html, mod_offline_post_web_node,
+                  mod_offline_post_web_page, mod_offline_post_web_plot, mod_offline_post_web_style,
+                  mod_offline_post_yaml, mod_available_post, mod_unavailable_post
                   | ?TRIGGERS]).
 
 %% Returns ok whatever happens: a module that fails to start takes the whole server down.

@@ -23,11 +23,10 @@
 %% Without work for so long (ms), it gives its memory back.
 -define(IDLE, 1000).
 
--define(FLUSH_MS, 1000).
-
 %% In the counters.
 -define(WEIGHT, 1).
 -define(MESSAGES, 2).
+-define(UNANSWERED, 3).
 
 %% Of one worker: how much waits in all, and in a table for each room of which something waits.
 -type waiting() :: {atomics:atomics_ref(), ets:table()}.
@@ -45,8 +44,9 @@ start() ->
 %% Waits, for a while, until what waits now has been looked at.
 -spec flush() -> ok.
 flush() ->
-    try gen_server:call(?MODULE, flush, ?FLUSH_MS)
-    catch exit:_ -> ok
+    case persistent_term:get(?MODULE, undefined) of
+        {Counters, _} -> mod_offline_post_flush:wait(?MODULE, Counters, ?UNANSWERED);
+        undefined -> ok
     end.
 
 %% What has not been looked at by then is counted as what was too much.
@@ -123,11 +123,13 @@ of_room({_, Rooms}, Room, Weight) ->
 -spec init(term()) -> {ok, idle}.
 init(_) ->
     %% A new one for each worker: what waited for an earlier one is gone with its mailbox.
-    persistent_term:put(?MODULE, {atomics:new(2, [{signed, true}]), ets:new(?MODULE, [public])}),
+    persistent_term:put(?MODULE, {atomics:new(3, [{signed, true}]), ets:new(?MODULE, [public])}),
     {ok, idle}.
 
 -spec handle_call(term(), gen_server:from(), idle) -> {reply, ok | {error, unknown}, idle, timeout()}.
 handle_call(flush, _From, State) ->
+    {Counters, _} = persistent_term:get(?MODULE),
+    mod_offline_post_flush:done(Counters, ?UNANSWERED),
     {reply, ok, State, ?IDLE};
 handle_call(_Request, _From, State) ->
     {reply, {error, unknown}, State, ?IDLE}.
@@ -148,7 +150,9 @@ handle_info(_, State) ->
 
 -spec work(job()) -> ok.
 work({Message, Context, Absent}) ->
-    maps:foreach(fun(Host, Users) -> work(Host, Users, Message, Context) end, Absent).
+    maps:foreach(fun(Host, Users) ->
+                     mod_offline_post:guarded(aside, Host, fun() -> work(Host, Users, Message, Context) end)
+                 end, Absent).
 
 %% By now the virtual host may have other options, or be gone.
 -spec work(binary(), [binary()], message(), mod_offline_post_event:context()) -> ok.

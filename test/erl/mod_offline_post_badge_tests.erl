@@ -12,7 +12,7 @@ badge_test_() ->
                           end}} ||
         {Name, Test} <- [{"without the process", fun without/1}, {"counts in order", fun order/1}, {"behind", fun behind/1},
                          {"what cannot be counted", fun uncounted/1}, {"too many", fun too_many/1},
-                         {"stops", fun stops/1}, {"a use that crashes", fun crash/1},
+                         {"stops", fun stops/1}, {"hangs", fun hangs/1}, {"a use that crashes", fun crash/1},
                          {"events are counted without a table yet", fun no_table/1}]].
 
 without(Vm) ->
@@ -65,6 +65,21 @@ stops(Vm) ->
     ?assertEqual(ok, offline_post_vm:call(Vm, mod_offline_post_badge, stop, [])),
     set(Vm, count, next),
     ?assertEqual(20, length(await(Vm, 20))).
+
+%% Virtual hosts that stop wait once for a database that does not answer.
+hangs(Vm) ->
+    prepare(Vm),
+    set(Vm, count, waits),
+    ask(Vm, 2),
+    Badge = offline_post_vm:call(Vm, erlang, whereis, [mod_offline_post_badge]),
+    [?assertEqual(ok, offline_post_vm:call(Vm, mod_offline_post_badge, flush, [])) || _ <- lists:seq(1, 20)],
+    {messages, Messages} = offline_post_vm:call(Vm, erlang, process_info, [Badge, messages]),
+    ?assertMatch([_], [flush || {'$gen_call', _, flush} <- Messages]),
+    set(Vm, count, next),
+    ?assertEqual([1, 2], await(Vm, 2)),
+    ask(Vm, 2),
+    ok = offline_post_vm:call(Vm, mod_offline_post_badge, flush, []),
+    ?assertEqual([3, 4], got(Vm)).
 
 crash(Vm) ->
     prepare(Vm),
