@@ -7,6 +7,9 @@
 -export([await_running/2, ctl/2, http/3, http/4, log/1, await_log/2, count_log/2, threads/1, descriptors/1, register/4, dir/1, spool/1, c2s/1, address/1,
          free_port/0, root/0, library/0, modules/0, unprivileged/0]).
 
+%% Schedulers without work leave the cores to the other tests.
+-define(NO_SPINNING, ["+sbwt", "none", "+sbwtdcpu", "none", "+sbwtdio", "none"]).
+
 -define(BOOT_MS, 60000).
 -define(CALL_MS, 30000).
 
@@ -107,7 +110,7 @@ boot_fails(Node) ->
 run(#{dir := Dir, name := Name, epmd := Epmd, user := User, env := Env, erl := Erl} = Node) ->
     {Command, Args} = as(User, Dir),
     [Exec | ExecArgs] = enter(Node) ++ [Command | Args],
-    offline_post_port:open(os:find_executable(Exec), ExecArgs ++ [Dir, atom_to_list(Name) | Erl],
+    offline_post_port:open(os:find_executable(Exec), ExecArgs ++ [Dir, atom_to_list(Name) | ?NO_SPINNING ++ Erl],
                            [{env, Env ++
                                   [{"ERL_EPMD_PORT", integer_to_list(Epmd)},
                                    %% For what module_install builds.
