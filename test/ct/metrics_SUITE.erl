@@ -130,8 +130,12 @@ equal_to_stats(Config) ->
     settled(Config, ?ONE),
     {0, _} = offline_post_node:ctl(?config(node, Config), ["offline_post_pause", ?ONE]),
     [say(Config, ?ONE, Text) || Text <- ["one", "two", "three"]],
-    Read = read(Config, ?TOKEN),
-    Stats = stats(Config, ?ONE),
+    %% At rest: what was said is on the disk, and nothing has changed while the page was made.
+    {Read, Stats} = offline_post_wait:until(fun() ->
+        Before = stats(Config, ?ONE),
+        Page = read(Config, ?TOKEN),
+        maps:get(uncommitted, Before) =:= 0 andalso Before =:= stats(Config, ?ONE) andalso {Page, Before}
+    end),
     ?assertMatch(#{pending := 3, dead := 2, state := paused}, Stats),
     [?assertEqual({Name, float(maps:get(Key, Stats))}, {Name, offline_post_scrape:value(Name, Read)}) ||
         {Name, Key} <- [{<<"offline_post_accepted_total">>, accepted}, {<<"offline_post_delivered_total">>, delivered},
