@@ -20,9 +20,8 @@
 -define(LONGEST_QUEUE, 1000).
 -define(LONGEST_WAIT, 5000).
 
-%% In the counters.
+%% In the counter.
 -define(WAITING, 1).
--define(UNANSWERED, 2).
 
 -type use() :: fun((Count :: non_neg_integer() | unknown) -> term()).
 
@@ -53,10 +52,7 @@ unprepared(Reason) ->
 %% Waits, for a while, until what is to be counted has been handed on.
 -spec flush() -> ok.
 flush() ->
-    case persistent_term:get(?MODULE, undefined) of
-        undefined -> ok;
-        Counters -> mod_offline_post_flush:wait(?MODULE, Counters, ?UNANSWERED)
-    end.
+    mod_offline_post_flush:wait(?MODULE).
 
 %% With the last virtual host.
 -spec stop() -> ok.
@@ -82,14 +78,14 @@ reset(User, Host) ->
 %% Hands the count to Use, in another process. unknown: there is none, or too many wait; then Use may run at once.
 -spec stored(User :: binary(), Host :: binary(), use()) -> ok.
 stored(User, Host, Use) ->
-    Counters = persistent_term:get(?MODULE, undefined),
+    Counter = persistent_term:get(?MODULE, undefined),
     case whereis(?MODULE) of
-        Pid when is_pid(Pid), Counters =/= undefined ->
-            case atomics:add_get(Counters, ?WAITING, 1) =< ?LONGEST_QUEUE of
+        Pid when is_pid(Pid), Counter =/= undefined ->
+            case atomics:add_get(Counter, ?WAITING, 1) =< ?LONGEST_QUEUE of
                 true ->
                     gen_server:cast(Pid, {stored, User, Host, Use, erlang:monotonic_time(millisecond)});
                 false ->
-                    atomics:sub(Counters, ?WAITING, 1),
+                    atomics:sub(Counter, ?WAITING, 1),
                     use(Host, Use, unknown)
             end;
         _ ->
@@ -99,12 +95,12 @@ stored(User, Host, Use) ->
 %% Has Do run behind what waits to be counted now; not at all if nothing does, or far too much.
 -spec behind(Host :: binary(), fun(() -> term())) -> ok.
 behind(Host, Do) ->
-    Counters = persistent_term:get(?MODULE, undefined),
+    Counter = persistent_term:get(?MODULE, undefined),
     case whereis(?MODULE) of
-        Pid when is_pid(Pid), Counters =/= undefined ->
-            case atomics:get(Counters, ?WAITING) of
+        Pid when is_pid(Pid), Counter =/= undefined ->
+            case atomics:get(Counter, ?WAITING) of
                 Waiting when Waiting > 0, Waiting < 2 * ?LONGEST_QUEUE ->
-                    atomics:add(Counters, ?WAITING, 1),
+                    atomics:add(Counter, ?WAITING, 1),
                     gen_server:cast(Pid, {behind, Host, Do});
                 _ ->
                     ok
@@ -118,48 +114,47 @@ behind(Host, Do) ->
 -spec init(term()) -> {ok, atomics:atomics_ref()}.
 init(_) ->
     process_flag(trap_exit, true),
-    Counters = atomics:new(2, []),
-    persistent_term:put(?MODULE, Counters),
-    {ok, Counters}.
+    Counter = atomics:new(1, []),
+    persistent_term:put(?MODULE, Counter),
+    {ok, Counter}.
 
 -spec handle_call(term(), gen_server:from(), atomics:atomics_ref()) ->
           {reply, ok | {error, unknown}, atomics:atomics_ref()}.
-handle_call(flush, _From, Counters) ->
-    mod_offline_post_flush:done(Counters, ?UNANSWERED),
-    {reply, ok, Counters};
-handle_call(_Request, _From, Counters) ->
-    {reply, {error, unknown}, Counters}.
+handle_call(flush, _From, Counter) ->
+    {reply, ok, Counter};
+handle_call(_Request, _From, Counter) ->
+    {reply, {error, unknown}, Counter}.
 
 -spec handle_cast(term(), atomics:atomics_ref()) -> {noreply, atomics:atomics_ref()}.
-handle_cast({stored, User, Host, Use, Since}, Counters) ->
+handle_cast({stored, User, Host, Use, Since}, Counter) ->
     use(Host, Use, case erlang:monotonic_time(millisecond) - Since < ?LONGEST_WAIT of
                        true -> count(User, Host);
                        false -> unknown
                    end),
     %% Only now: what is being counted waits, too.
-    atomics:sub(Counters, ?WAITING, 1),
-    {noreply, Counters};
-handle_cast({behind, Host, Do}, Counters) ->
+    atomics:sub(Counter, ?WAITING, 1),
+    {noreply, Counter};
+handle_cast({behind, Host, Do}, Counter) ->
     mod_offline_post:guarded(aside, Host, Do),
-    atomics:sub(Counters, ?WAITING, 1),
-    {noreply, Counters};
-handle_cast(_, Counters) ->
-    {noreply, Counters}.
+    atomics:sub(Counter, ?WAITING, 1),
+    {noreply, Counter};
+handle_cast(_, Counter) ->
+    {noreply, Counter}.
 
 -spec handle_info(term(), atomics:atomics_ref()) -> {noreply, atomics:atomics_ref()}.
-handle_info(_, Counters) ->
-    {noreply, Counters}.
+handle_info(_, Counter) ->
+    {noreply, Counter}.
 
 %% What still waits leaves uncounted.
 -spec terminate(term(), atomics:atomics_ref()) -> ok.
-terminate(Reason, Counters) ->
+terminate(Reason, Counter) ->
     receive
         {'$gen_cast', {stored, _User, Host, Use, _Since}} ->
             use(Host, Use, unknown),
-            terminate(Reason, Counters);
+            terminate(Reason, Counter);
         {'$gen_cast', {behind, Host, Do}} ->
             mod_offline_post:guarded(aside, Host, Do),
-            terminate(Reason, Counters)
+            terminate(Reason, Counter)
     after 0 ->
         ok
     end.

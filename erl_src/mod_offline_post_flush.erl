@@ -2,23 +2,27 @@
 %% waited for once: not by each of many virtual hosts that stop one after the other.
 -module(mod_offline_post_flush).
 
--export([wait/3, done/2]).
+-export([wait/1]).
 
 -define(LONGEST_MS, 1000).
 
-%% Unanswered: where the worker's counters have how often it was asked and has not answered.
--spec wait(Worker :: atom(), atomics:atomics_ref(), Unanswered :: pos_integer()) -> ok.
-wait(Worker, Counters, Unanswered) ->
-    case atomics:add_get(Counters, Unanswered, 1) of
-        1 ->
-            try gen_server:call(Worker, flush, ?LONGEST_MS)
-            catch exit:_ -> ok
-            end;
-        _ ->
-            atomics:sub(Counters, Unanswered, 1)
+%% A process asks, and stays until it has its answer or the worker is gone: while it is there, nobody else asks.
+-spec wait(Worker :: atom()) -> ok.
+wait(Worker) ->
+    Asker = list_to_atom(atom_to_list(Worker) ++ "_flush"),
+    {Pid, Ref} = spawn_monitor(fun() -> ask(Worker, Asker) end),
+    receive {'DOWN', Ref, process, Pid, _} -> ok
+    after ?LONGEST_MS ->
+        true = demonitor(Ref, [flush]),
+        ok
     end.
 
-%% The worker: has come to it.
--spec done(atomics:atomics_ref(), Unanswered :: pos_integer()) -> ok.
-done(Counters, Unanswered) ->
-    atomics:sub(Counters, Unanswered, 1).
+-spec ask(atom(), atom()) -> ok.
+ask(Worker, Asker) ->
+    try
+        true = register(Asker, self()),
+        ok = gen_server:call(Worker, flush, infinity)
+    catch
+        error:badarg -> ok; % another asks
+        exit:_ -> ok % there is no worker, or not any more
+    end.

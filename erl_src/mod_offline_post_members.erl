@@ -26,7 +26,6 @@
 %% In the counters.
 -define(WEIGHT, 1).
 -define(MESSAGES, 2).
--define(UNANSWERED, 3).
 
 %% Of one worker: how much waits in all, and in a table for each room of which something waits.
 -type waiting() :: {atomics:atomics_ref(), ets:table()}.
@@ -44,10 +43,7 @@ start() ->
 %% Waits, for a while, until what waits now has been looked at.
 -spec flush() -> ok.
 flush() ->
-    case persistent_term:get(?MODULE, undefined) of
-        {Counters, _} -> mod_offline_post_flush:wait(?MODULE, Counters, ?UNANSWERED);
-        undefined -> ok
-    end.
+    mod_offline_post_flush:wait(?MODULE).
 
 %% What has not been looked at by then is counted as what was too much.
 -spec stop() -> ok.
@@ -123,13 +119,11 @@ of_room({_, Rooms}, Room, Weight) ->
 -spec init(term()) -> {ok, idle}.
 init(_) ->
     %% A new one for each worker: what waited for an earlier one is gone with its mailbox.
-    persistent_term:put(?MODULE, {atomics:new(3, [{signed, true}]), ets:new(?MODULE, [public])}),
+    persistent_term:put(?MODULE, {atomics:new(2, [{signed, true}]), ets:new(?MODULE, [public])}),
     {ok, idle}.
 
 -spec handle_call(term(), gen_server:from(), idle) -> {reply, ok | {error, unknown}, idle, timeout()}.
 handle_call(flush, _From, State) ->
-    {Counters, _} = persistent_term:get(?MODULE),
-    mod_offline_post_flush:done(Counters, ?UNANSWERED),
     {reply, ok, State, ?IDLE};
 handle_call(_Request, _From, State) ->
     {reply, {error, unknown}, State, ?IDLE}.

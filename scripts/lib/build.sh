@@ -6,10 +6,9 @@
 
 build_library() {
     say "building"
-    building configure_library && building cmake --build "$root/build/native" --parallel "$(nproc)"
+    building env CMAKE_GENERATOR=Ninja cmake -S "$root" -B "$root/build/native" &&
+        building cmake --build "$root/build/native" --parallel "$(nproc)"
 }
-
-configure_library() { env CMAKE_GENERATOR=Ninja cmake -S "$root" -B "$root/build/native"; }
 
 build_optimised() {
     building cmake -S "$root" --preset proof && building cmake --build "$root/build/proof" --target "$1"

@@ -11,7 +11,8 @@ members_test_() ->
      [fun(Vm) -> {atom_to_list(Name), {timeout, 60, fun() -> Test(Vm) end}} end ||
          {Name, Test} <- [{whom, fun whom/1}, {mentions, fun mentions/1}, {reloaded, fun reloaded/1},
                           {crash, fun crash/1},
-                          {overflow, fun overflow/1}, {one_room, fun one_room/1}, {dropped, fun dropped/1}, {hangs, fun hangs/1}, {alone, fun alone/1}, {stopped, fun stopped/1}]]}.
+                          {overflow, fun overflow/1}, {one_room, fun one_room/1}, {dropped, fun dropped/1},
+                          {hangs, fun hangs/1}, {alone, fun alone/1}, {stopped, fun stopped/1}]]}.
 
 %% As for a message to the user: not while a device takes it, nobody who does not exist, nothing from who is blocked.
 whom(Vm) ->
@@ -89,7 +90,7 @@ hangs(Vm) ->
     [?assertEqual(ok, offline_post_vm:call(Vm, mod_offline_post_members, flush, [])) || _ <- lists:seq(1, 20)],
     ?assertEqual({message_queue_len, 1}, offline_post_vm:call(Vm, erlang, process_info, [Worker, message_queue_len])),
     ok = offline_post_vm:call(Vm, sys, resume, [mod_offline_post_members]),
-    settled(Vm),
+    offline_post_vm:await_end(Vm, mod_offline_post_members_flush),
     ok = tell(Vm, message(<<"Hello">>), [away]),
     ok = offline_post_vm:call(Vm, mod_offline_post_members, flush, []),
     ?assertMatch([_], posts(Vm)).

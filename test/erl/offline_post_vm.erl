@@ -1,7 +1,7 @@
 %% A VM of its own for tests that replace modules or load the native library: what they do to it ends with it.
 -module(offline_post_vm).
 
--export([start/0, stop/1, call/4, compile_nif/2, library/0, fake/3]).
+-export([start/0, stop/1, call/4, await_end/2, compile_nif/2, library/0, fake/3]).
 
 start() ->
     {ok, Vm, _} = peer:start(#{connection => standard_io, wait_boot => 30000,
@@ -13,6 +13,13 @@ stop(Vm) ->
 
 call(Vm, Module, Function, Args) ->
     peer:call(Vm, Module, Function, Args, 30000).
+
+%% Of the process of this name; within the test's own time.
+await_end(Vm, Name) ->
+    case call(Vm, erlang, whereis, [Name]) of
+        undefined -> ok;
+        _ -> receive after 10 -> await_end(Vm, Name) end
+    end.
 
 %% Compiles the stub module into Dir/ebin, as an installed one lies there, and returns its path.
 compile_nif(Dir, Options) ->
