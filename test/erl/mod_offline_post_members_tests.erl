@@ -10,7 +10,7 @@ members_test_() ->
     {foreach, fun setup/0, fun offline_post_vm:stop/1,
      [fun(Vm) -> {atom_to_list(Name), {timeout, 60, fun() -> Test(Vm) end}} end ||
          {Name, Test} <- [{whom, fun whom/1}, {mentions, fun mentions/1}, {reloaded, fun reloaded/1},
-                          {crash, fun crash/1},
+                          {crash, fun crash/1}, {mentions_crash, fun mentions_crash/1},
                           {overflow, fun overflow/1}, {one_room, fun one_room/1}, {dropped, fun dropped/1},
                           {hangs, fun hangs/1}, {alone, fun alone/1}, {stopped, fun stopped/1}]]}.
 
@@ -41,6 +41,14 @@ crash(Vm) ->
     start(Vm, #{}),
     ok = tell(Vm, message(<<"Hello">>), [away, defect, hidden]),
     ?assertEqual([{away, <<"Hello">>}, {hidden, <<"Hello">>}], posted(Vm)),
+    ?assertMatch(#{hook_crashes := 1}, offline_post_vm:call(Vm, mod_offline_post_incidents, counts, [])).
+
+%% And before it comes to the members: that message's, not what waits behind it.
+mentions_crash(Vm) ->
+    start(Vm, #{members_notify => mentions}),
+    ok = tell(Vm, (message(<<>>))#message{body = defect}, [away, hidden]),
+    ok = tell(Vm, message(<<"hidden, are you there?">>), [away, hidden]),
+    ?assertEqual([{hidden, <<"hidden, are you there?">>}], posted(Vm)),
     ?assertMatch(#{hook_crashes := 1}, offline_post_vm:call(Vm, mod_offline_post_incidents, counts, [])).
 
 %% Beyond the bound it is counted and said, and what waits is served all the same.
