@@ -11,6 +11,9 @@
 %% How much longer than asked a removal may take before its answer is not waited for any more (ms).
 -define(GRACE, 1000).
 
+%% A call is worth nothing once it has stopped ringing.
+-define(MAX_AGES, [{<<"call">>, 60000}, {<<"call_end">>, 60000}]).
+
 -type source() :: gen_mod:opts() | binary().
 %% As an operator names one: the virtual host, and for a sibling of mod_offline_post also the module:
 %% <<"example.org/mod_available_post">>.
@@ -160,6 +163,7 @@ config(Source) ->
     Rates = rates(Source),
     (delivery(Source))#{
       form => message,
+      max_ages => ?MAX_AGES,
       room_fields => mod_offline_post_opt:room_fields(Source),
       collapse_interval => interval(mod_offline_post_opt:collapse_interval(Source)),
       %% Without the sender in it, an event has none to be counted for.
@@ -172,7 +176,7 @@ config(Source) ->
 
 -spec presence(gen_mod:opts()) -> mod_offline_post_nif:config().
 presence(Opts) ->
-    (delivery(Opts))#{form => presence, room_fields => none, collapse_interval => 0, rate_sender => 0,
+    (delivery(Opts))#{form => presence, max_ages => [], room_fields => none, collapse_interval => 0, rate_sender => 0,
                       rate_recipient => 0, rate_beyond => collapse}.
 
 -spec rates(source()) -> #{per_sender | per_recipient => pos_integer(), beyond => drop | collapse}.

@@ -14,7 +14,7 @@
 
 %% The version of the contract between this module and the library. The library refuses any other.
 -ifndef(ABI).
--define(ABI, 7).
+-define(ABI, 8).
 -endif.
 
 -include_lib("kernel/include/file.hrl").
@@ -45,6 +45,8 @@
                     spool_min_free := non_neg_integer(), % bytes
                     retry_schedule := [pos_integer()],   % ms; the last one repeats
                     max_age := pos_integer(),            % ms
+                    %% Kinds with a lifetime of their own: never sent later than that.
+                    max_ages := [{Kind :: binary(), Ms :: pos_integer()}],
                     order := recipient | none,
                     dead_letter_retention := pos_integer(), % ms
                     dead_letter_limit := non_neg_integer(),
