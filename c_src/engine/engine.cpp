@@ -15,7 +15,7 @@ Engine::Engine(Outbox& outbox, Transport& transport, const Clock& clock, Notices
       next_sequence_(outbox.NextSequence()) {
   for (const StoredLane& stored : outbox.TakeStoredLanes()) {
     // What has not left yet may wait in the outbox for one before it.
-    EnterOrder(stored, !stored.tried);
+    EnterSharedOrder(stored, !stored.tried);
   }
 }
 
@@ -174,7 +174,7 @@ void Engine::Accept(EndpointId id, std::shared_ptr<const Event> event, CommitCal
   delivery.event = std::move(event);
   const StoredLane lane{id, delivery.sequence, delivery.recipient, false};
   outbox_.Append(std::move(delivery));
-  if (endpoint.shares_order) EnterOrder(lane, false);
+  if (endpoint.shares_order) EnterSharedOrder(lane, false);
   if (committed) unflushed_.push_back(std::move(committed));
   ++endpoint.in_outbox;
   endpoint.claimable = true;

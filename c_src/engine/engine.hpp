@@ -318,10 +318,10 @@ class Engine final : public OutboxListener, public TransportListener {
   void PutOff(EndpointRecord& endpoint, const Delivery& delivery, Millis due_ms);
   // When to look again, if one that shares the order must leave first.
   std::optional<Millis> SharedDueMs(const Delivery& delivery);
-  void EnterOrder(const StoredLane& delivery, bool waits);
+  void EnterSharedOrder(const StoredLane& delivery, bool waits);
   // It has ended, or keeps no order any more: in its lane as that was when it was accepted.
-  void LeaveOrder(const EndpointRecord& endpoint, const Delivery& delivery);
-  void ForgetOrder(const EndpointRecord& endpoint);
+  void LeaveSharedOrder(const EndpointRecord& endpoint, const Delivery& delivery);
+  void ForgetSharedOrder(const EndpointRecord& endpoint);
   void Wake(const SharedOrder::Next& next);
 
   void Park(EndpointRecord& endpoint, const Delivery& delivery);

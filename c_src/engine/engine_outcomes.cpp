@@ -258,7 +258,7 @@ void Engine::Finish(EndpointRecord& endpoint, const Delivery& delivery, Final ho
   endpoint.ledger->Settle(how, EventBytes(*delivery.event));
   endpoint.ledger->seen().Settled(delivery.accepted_ms, endpoint.ledger->pending());
   outbox_.Finish(delivery, how, note);
-  LeaveOrder(endpoint, delivery);
+  LeaveSharedOrder(endpoint, delivery);
   if (delivery.event->topic != 0) {
     endpoint.topics.Ended(delivery, IntervalOf(*endpoint.config, *delivery.event) > 0);
   }

@@ -252,7 +252,7 @@ std::optional<Millis> Engine::SharedDueMs(const Delivery& delivery) {
     const EndpointRecord& first = endpoints_.at(*before);
     const bool removed = first.origin == nullptr;
     if (removed && now >= first.return_ms) {
-      ForgetOrder(first);
+      ForgetSharedOrder(first);
       continue;
     }
     order_.Waits(delivery.recipient, delivery.sequence);
@@ -262,7 +262,7 @@ std::optional<Millis> Engine::SharedDueMs(const Delivery& delivery) {
   return std::nullopt;
 }
 
-void Engine::EnterOrder(const StoredLane& delivery, bool waits) {
+void Engine::EnterSharedOrder(const StoredLane& delivery, bool waits) {
   if (order_.Add(delivery, waits)) return;
   notices_.AddRarely("shared order", Notice::Level::kWarning,
                      "more than " + std::to_string(SharedOrder::kMax) +
@@ -271,12 +271,12 @@ void Engine::EnterOrder(const StoredLane& delivery, bool waits) {
                          "modules");
 }
 
-void Engine::LeaveOrder(const EndpointRecord& endpoint, const Delivery& delivery) {
+void Engine::LeaveSharedOrder(const EndpointRecord& endpoint, const Delivery& delivery) {
   if (!endpoint.shares_order) return;
   if (const auto next = order_.Remove(delivery.recipient, delivery.sequence)) Wake(*next);
 }
 
-void Engine::ForgetOrder(const EndpointRecord& endpoint) {
+void Engine::ForgetSharedOrder(const EndpointRecord& endpoint) {
   for (const SharedOrder::Next& next : order_.Forget(endpoint.id)) Wake(next);
 }
 
