@@ -189,10 +189,7 @@ is_told_of_calls(Host) ->
 -spec withdraw(binary(), {User :: binary(), Server :: binary()}, all | binary(), cancel | purge) -> ok.
 withdraw(Host, User, What, How) ->
     withdraw_here(Host, User, What, How),
-    _ = nodes() =/= [] andalso
-        [erpc:cast(Node, ?MODULE, withdraw_here, [Host, User, What, How]) ||
-            Node <- ejabberd_cluster:get_nodes(), Node =/= node()],
-    ok.
+    mod_offline_post_nodes:cast(?MODULE, withdraw_here, [Host, User, What, How]).
 
 -spec withdraw_here(binary(), {User :: binary(), Server :: binary()}, all | binary(), cancel | purge) -> ok.
 withdraw_here(Host, User, What, How) ->

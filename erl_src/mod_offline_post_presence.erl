@@ -117,8 +117,7 @@ of_session(Kind, Session) ->
 remove_user(Module, User, Host) ->
     mod_offline_post:guarded(hook, Host, fun() ->
         purge_here(Module, User, Host),
-        [erpc:cast(Node, ?MODULE, purge_here, [Module, User, Host]) ||
-            Node <- ejabberd_cluster:get_nodes(), Node =/= node()]
+        mod_offline_post_nodes:cast(?MODULE, purge_here, [Module, User, Host])
     end).
 
 -spec purge_here(module(), User :: binary(), Host :: binary()) -> ok.
