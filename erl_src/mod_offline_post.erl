@@ -14,8 +14,8 @@
 -type hook() :: {Hook :: atom(), module(), Function :: atom(), Priority :: integer()}.
 
 %% Each says by hooks(Host) which hooks it wants there, as the policy is.
--define(TRIGGERS, [mod_offline_post_groups, mod_offline_post_offline, mod_offline_post_once, mod_offline_post_online,
-                   mod_offline_post_pending]).
+-define(TRIGGERS, [mod_offline_post_devices, mod_offline_post_groups, mod_offline_post_offline, mod_offline_post_once,
+                   mod_offline_post_online, mod_offline_post_pending]).
 
 %% After gen_mod has started, stopped and reloaded modules, at 60.
 -define(CONFIG_RELOADED, 90).
@@ -206,6 +206,7 @@ activate(Host, Source, ok) ->
     ok = mod_offline_post_owner:start(),
     ok = mod_offline_post_command_specs:register(),
     ok = mod_offline_post_once:start(),
+    ok = mod_offline_post_devices:start(),
     ok = mod_offline_post_notify:prepare(Host),
     case mod_offline_post_endpoint:configure(Host, Source) of
         {ok, Uses} ->
@@ -247,6 +248,7 @@ state(Host) ->
 -spec stop_node() -> ok.
 stop_node() ->
     ok = mod_offline_post_once:stop(),
+    ok = mod_offline_post_devices:stop(),
     ok = mod_offline_post_members:stop(),
     ok = mod_offline_post_badge:stop().
 

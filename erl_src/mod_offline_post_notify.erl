@@ -39,7 +39,7 @@ unwrapped(Host, Message, Context, Policy) ->
 -spec of_group(binary(), message(), mod_offline_post_event:context(), mod_offline_post_policy:policy()) -> result().
 of_group(Host, #message{meta = Meta} = Message, Context, Policy) ->
     case is_news(Meta) andalso mod_offline_post_groups:unwrap(Message, Policy) of
-        {ok, Inner, Of} -> of_kind(Host, mod_offline_post_once:carry(Message, Inner), maps:merge(Context, Of), Policy);
+        {ok, Inner, Of} -> of_kind(Host, Inner, maps:merge(Context, Of), Policy);
         none -> of_kind(Host, Message, Context, Policy);
         _ -> ignored
     end.
