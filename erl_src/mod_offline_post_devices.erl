@@ -18,8 +18,8 @@
 -type state() :: #{atom() => term()}.
 
 %% A session as it was when a message was routed. Priority: undefined without an available presence. Copied: it has asked
-%% for carbons (XEP-0280).
--type device() :: {Resource :: binary(), Priority :: integer() | undefined, Copied :: boolean()}.
+%% for carbons (XEP-0280). Hanging: it waited to be resumed.
+-type device() :: {Resource :: binary(), Priority :: integer() | undefined, Copied :: boolean(), Hanging :: boolean()}.
 
 %% In a message's meta: the devices of its recipient, where there are others than the one that it is for.
 -define(DEVICES, offline_post_devices).
@@ -72,11 +72,19 @@ routed(#message{meta = #{offline_post := _} = Meta, to = #jid{luser = User, lser
   when not is_map_key(?DEVICES, Meta), not is_map_key(carbon_copy, Meta) ->
     case devices({User, Server}) of
         [] -> Message;
-        [{Resource, _, _}] when To =:= <<>>; To =:= Resource -> Message; % no others
-        Devices -> Message#message{meta = Meta#{?DEVICES => Devices}}
+        [{Resource, _, _, _}] when To =:= <<>>; To =:= Resource -> Message; % no others
+        Devices -> in_room(Message#message{meta = Meta#{?DEVICES => Devices}})
     end;
 routed(Stanza) ->
     Stanza.
+
+%% Each device in a room is sent the message by itself: it is written down that this one is.
+-spec in_room(message()) -> message().
+in_room(#message{type = groupchat, to = To} = Message) ->
+    mod_offline_post_once:enter_here(mod_offline_post_once:device(copy, Message, To)),
+    Message;
+in_room(Message) ->
+    Message.
 
 -spec devices({binary(), binary()}) -> [device()].
 devices(User) ->
@@ -98,7 +106,8 @@ ask(User) ->
 
 -spec known_to_sm({binary(), binary()}) -> [device()].
 known_to_sm({User, Server}) ->
-    [{Resource, proplists:get_value(priority, Info), lists:keymember(carboncopy, 1, Info)} ||
+    [{Resource, proplists:get_value(priority, Info), lists:keymember(carboncopy, 1, Info),
+      mod_offline_post_online:is_hanging(Info)} ||
         {Resource, Info} <- ejabberd_sm:get_user_info(User, Server)].
 
 %%% When a device loses a message
@@ -109,56 +118,67 @@ known_to_sm({User, Server}) ->
 lost(Messages, Jid) ->
     Keys = lists:append([losses(Message, Jid) || Message <- Messages, not is_rerouted(Message)]),
     _ = Keys =/= [] andalso mod_offline_post_once:enter(Keys),
-    Elsewhere = hanging_elsewhere(Jid),
-    [Message || Message <- Messages, not is_received(Message, Jid, Elsewhere)].
+    [Message || Message <- Messages, not is_received_by_any(Message, Jid)].
 
 %% Whether a message that is routed again, because a session has ended, has been received by another device.
 -spec is_received(message()) -> boolean().
 is_received(#message{to = To, meta = #{?DEVICES := _}} = Message) ->
-    is_rerouted(Message) andalso is_received(Message, To, hanging_elsewhere(To));
+    is_rerouted(Message) andalso is_received_by_any(Message, To);
 is_received(#message{}) ->
     false.
 
 %% By a device that it was sent to the first time. Of two sessions that hang at once each has entered its losses before
 %% it looks for the other's.
--spec is_received(message(), jid:jid(), [binary()]) -> boolean().
-is_received(#message{meta = #{?DEVICES := Devices}} = Message, Jid, Elsewhere) ->
-    lists:any(fun({Resource, _, _} = Device) ->
-                      is_sent_to(Device, Message, Devices) andalso not lists:member(Resource, Elsewhere)
-                          andalso not lists:any(fun mod_offline_post_once:is_entered/1,
-                                                losses(Message, Jid#jid{resource = Resource, lresource = Resource}))
+-spec is_received_by_any(message(), jid:jid()) -> boolean().
+is_received_by_any(#message{meta = #{?DEVICES := Devices}} = Message, Jid) ->
+    lists:any(fun({Resource, _, _, _} = Device) ->
+                      is_sent_to(Device, Message, Devices)
+                          andalso has_received(Message, Jid#jid{resource = Resource, lresource = Resource})
               end, Devices);
-is_received(_Message, _Jid, _Elsewhere) ->
+is_received_by_any(_Message, _Jid) ->
     false.
+
+%% A device that is found dead has received what it has not lost; but of a room that it is not in nothing, and what it
+%% has lost on another node may not be known here yet: rather twice than never.
+-spec has_received(message(), jid:jid()) -> boolean().
+has_received(#message{type = Type} = Message, #jid{luser = User, lserver = Server, lresource = Resource} = Device) ->
+    not is_entered(lost, Message, Device)
+        andalso case (Type =:= groupchat andalso not is_entered(copy, Message, Device)) orelse nodes() =/= [] of
+                    true -> not is_dead(ejabberd_sm:get_user_info(User, Server, Resource), Type);
+                    false -> true
+                end.
+
+-spec is_dead(mod_offline_post_online:info() | offline, message_type()) -> boolean().
+is_dead(offline, _Type) -> false;
+is_dead(Info, Type) ->
+    mod_offline_post_online:is_hanging(Info) andalso (Type =:= groupchat orelse proplists:get_value(node, Info) =/= node()).
+
+-spec is_entered(lost | copy, message(), jid:jid()) -> boolean().
+is_entered(What, Message, Device) ->
+    lists:any(fun mod_offline_post_once:is_entered/1, mod_offline_post_once:device(What, Message, Device)).
 
 %% A room stamps its messages before they are routed, and nobody routes them again.
 -spec is_rerouted(message()) -> boolean().
 is_rerouted(#message{type = Type, meta = #{offline_post := {_, _, again}}}) -> Type =/= groupchat;
 is_rerouted(#message{}) -> false.
 
-%% What another node has entered may still be on its way here: rather twice than never.
--spec hanging_elsewhere(jid:jid()) -> [Resource :: binary()].
-hanging_elsewhere(#jid{luser = User, lserver = Server}) ->
-    [Resource || nodes() =/= [], {Resource, Info} <- ejabberd_sm:get_user_info(User, Server),
-                 proplists:get_value(node, Info) =/= node(), mod_offline_post_online:is_hanging(Info)].
-
 %% That this device has lost it. Of a message that was sent to one device alone nobody asks.
 -spec losses(message(), jid:jid()) -> [mod_offline_post_once:key()].
-losses(#message{meta = #{?DEVICES := _}} = Message, Jid) -> mod_offline_post_once:loss(Message, Jid);
+losses(#message{meta = #{?DEVICES := _}} = Message, Jid) -> mod_offline_post_once:device(lost, Message, Jid);
 losses(#message{}, _Jid) -> [].
 
 %% As the session manager, mod_carboncopy and, for rooms, docs/rooms.md have it.
 -spec is_sent_to(device(), message(), [device()]) -> boolean().
-is_sent_to({_, Priority, _}, #message{type = groupchat}, _Devices) ->
-    is_integer(Priority) andalso Priority >= 0; % in the room or not: whoever can be reached is not told
-is_sent_to({Resource, _, _}, #message{to = #jid{lresource = Resource}}, _Devices) ->
+is_sent_to({_, Priority, _, Hanging}, #message{type = groupchat}, _Devices) ->
+    is_integer(Priority) andalso Priority >= 0 andalso not Hanging; % in the room or not: who can be reached is not told
+is_sent_to({Resource, _, _, _}, #message{to = #jid{lresource = Resource}}, _Devices) ->
     true;
-is_sent_to({_, Priority, Copied}, #message{to = #jid{lresource = To}, type = Type} = Message, Devices) ->
-    Highest = lists:max([-1 | [P || {_, P, _} <- Devices, is_integer(P)]]),
+is_sent_to({_, Priority, Copied, _}, #message{to = #jid{lresource = To}, type = Type} = Message, Devices) ->
+    Highest = lists:max([-1 | [P || {_, P, _, _} <- Devices, is_integer(P)]]),
     %% A session without presence gets what is addressed to it; for carbons it is as if the account were.
     {Routed, Copies} = case lists:keyfind(To, 1, Devices) of
-                           {_, undefined, _} -> {false, Priority =/= Highest};
-                           {_, _, _} -> {false, true};
+                           {_, undefined, _, _} -> {false, Priority =/= Highest};
+                           {_, _, _, _} -> {false, true};
                            false -> {true, Priority =/= Highest}
                        end,
     is_integer(Priority) andalso

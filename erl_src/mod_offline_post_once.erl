@@ -7,7 +7,7 @@
 -behaviour(gen_server).
 
 -export([start/0, stop/0, hooks/1, stamp/1, carry/2, first/3, forget/3]).
--export([loss/2, enter/1, erase/1, is_entered/1]).
+-export([device/3, enter/1, erase/1, is_entered/1]).
 %% On other nodes.
 -export([enter_here/1, erase_here/1]).
 -export_type([key/0]).
@@ -38,7 +38,7 @@
 -type stamp() :: {Node :: non_neg_integer(), Number :: integer()}
                | {Node :: non_neg_integer(), Number :: integer(), again}.
 -type key() :: {Node :: non_neg_integer(), Number :: integer(), Recipient :: non_neg_integer()}
-             | {lost, Node :: non_neg_integer(), Number :: integer(), Device :: non_neg_integer()}
+             | {lost | copy, Node :: non_neg_integer(), Number :: integer(), Device :: non_neg_integer()}
              | {OriginId :: binary(), SenderRecipientAndContent :: non_neg_integer()}.
 
 %% In a room's message and, so that they outlive a queue, in the one that wraps it for a subscriber: its stamp, and what
@@ -123,11 +123,11 @@ first(Message, To, Trigger) ->
 forget(Message, To, Trigger) ->
     erase_here(keys(Message, To, Trigger)).
 
-%% That this device has lost a message, for enter/1 and the like.
--spec loss(message(), jid:jid()) -> [key()].
-loss(#message{meta = #{offline_post := Stamp}}, #jid{lresource = Resource} = Device) ->
-    [{lost, element(1, Stamp), element(2, Stamp), digest({bare(Device), Resource})}];
-loss(#message{}, _Device) ->
+%% For enter/1 and the like: that this device has lost a message, or is sent a copy of its own.
+-spec device(lost | copy, message(), jid:jid()) -> [key()].
+device(What, #message{meta = #{offline_post := Stamp}}, #jid{lresource = Resource} = Device) ->
+    [{What, element(1, Stamp), element(2, Stamp), digest({bare(Device), Resource})}];
+device(_What, #message{}, _Device) ->
     [].
 
 %% On this node and the others, which are told, not waited for.

@@ -24,9 +24,10 @@ hooks(Host) ->
     end.
 
 -spec c2s_session_pending(state()) -> state().
-c2s_session_pending(#{lserver := Host, mgmt_queue := Queue} = State) ->
+c2s_session_pending(#{jid := #jid{luser = User, lserver = Host}, mgmt_queue := Queue} = State) ->
     mod_offline_post:guarded(hook, Host, fun() ->
         mod_offline_post_online:set_hanging(State),
+        mod_offline_post_devices:changed(User, Host),
         queued(Host, Queue, State)
     end),
     State;

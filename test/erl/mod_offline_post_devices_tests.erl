@@ -6,7 +6,7 @@
 -include("xmpp.hrl").
 
 %% In the VM.
--export([run/3]).
+-export([run/3, room/2]).
 
 -define(HOST, <<"a.example">>).
 -define(USER, <<"anna">>).
@@ -22,6 +22,21 @@ received_test_() ->
                  {What, Resent} <- [{"dropped at a session's end", false}, {"sent again at a session's end", true}]]
      end}.
 
+%% A phone in a room loses a message of it: what the other device was when it was routed, whether it is in the room as
+%% well, and what becomes of it before the phone is found dead.
+room_test_() ->
+    {setup, fun setup/0, fun offline_post_vm:stop/1,
+     fun(Vm) ->
+             [{lists:flatten(io_lib:format("~p", [{Before, After}])),
+               ?_assertEqual(Expected, offline_post_vm:call(Vm, ?MODULE, room, [Before, After]))} ||
+                 {Before, After, Expected} <-
+                     [{[], [], received}, {[], [{lose, b}], lost}, {[], [{logout, b}], received},
+                      {[{lose, b}], [], lost}, {[{lose, b}], [{resume, b}], lost},
+                      {[{priority, b, -1}], [], lost}, {[{priority, b, -1}], [{priority, b, 0}], lost},
+                      {[{join, b}], [{lose, b}], received}, {[{join, b}, {mute, b}], [{lose, b}], lost},
+                      {[{join, b}, {mute, b}], [{lose, b}, {resume, b}], received}]]
+     end}.
+
 %% In slices, each within the time of one call.
 first_wrong(Vm, First, Resent) ->
     Wrong = [offline_post_vm:call(Vm, ?MODULE, run, [Seed, 50, Resent]) || Seed <- lists:seq(First, First + ?HISTORIES - 1, 50)],
@@ -32,9 +47,10 @@ first_wrong(Vm, First, Resent) ->
 
 setup() ->
     Vm = offline_post_vm:start(),
-    offline_post_vm:fake(Vm, ejabberd_sm, "-module(ejabberd_sm). -export([get_user_info/2, get_user_resources/2, set_user_info/5]).
+    offline_post_vm:fake(Vm, ejabberd_sm, "-module(ejabberd_sm). -export([get_user_info/2, get_user_info/3, get_user_resources/2, set_user_info/5]).
         sessions() -> maps:to_list(persistent_term:get(sessions)).
         get_user_info(<<\"anna\">>, <<\"a.example\">>) -> [{R, maps:get(info, S)} || {R, S} <- sessions()].
+        get_user_info(_, _, R) -> maps:get(info, maps:get(R, persistent_term:get(sessions), #{info => offline})).
         get_user_resources(_, _) -> [R || {R, _} <- sessions()].
         set_user_info(_, _, R, K, V) ->
             #{R := #{info := Info} = S} = All = persistent_term:get(sessions),
@@ -69,6 +85,22 @@ run(Seed, Left, Resent) ->
     case lists:sort([binary_to_integer(Id) || Id <- persistent_term:get(posted)]) of
         Expected -> run(Seed + 1, Left - 1, Resent);
         Posted -> {Seed, History, {expected, Expected}, {posted, Posted}}
+    end.
+
+room(Before, After) ->
+    persistent_term:put(sessions, #{}),
+    persistent_term:put(posted, []),
+    mod_offline_post_devices:changed_here(?USER, ?HOST),
+    [step(Step, false) || Step <- [{login, a, 0}, {login, b, 0}, {mute, a} | Before], element(1, Step) =/= join],
+    Stamped = mod_offline_post_once:stamp(#message{type = groupchat, id = <<"1">>, body = [#text{data = <<"Hello">>}],
+                                                   from = jid(<<"room">>, <<"c.example">>, <<"nick">>)}),
+    [receives(name(D), mod_offline_post_devices:routed(mod_offline_post_once:stamp(Stamped#message{to = jid(D)}))) ||
+        D <- [a | [b || lists:member({join, b}, Before)]]],
+    [step(Step, false) || Step <- After],
+    step({lose, a}, false),
+    case persistent_term:get(posted) of
+        [] -> received;
+        [<<"1">>] -> lost
     end.
 
 step({login, D, Priority}, _) ->
