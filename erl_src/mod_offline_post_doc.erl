@@ -175,12 +175,13 @@ mod_doc() ->
                         "'[text, encrypted, call, file]'.">>}},
            {notify_hanging_device,
             #{value => "true | false",
-              desc => <<"Whether a message that waits for a session to be resumed is posted also when another device "
-                        "of the user takes it. The default is 'false'.">>}},
+              desc => <<"Whether a message that a hanging session (XEP-0198) has lost is posted also when another "
+                        "device of the user received it. The default is 'false'.">>}},
            {groupchat,
             #{value => "none | mucsub | members",
-              desc => <<"Messages of rooms: 'mucsub' posts those to subscribers of a room (MUC/Sub), 'members' those "
-                        "to each affiliated local user who is neither in the room nor reachable. "
+              desc => <<"Messages of rooms: 'mucsub' posts those for subscribers (MUC/Sub) and for occupants whose "
+                        "session hangs, 'members' also those for each affiliated local user who is neither in the "
+                        "room nor reachable. "
                         "The default is 'mucsub'.">>}},
            {members_notify,
             #{value => "all | mentions",

@@ -12,7 +12,7 @@
          subscribed_member/1, members_only/1, private_message/1, join/1, subject/1, chat_state/1, archived/1,
          mentions/1, other_virtual_host/1, blocked_room/1, no_such_user/1, hanging_elsewhere/1, hanging_in_room/1,
          two_hanging_in_room/1, subscriber_in_room_hangs/1, subscriber_sent_again/1, own_message/1,
-         room_message_before_login/1, room_message_before_logout/1]).
+         room_message_before_login/1, room_message_before_logout/1, room_message_other_dead/1]).
 
 -define(HOSTS, ["mucsub.localhost", "members.localhost", "mentions.localhost", "none.localhost"]).
 -define(END, <<"the end">>).
@@ -25,7 +25,7 @@ all() ->
      member_away, member_in_room, member_elsewhere, member_without_presence, outcast, other_account, subscribed_member,
      members_only, private_message, join, subject, chat_state, archived, mentions, other_virtual_host, blocked_room,
      no_such_user, hanging_elsewhere, hanging_in_room, two_hanging_in_room, subscriber_in_room_hangs, subscriber_sent_again,
-     own_message, room_message_before_login, room_message_before_logout].
+     own_message, room_message_before_login, room_message_before_logout, room_message_other_dead].
 
 init_per_suite(Config) ->
     Backend = offline_post_backend:start(),
@@ -431,6 +431,19 @@ room_message_before_logout(Config) ->
     kill_phone(Config),
     ?assertEqual([], told(Config)).
 
+%% A device that is not in the room, and found dead before, has received nothing.
+room_message_other_dead(Config) ->
+    {Node, Clients, Desktop} = {?config(node, Config), ?config(clients, Config), user(Config, "desktop")},
+    dead_in_room(Config),
+    offline_post_client:login_resumable(Clients, Desktop, jid(Config, "anna") ++ "/desktop", Node),
+    offline_post_client:online(Clients, Desktop),
+    say(Config, "owner", "Hello"),
+    received(Config, "anna", "Hello"),
+    offline_post_client:kill(Clients, Desktop),
+    hangs(Config, <<"desktop">>),
+    kill_phone(Config),
+    ?assertMatch([#{trigger := pending, body := <<"Hello">>, resource := <<"test">>}], told(Config)).
+
 dead_in_room(Config) ->
     online(Config, "anna", fun offline_post_client:login_resumable/4),
     enter(Config, "anna"),
@@ -443,9 +456,12 @@ desktop(Config) ->
 
 kill_phone(Config) ->
     offline_post_client:kill(?config(clients, Config), user(Config, "anna")),
+    hangs(Config, <<"test">>).
+
+hangs(Config, Resource) ->
     {User, Host, _} = recipient(Config, "anna"),
     offline_post_wait:until(fun() ->
-        Info = offline_post_node:call(?config(node, Config), ejabberd_sm, get_user_info, [User, Host, <<"test">>]),
+        Info = offline_post_node:call(?config(node, Config), ejabberd_sm, get_user_info, [User, Host, Resource]),
         lists:keymember(offline_post_hanging, 1, Info)
     end).
 
