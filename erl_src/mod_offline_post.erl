@@ -14,8 +14,8 @@
 -type hook() :: {Hook :: atom(), module(), Function :: atom(), Priority :: integer()}.
 
 %% Each says by hooks(Host) which hooks it wants there, as the policy is.
--define(TRIGGERS, [mod_offline_post_devices, mod_offline_post_groups, mod_offline_post_offline, mod_offline_post_once,
-                   mod_offline_post_online, mod_offline_post_pending]).
+-define(TRIGGERS, [mod_offline_post_commit, mod_offline_post_devices, mod_offline_post_groups, mod_offline_post_offline,
+                   mod_offline_post_once, mod_offline_post_online, mod_offline_post_pending]).
 
 %% After gen_mod has started, stopped and reloaded modules, at 60.
 -define(CONFIG_RELOADED, 90).
@@ -25,8 +25,8 @@
 
 %% What this module needs beside the native side.
 -define(HELPERS, [mod_offline_post_await, mod_offline_post_badge, mod_offline_post_check,
-                  mod_offline_post_command_specs, mod_offline_post_commands, mod_offline_post_commit,
-                  mod_offline_post_doc, mod_offline_post_endpoint, mod_offline_post_event, mod_offline_post_figures,
+                  mod_offline_post_command_specs, mod_offline_post_commands, mod_offline_post_doc,
+                  mod_offline_post_endpoint, mod_offline_post_event, mod_offline_post_figures,
                   mod_offline_post_flush, mod_offline_post_hook_cost, mod_offline_post_import,
                   mod_offline_post_incidents, mod_offline_post_kind, mod_offline_post_members,
                   mod_offline_post_mention, mod_offline_post_metrics, mod_offline_post_native,

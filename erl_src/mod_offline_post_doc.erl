@@ -135,8 +135,9 @@ mod_doc() ->
                         "on the spool's disk. The default is '268435456' (256 MiB).">>}},
            {sync_commit,
             #{value => "true | false",
-              desc => <<"Whether a session waits, for at most a second, until its message is safe on the disk; what "
-                        "the server has acknowledged to its sender then survives a crash and a loss of power. It "
+              desc => <<"Whether a client's session waits, for at most a second, until its message is safe on the disk; what "
+                        "the server has acknowledged to its sender then survives a crash and a loss of power. No "
+                        "process waits for messages that come from another server or from a component. A session "
                         "never waits for the backend. The default is 'false': a message is safe a few milliseconds "
                         "later.">>}},
            {retry_schedule,

@@ -149,11 +149,9 @@ run_handlers(Host, Event, Message) ->
 submit(Host, drop, _) ->
     count(Host, ?VETOED),
     vetoed;
-submit(Host, Event, {Message, To, Trigger, Topic, #{sync_commit := Sync, uses := Uses}}) ->
-    %% In the sender's session alone: one that hangs, or ends, has nobody to acknowledge to, and would wait once for
-    %% each message in its queue.
-    Wait = Sync andalso Trigger =:= offline,
-    case mod_offline_post_commit:submit(Host, mod_offline_post_event:to_native(Event, Topic, Uses), Wait) of
+submit(Host, Event, {Message, To, Trigger, Topic, #{uses := Uses} = Policy}) ->
+    case mod_offline_post_commit:submit(Host, mod_offline_post_event:to_native(Event, Topic, Uses),
+                                        waits(Message, Trigger, Policy)) of
         ok ->
             posted;
         limited ->
@@ -162,6 +160,11 @@ submit(Host, Event, {Message, To, Trigger, Topic, #{sync_commit := Sync, uses :=
             mod_offline_post_once:forget(Message, To, Trigger),
             refused
     end.
+
+%% Not the session that hangs, which would wait once for each message in its queue.
+-spec waits(message(), offline | pending | groupchat, mod_offline_post_policy:policy()) -> jid:jid() | nobody.
+waits(#message{from = From}, offline, #{sync_commit := true}) -> From;
+waits(_Message, _Trigger, _Policy) -> nobody.
 
 %%% Withdrawal
 

@@ -240,7 +240,9 @@ setup() ->
     ok = offline_post_vm:call(Vm, logger, set_handler_config, [default, level, none]),
     [ok = offline_post_vm:fake(Vm, Module, Source) ||
         {Module, Source} <- [{mod_offline_post_nif, fake_nif()}, {mod_offline_post_badge, fake_badge()}, {mod_offline_post_groups, fake_groups()},
-                             {a_stream, a_stream()}]],
+                             {a_stream, a_stream()},
+                             {ejabberd_option, "-module(ejabberd_option).\n-export([hosts/0]).\nhosts() -> [<<\"b.example\">>].\n"},
+                             {ejabberd_sm, "-module(ejabberd_sm).\n-export([get_session_pid/3]).\nget_session_pid(_, _, _) -> self().\n"}]],
     {ok, _} = offline_post_vm:call(Vm, gen_server, start, [{local, ejabberd_hooks}, ejabberd_hooks, [], []]),
     {ok, _} = offline_post_vm:call(Vm, gen_server, start, [{local, mod_offline_post_once}, mod_offline_post_once,
                                                            [<<>>, #{generation => 600000}], []]),
