@@ -147,9 +147,12 @@ mod_doc() ->
                         "not longer than the longest in this list. The default is "
                         "'[1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 600]', in seconds.">>}},
            {max_age,
-            #{value => "timeout()",
+            #{value => "timeout() | {Kind: timeout(), ...}",
               desc => <<"A failure is final, and the message becomes a dead letter, when the next attempt would come "
-                        "later than this after the message was accepted. The default is '24 hours'.">>}},
+                        "later than this after the message was accepted. By kind of message, 'default' is for the "
+                        "kinds that are not named. A kind with a time of its own is never sent later than that. A "
+                        "'call' always has one: 1 minute, or 'default' if that is shorter; 'call_end' has that of "
+                        "'call'. The default is '24 hours'.">>}},
            {order,
             #{value => "recipient | none",
               desc => <<"With 'recipient', messages to one user are sent one after another, in their order: while one "
@@ -171,9 +174,10 @@ mod_doc() ->
            {notify,
             #{value => "[Kind, ...]",
               desc => <<"Which kinds of message: 'text', 'encrypted', 'call', 'file', 'reaction', 'correction', "
-                        "'retraction', 'marker', 'receipt', 'invitation', 'subject', 'headline', 'other'. Chat states "
-                        "alone, errors and messages with XEP-0334's 'no-store' are never posted. The default is "
-                        "'[text, encrypted, call, file]'.">>}},
+                        "'retraction', 'marker', 'receipt', 'invitation', 'subject', 'headline', 'other'; and "
+                        "'call_end', when a call ends that was posted. Chat states alone, blank texts, errors and "
+                        "messages with XEP-0334's 'no-store' are never posted. The default is "
+                        "'[text, encrypted, call, file, invitation]'.">>}},
            {notify_hanging_device,
             #{value => "true | false",
               desc => <<"Whether a message that a hanging session (XEP-0198) has lost is posted also when another "
@@ -248,8 +252,10 @@ mod_doc() ->
            "    max_connections: 32",
            "    sync_commit: true",
            "    retry_schedule: [1 s, 10 s, 1 minute, 10 minutes]",
-           "    max_age: 2 days",
-           "    notify: [text, encrypted, call, file, invitation]",
+           "    max_age:",
+           "      default: 2 days",
+           "      call: 30 s",
+           "    notify: [text, encrypted, call, call_end, file, invitation]",
            "    include_body:",
            "      default: true",
            "      encrypted: \"New message\"",

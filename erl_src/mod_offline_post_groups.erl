@@ -72,7 +72,7 @@ tell_absent(Message, Room, Nick) ->
         Hosts -> hand_over(Message, Room, Nick, absent(Message, Room, Hosts))
     end.
 
-%% Those whose members are told of this kind of message.
+%% Those whose members are told of this kind of message, or were told of the call that it ends.
 -spec hosts(message()) -> [binary()].
 hosts(Message) ->
     case [{Host, Kinds} || Host <- ejabberd_option:hosts(),
@@ -81,7 +81,8 @@ hosts(Message) ->
             [];
         Policies ->
             Kind = mod_offline_post_kind:classify(Message),
-            [Host || {Host, Kinds} <- Policies, lists:member(Kind, Kinds)]
+            EndsCall = mod_offline_post_kind:call_end(Message, received) =/= none,
+            [Host || {Host, Kinds} <- Policies, lists:member(Kind, Kinds) orelse EndsCall andalso lists:member(call, Kinds)]
     end.
 
 -spec hand_over(message(), #state{}, binary(), absent()) -> ok.
@@ -167,7 +168,7 @@ unwrap(#message{type = groupchat}, #{groupchat := none}) ->
 unwrap(#message{type = groupchat, from = From} = Message, Policy) ->
     wanted(Message, From, Policy);
 %% A room sends under its bare JID. No client can: its server puts the resource there.
-unwrap(#message{type = normal, body = [], sub_els = [_ | _], from = #jid{lresource = <<>>} = Room} = Message, Policy) ->
+unwrap(#message{type = normal, sub_els = [_ | _], from = #jid{lresource = <<>>} = Room} = Message, Policy) ->
     case wrapped(xmpp:get_subtag(Message, #ps_event{})) of
         {ok, #message{type = groupchat, from = #jid{} = From} = Wrapped} ->
             case {bare(From) =:= bare(Room) andalso not is_account(Room), Policy} of

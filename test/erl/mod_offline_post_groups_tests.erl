@@ -155,7 +155,7 @@ options() ->
     Options.
 
 outcome({ok, #message{} = Inner, Of}) -> {maps:get(nick, Of), jid:encode(maps:get(room, Of)),
-                                          jid:encode(maps:get(to, Of)), mod_offline_post_event:text(Inner)};
+                                          jid:encode(maps:get(to, Of)), mod_offline_post_body:text(Inner)};
 outcome(Other) -> Other.
 
 unwrap_table() ->
