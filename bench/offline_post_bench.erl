@@ -319,7 +319,7 @@ backlog(Url) ->
            Key, #{post_url => Url, auth_token => <<>>, timeout => 10000, connect_timeout => 5000,
                   max_connections => ?CONNECTIONS, queue_limit => 1000000, queue_bytes => 1 bsl 30,
                   tls_verify => true, ca_file => <<>>, spool => false, spool_dir => <<>>, spool_min_free => 0,
-                  retry_schedule => [1000], max_age => 86400000, order => recipient,
+                  retry_schedule => [1000], max_age => 86400000, max_ages => [], order => recipient,
                   dead_letter_retention => 604800000, dead_letter_limit => 100000, collapse_interval => 0,
                   rate_sender => 0, rate_recipient => 0, rate_beyond => drop, form => message, client_cert => <<>>,
                   client_key => <<>>, proxy => <<>>, http_version => auto, format => form, content_type => <<>>,

@@ -46,7 +46,8 @@
                     spool_min_free := non_neg_integer(), % bytes
                     retry_schedule := [pos_integer()],   % ms; the last one repeats
                     max_age := pos_integer(),            % ms
-                    max_ages := [{Kind :: binary(), Ms :: pos_integer()}], % of kinds with a lifetime of their own
+                    %% Kinds with a lifetime of their own: never sent later than that.
+                    max_ages := [{Kind :: binary(), Ms :: pos_integer()}],
                     order := recipient | none,
                     dead_letter_retention := pos_integer(), % ms
                     dead_letter_limit := non_neg_integer(),

@@ -211,7 +211,8 @@ void Engine::Retry(EndpointRecord& endpoint, Delivery delivery, const Outcome& o
   }
   const Millis wait = RetryDelay(schedule, delivery.attempts, outcome.retry_after_ms, Unit());
   const Millis due = clock_.MonotonicMs() + wait;
-  const bool expired = due > delivery.accepted_ms + schedule.max_age_ms;
+  const Millis max_age = LifetimeOf(schedule, delivery.event->kind).value_or(schedule.max_age_ms);
+  const bool expired = due > delivery.accepted_ms + max_age;
   const bool hopeless = delivery.misconfigured >= kMisconfiguredAttempts;
   if (expired || hopeless) {
     endpoint.ledger->AttemptEnded(false);
@@ -257,6 +258,7 @@ void Engine::Finish(EndpointRecord& endpoint, const Delivery& delivery, Final ho
   endpoint.ledger->Settle(how, EventBytes(*delivery.event));
   endpoint.ledger->seen().Settled(delivery.accepted_ms, endpoint.ledger->pending());
   outbox_.Finish(delivery, how, note);
+  LeaveOrder(endpoint, delivery);
   if (delivery.event->topic != 0) {
     endpoint.topics.Ended(delivery, IntervalOf(*endpoint.config, *delivery.event) > 0);
   }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "engine/shared_order.hpp"
 #include "outbox/attributes.hpp"
 
 namespace offline_post {
@@ -108,6 +109,20 @@ std::vector<StoredEndpoint> Store::Stored() {
                       c.pending_bytes, book.pause, book.paused_url, StoredWithdrawals(book)});
   }
   return stored;
+}
+
+std::vector<StoredLane> Store::StoredLanes() {
+  std::vector<StoredLane> lanes;
+  Statement rows(
+      database_,
+      "SELECT key, recipient FROM log WHERE key > ?1 AND key < ?2 ORDER BY key LIMIT ?3");
+  for (const auto& [id, book] : books_) {
+    if (!SharesOrder(book.key) || lanes.size() > SharedOrder::kMax) continue;
+    rows.Start(RowKey(id, 0), RowKey(id + 1, 0), SharedOrder::kMax + 1 - lanes.size());
+    while (rows.Next()) lanes.push_back({id, SequenceOf(rows.Int(0)), rows.Unsigned(1)});
+    rows.Reset();
+  }
+  return lanes;
 }
 
 std::vector<StoredWithdrawal> Store::StoredWithdrawals(const Book& book) {

@@ -18,7 +18,7 @@ endpoint_test_() ->
 defaults(Vm) ->
     Config = configured(Vm, #{}),
     ?assertMatch(#{post_url := ?URL, spool := true, queue_bytes := 8589934592, spool_min_free := 268435456, order := recipient,
-                   max_age := 86400000, dead_letter_retention := 604800000, dead_letter_limit := 100000,
+                   max_age := 86400000, max_ages := [{<<"call">>, 60000}, {<<"call_end">>, 60000}], dead_letter_retention := 604800000, dead_letter_limit := 100000,
                    retry_schedule := [1000, 2000 | _], ca_file := <<>>, collapse_interval := 0, rate_sender := 0,
                    rate_recipient := 0, rate_beyond := collapse, form := message, format := form, content_type := <<>>,
                    fields := none, room_fields := none, headers := [], auth := body, signing_secrets := [], batch := none,
