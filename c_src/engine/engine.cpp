@@ -13,7 +13,10 @@ Engine::Engine(Outbox& outbox, Transport& transport, const Clock& clock, Notices
       notices_(notices),
       random_(seed),
       next_sequence_(outbox.NextSequence()) {
-  for (const StoredLane& stored : outbox.TakeStoredLanes()) EnterOrder(stored, true);
+  for (const StoredLane& stored : outbox.TakeStoredLanes()) {
+    // What has not left yet may wait in the outbox for one before it.
+    EnterOrder(stored, !stored.tried);
+  }
 }
 
 void Engine::Restore(const StoredEndpoint& stored, std::shared_ptr<Ledger> ledger) {
@@ -169,7 +172,7 @@ void Engine::Accept(EndpointId id, std::shared_ptr<const Event> event, CommitCal
   const Sequence before = delivery.sequence - 1;
   const std::shared_ptr<const Event> later = place.supersedes ? event : nullptr;
   delivery.event = std::move(event);
-  const StoredLane lane{id, delivery.sequence, delivery.recipient};
+  const StoredLane lane{id, delivery.sequence, delivery.recipient, false};
   outbox_.Append(std::move(delivery));
   if (endpoint.shares_order) EnterOrder(lane, false);
   if (committed) unflushed_.push_back(std::move(committed));

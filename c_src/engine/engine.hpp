@@ -360,7 +360,7 @@ class Engine final : public OutboxListener, public TransportListener {
   Sequence next_sequence_;
   RequestId next_request_ = 1;
   bool appended_ = false;
-  bool made_room_ = false;                 // while sending: a window lost what it will not send
+  bool made_room_ = false;                 // while sending: some may claim that could not before
   bool durable_ = true;                    // what the last commit said
   std::vector<CommitCallback> unflushed_;  // of what was appended
   std::uint64_t next_job_ = 1;

@@ -283,6 +283,7 @@ void Engine::ForgetOrder(const EndpointRecord& endpoint) {
 void Engine::Wake(const SharedOrder::Next& next) {
   outbox_.Hasten(next.endpoint, next.lane);
   endpoints_.at(next.endpoint).claimable = true;
+  made_room_ = true;  // its turn to claim may be over
 }
 
 }  // namespace offline_post

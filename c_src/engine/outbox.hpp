@@ -72,6 +72,7 @@ struct StoredLane {
   EndpointId endpoint = 0;
   Sequence sequence = 0;
   std::uint64_t lane = 0;
+  bool tried = false;
 };
 
 // The answer to one Claim.

@@ -1,5 +1,8 @@
 #include "engine/shared_order.hpp"
 
+#include <algorithm>
+#include <iterator>
+
 namespace offline_post {
 
 bool SharedOrder::Add(const StoredLane& delivery, bool waits) {
@@ -21,8 +24,15 @@ void SharedOrder::Waits(std::uint64_t lane, Sequence sequence) {
 }
 
 std::optional<SharedOrder::Next> SharedOrder::Remove(std::uint64_t lane, Sequence sequence) {
-  if (pending_.erase({lane, sequence}) == 0) return std::nullopt;
-  return Wake(lane);
+  const auto found = pending_.find({lane, sequence});
+  if (found == pending_.end()) return std::nullopt;
+  const bool first = IsFirst(found);
+  pending_.erase(found);
+  return first ? Wake(lane) : std::nullopt;
+}
+
+bool SharedOrder::IsFirst(std::map<Key, Pending>::const_iterator pending) const {
+  return pending == pending_.begin() || std::prev(pending)->first.first != pending->first.first;
 }
 
 std::optional<SharedOrder::Next> SharedOrder::Wake(std::uint64_t lane) {
@@ -40,10 +50,10 @@ std::vector<SharedOrder::Next> SharedOrder::Forget(EndpointId endpoint) {
       ++pending;
       continue;
     }
-    if (lanes.empty() || lanes.back() != pending->first.first)
-      lanes.push_back(pending->first.first);
+    if (IsFirst(pending)) lanes.push_back(pending->first.first);
     pending = pending_.erase(pending);
   }
+  lanes.erase(std::unique(lanes.begin(), lanes.end()), lanes.end());
   std::vector<Next> woken;
   for (const std::uint64_t lane : lanes) {
     if (const auto next = Wake(lane)) woken.push_back(*next);

@@ -57,6 +57,7 @@ class SharedOrder {
     bool waits = false;
   };
   using Key = std::pair<std::uint64_t, Sequence>;  // lane and sequence
+  bool IsFirst(std::map<Key, Pending>::const_iterator pending) const;
   std::optional<Next> Wake(std::uint64_t lane);
 
   std::map<Key, Pending> pending_;

@@ -113,13 +113,16 @@ std::vector<StoredEndpoint> Store::Stored() {
 
 std::vector<StoredLane> Store::StoredLanes() {
   std::vector<StoredLane> lanes;
-  Statement rows(
-      database_,
-      "SELECT key, recipient FROM log WHERE key > ?1 AND key < ?2 ORDER BY key LIMIT ?3");
+  Statement rows(database_,
+                 "SELECT key, recipient, EXISTS (SELECT 1 FROM parked WHERE endpoint = ?4 AND"
+                 " recipient = log.recipient AND sequence = key - ?1 AND attempts > 0) FROM log"
+                 " WHERE key > ?1 AND key < ?2 ORDER BY key LIMIT ?3");
   for (const auto& [id, book] : books_) {
     if (!SharesOrder(book.key) || lanes.size() > SharedOrder::kMax) continue;
-    rows.Start(RowKey(id, 0), RowKey(id + 1, 0), SharedOrder::kMax + 1 - lanes.size());
-    while (rows.Next()) lanes.push_back({id, SequenceOf(rows.Int(0)), rows.Unsigned(1)});
+    rows.Start(RowKey(id, 0), RowKey(id + 1, 0), SharedOrder::kMax + 1 - lanes.size(), id);
+    while (rows.Next()) {
+      lanes.push_back({id, SequenceOf(rows.Int(0)), rows.Unsigned(1), rows.Int(2) != 0});
+    }
     rows.Reset();
   }
   return lanes;

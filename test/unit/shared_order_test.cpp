@@ -45,6 +45,9 @@ TEST_CASE("who does not wait is not woken, and one in the middle ends without wa
   CHECK(order.Remove(kJuliet, 10)->endpoint == 1);
   order.Add({2, 13, kJuliet});
   CHECK_FALSE(order.Remove(kJuliet, 12));
+  order.Add({1, 14, kJuliet});
+  order.Waits(kJuliet, 13);
+  CHECK_FALSE(order.Remove(kJuliet, 14));  // the first one waits for its own time
 }
 
 TEST_CASE("what is unknown waits for nobody and holds nobody up") {
@@ -62,10 +65,10 @@ TEST_CASE("an endpoint that is forgotten lets all others go") {
   order.Add({1, 10, kJuliet});
   order.Add({1, 11, kJuliet});
   order.Add({2, 12, kJuliet}, true);
-  order.Add({2, 13, kNurse});
+  order.Add({2, 13, kNurse}, true);
   order.Add({1, 14, kNurse});
   const auto woken = order.Forget(1);
-  REQUIRE(woken.size() == 1);
+  REQUIRE(woken.size() == 1);  // the nurse's waits for nothing that was forgotten
   CHECK(woken[0].endpoint == 2);
   CHECK(woken[0].lane == kJuliet);
   CHECK(order.size() == 2);
