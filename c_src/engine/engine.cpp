@@ -22,6 +22,8 @@ void Engine::Restore(const StoredEndpoint& stored, std::shared_ptr<Ledger> ledge
   endpoint.config = std::move(config);
   endpoint.ledger = std::move(ledger);
   endpoint.in_outbox = StoredPending(stored);
+  endpoint.failing.Restore(stored.recipients_waiting, stored.out_of_order);
+  delivered_ += stored.delivered;
   endpoint.claimable = true;
   endpoint.dead = stored.dead;
   endpoint.pause = stored.pause;
@@ -232,6 +234,7 @@ void Engine::OnClaimed(EndpointId id, Claimed claimed) {
   const bool aged = removed && now >= endpoint.bury_ms;
   for (Delivery& delivery : claimed.deliveries) {
     if (delivery.event->topic != 0) endpoint.topics.Claimed(delivery);
+    endpoint.failing.Claimed(delivery);
     if (const auto verdict = VerdictOn(endpoint, delivery)) {
       End(endpoint, delivery, *verdict);
     } else if (aged) {
@@ -244,6 +247,7 @@ void Engine::OnClaimed(EndpointId id, Claimed claimed) {
     }
   }
   endpoint.held_back.clear();
+  PublishFailing(endpoint);
   if (aged) endpoint.bury_ms = now + 1;
 }
 

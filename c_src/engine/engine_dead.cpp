@@ -158,6 +158,8 @@ void Engine::OnLost(EndpointId id, std::uint64_t count, std::uint64_t bytes) {
   endpoint.ledger->Forget(count, bytes);
   endpoint.in_outbox -= count;
   endpoint.topics.Lost();
+  endpoint.failing.Clear();
+  PublishFailing(endpoint);
 }
 
 }  // namespace offline_post

@@ -106,7 +106,8 @@ void Engine::Withdraw(EndpointId id, const Withdrawal& withdrawal) {
   };
   // Where each recipient has one lane, what is meant is in it or in none.
   const Endpoint& config = *endpoint.config;
-  const bool one_lane = config.ordered && !HasIntervals(config);
+  const bool one_lane =
+      config.ordered && !HasIntervals(config) && endpoint.failing.out_of_order() == 0;
   for (const Delivery& delivery : one_lane ? endpoint.window.Extract(withdrawal.recipient, is_meant)
                                            : endpoint.window.ExtractAll(is_meant)) {
     End(endpoint, delivery, {withdrawal.how});
@@ -117,12 +118,17 @@ void Engine::Withdraw(EndpointId id, const Withdrawal& withdrawal) {
   if (!HasPending(endpoint)) return;
   Mark(endpoint, {MarkKey(all ? Marked::kRecipient : Marked::kTopic, key), next_sequence_ - 1,
                   withdrawal.how});
-  std::optional<std::uint64_t> lane;
-  if (all) lane = withdrawal.recipient;
-  if (const auto waiting = endpoint.topics.WaitingOf(withdrawal.topic)) lane = waiting->lane;
-  if (!lane) return;
-  outbox_.Hasten(id, *lane);
-  endpoint.claimable = true;
+  std::vector<std::uint64_t> lanes;
+  if (all) {
+    lanes = endpoint.failing.KeysOf(withdrawal.recipient);
+    lanes.push_back(withdrawal.recipient);
+  }
+  if (const auto waiting = endpoint.topics.WaitingOf(withdrawal.topic))
+    lanes.push_back(waiting->lane);
+  for (const std::uint64_t lane : lanes) {
+    outbox_.Hasten(id, lane);
+    endpoint.claimable = true;
+  }
 }
 
 Topics::Place Engine::Enter(EndpointRecord& endpoint, const Event& event, Sequence sequence) const {

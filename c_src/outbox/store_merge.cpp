@@ -63,6 +63,7 @@ Store::Book& Store::MergeRow(const Delivery& delivery) {
     book.changed = true;
   } else {
     KeepStandsFor(delivery);
+    KeepRecipient(delivery);
   }
   ++appended_;
   return book;
