@@ -262,15 +262,19 @@ void Store::KeepParked(Book& book, const Delivery& d) {
 
 // What is parked under another ordering key is so no more.
 void Store::KeepRecipient(const Delivery& delivery) {
-  const std::int64_t key = RowKey(delivery.endpoint, delivery.sequence);
-  std::optional<std::uint64_t> before;
-  sql_->get_log.Start(key);
-  if (sql_->get_log.Next()) before = sql_->get_log.Unsigned(1);
-  sql_->get_log.Reset();
+  const auto before = StoredRecipient(delivery.endpoint, delivery.sequence);
   if (!before || *before == delivery.recipient) return;
   Begin();
   sql_->unpark.Run(delivery.endpoint, *before, delivery.sequence);
-  sql_->set_recipient.Run(key, delivery.recipient);
+  sql_->set_recipient.Run(RowKey(delivery.endpoint, delivery.sequence), delivery.recipient);
+}
+
+std::optional<std::uint64_t> Store::StoredRecipient(EndpointId endpoint, Sequence sequence) {
+  std::optional<std::uint64_t> recipient;
+  sql_->get_log.Start(RowKey(endpoint, sequence));
+  if (sql_->get_log.Next()) recipient = sql_->get_log.Unsigned(1);
+  sql_->get_log.Reset();
+  return recipient;
 }
 
 void Store::KeepStandsFor(const Delivery& delivery) {

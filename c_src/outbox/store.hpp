@@ -273,6 +273,7 @@ class Store {
   // In its row, which is there.
   void KeepStandsFor(const Delivery& delivery);
   void KeepRecipient(const Delivery& delivery);
+  std::optional<std::uint64_t> StoredRecipient(EndpointId endpoint, Sequence sequence);
   bool LogIsEmpty(EndpointId endpoint);
   bool DropLog(EndpointId endpoint, Sequence first, Sequence last);
 
