@@ -11,9 +11,6 @@
 %% How much longer than asked a removal may take before its answer is not waited for any more (ms).
 -define(GRACE, 1000).
 
-%% A call is worth nothing once it has stopped ringing.
--define(MAX_AGES, [{<<"call">>, 60000}, {<<"call_end">>, 60000}]).
-
 -type source() :: gen_mod:opts() | binary().
 %% As an operator names one: the virtual host, and for a sibling of mod_offline_post also the module:
 %% <<"example.org/mod_available_post">>.
@@ -156,6 +153,9 @@ warn(Host, Source) ->
     _ = not mod_offline_post_opt:include_sender(Source) andalso maps:is_key(per_sender, rates(Source)) andalso
         ?LOG_WARNING("mod_offline_post: max_rate's per_sender has no effect for ~ts, because include_sender is false",
                      [Host]),
+    Kinds = mod_offline_post_opt:notify(Source),
+    _ = lists:member(call_end, Kinds) andalso not lists:member(call, Kinds) andalso
+        ?LOG_WARNING("mod_offline_post: call_end in notify has no effect for ~ts, because call is not in notify", [Host]),
     ok.
 
 -spec config(source()) -> mod_offline_post_nif:config().
@@ -163,7 +163,7 @@ config(Source) ->
     Rates = rates(Source),
     (delivery(Source))#{
       form => message,
-      max_ages => ?MAX_AGES,
+      max_ages => max_ages(mod_offline_post_opt:max_age(Source)),
       room_fields => mod_offline_post_opt:room_fields(Source),
       collapse_interval => interval(mod_offline_post_opt:collapse_interval(Source)),
       %% Without the sender in it, an event has none to be counted for.
@@ -219,10 +219,26 @@ delivery(Source) ->
       spool_dir => spool_dir(mod_offline_post_opt:spool_dir(Source)),
       spool_min_free => mod_offline_post_opt:spool_min_free(Source),
       retry_schedule => mod_offline_post_opt:retry_schedule(Source),
-      max_age => mod_offline_post_opt:max_age(Source),
+      max_age => default_age(mod_offline_post_opt:max_age(Source)),
       order => mod_offline_post_opt:order(Source),
       dead_letter_retention => mod_offline_post_opt:dead_letter_retention(Source),
       dead_letter_limit => mod_offline_post_opt:dead_letter_limit(Source)}.
+
+-type ages() :: pos_integer() | #{default | mod_offline_post_event:kind() => pos_integer()}.
+
+-spec default_age(ages()) -> pos_integer().
+default_age(#{default := Ms}) -> Ms;
+default_age(#{}) -> timer:hours(24);
+default_age(Ms) -> Ms.
+
+%% Of the kinds with a lifetime of their own. A call is among them in any case: nobody answers one that is a minute old.
+-spec max_ages(ages()) -> [{Kind :: binary(), Ms :: pos_integer()}].
+max_ages(#{} = PerKind) ->
+    Call = maps:get(call, PerKind, min(timer:minutes(1), default_age(PerKind))),
+    Ages = maps:remove(default, maps:merge(#{call => Call, call_end => Call}, PerKind)),
+    [{atom_to_binary(Kind), Ms} || {Kind, Ms} <- lists:sort(maps:to_list(Ages))];
+max_ages(Ms) ->
+    max_ages(#{default => Ms}).
 
 -spec batch(none | map()) -> none | {pos_integer(), pos_integer(), pos_integer(), array | ndjson}.
 batch(none) -> none;

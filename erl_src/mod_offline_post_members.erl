@@ -153,6 +153,10 @@ work({Message, Context, Absent}) ->
 work(Host, Users, Message, Context) ->
     case mod_offline_post_policy:get(Host) of
         #{groupchat := members} = Policy ->
+            case mod_offline_post_kind:call_end(Message, received) of
+                {ok, CallId} -> mod_offline_post_notify:call_over_in_room(Host, Users, CallId);
+                none -> ok
+            end,
             Mentions = mentions(Message, Policy),
             lists:foreach(fun(User) ->
                               To = #jid{user = User, server = Host, luser = User, lserver = Host},

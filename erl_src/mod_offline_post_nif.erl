@@ -23,7 +23,8 @@
 -type key() :: {Host :: binary(), Module :: binary()}.
 -type address() :: {User :: binary(), Server :: binary(), Resource :: binary()}.
 %% Topic: <<>>, or what the event collapses with and is withdrawn by, within its recipient. It is hashed at once and
-%% never stored.
+%% never stored. An event of the kind call_end ends the call with its topic: one that has not left yet is withdrawn, and
+%% the event with it; else it follows the call.
 -type event() :: {Kind :: binary(), To :: address(), From :: address(), MessageId :: binary(), Body :: binary(),
                   Topic :: binary(), [attribute()]}.
 -type attribute() :: {Name :: binary(), Value :: binary()}.

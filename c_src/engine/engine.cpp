@@ -15,7 +15,7 @@ Engine::Engine(Outbox& outbox, Transport& transport, const Clock& clock, Notices
       next_sequence_(outbox.NextSequence()) {
   for (const StoredLane& stored : outbox.TakeStoredLanes()) {
     // What has not left yet may wait in the outbox for one before it.
-    EnterSharedOrder(stored, !stored.tried);
+    EnterShared(stored, !stored.tried);
   }
 }
 
@@ -27,6 +27,8 @@ void Engine::Restore(const StoredEndpoint& stored, std::shared_ptr<Ledger> ledge
   endpoint.config = std::move(config);
   endpoint.ledger = std::move(ledger);
   endpoint.in_outbox = StoredPending(stored);
+  endpoint.failing.Restore(stored.recipients_waiting, stored.out_of_order);
+  delivered_ += stored.delivered;
   endpoint.claimable = true;
   endpoint.dead = stored.dead;
   endpoint.pause = stored.pause;
@@ -174,7 +176,7 @@ void Engine::Accept(EndpointId id, std::shared_ptr<const Event> event, CommitCal
   delivery.event = std::move(event);
   const StoredLane lane{id, delivery.sequence, delivery.recipient, false};
   outbox_.Append(std::move(delivery));
-  if (endpoint.shares_order) EnterSharedOrder(lane, false);
+  if (endpoint.shares_order) EnterShared(lane, false);
   if (committed) unflushed_.push_back(std::move(committed));
   ++endpoint.in_outbox;
   endpoint.claimable = true;
@@ -245,6 +247,7 @@ void Engine::OnClaimed(EndpointId id, Claimed claimed) {
   const bool aged = removed && now >= endpoint.bury_ms;
   for (Delivery& delivery : claimed.deliveries) {
     if (delivery.event->topic != 0) endpoint.topics.Claimed(delivery);
+    endpoint.failing.Claimed(delivery);
     if (const auto verdict = VerdictOn(endpoint, delivery)) {
       End(endpoint, delivery, *verdict);
     } else if (aged) {
@@ -257,6 +260,7 @@ void Engine::OnClaimed(EndpointId id, Claimed claimed) {
     }
   }
   endpoint.held_back.clear();
+  PublishFailing(endpoint);
   if (aged) endpoint.bury_ms = now + 1;
 }
 

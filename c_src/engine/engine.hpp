@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "engine/breaker.hpp"
+#include "engine/failing.hpp"
 #include "engine/ledger.hpp"
 #include "engine/notices.hpp"
 #include "engine/outbox.hpp"
@@ -57,6 +58,9 @@ class Engine final : public OutboxListener, public TransportListener {
   static constexpr std::size_t kSlice = 500;
   // What an endpoint may still get wrong before a message that others overtake is dead.
   static constexpr int kMisconfiguredAttempts = 5;
+  // After so many failures between which others were delivered a message leaves its recipient's
+  // order and is retried alone.
+  static constexpr int kFailuresInOrder = 5;
   // After so many attempts an event leaves alone: it may be what makes the receiver stumble.
   static constexpr int kAttemptsInCompany = 2;
   // Between slices of what is hastened: the storage thread commits others' work in between.
@@ -180,9 +184,10 @@ class Engine final : public OutboxListener, public TransportListener {
   struct OriginRecord {
     std::string name;  // OriginText
     Breaker breaker;
-    RequestId probe = 0;        // the latest
-    Sequence last_trouble = 0;  // whose attempt it was
-    int in_flight = 0;          // requests
+    RequestId probe = 0;             // the latest
+    Sequence last_trouble = 0;       // whose attempt it was
+    std::uint64_t delivered_at = 0;  // Engine::delivered_ at its last delivered event of this run
+    int in_flight = 0;               // requests
     Trouble trouble;
     std::vector<EndpointRecord*> endpoints;
     std::size_t next = 0;  // whose turn it is
@@ -202,8 +207,10 @@ class Engine final : public OutboxListener, public TransportListener {
     bool draining = false;  // about to be removed
     Withdrawals withdrawals;
     Topics topics;
-    std::uint64_t in_outbox = 0;  // there and not leased
-    int in_flight = 0;            // requests
+    Failing failing;
+    std::uint64_t delivered_at = 0;  // as the origin's
+    std::uint64_t in_outbox = 0;     // there and not leased
+    int in_flight = 0;               // requests
     bool claiming = false;
     bool claimable = false;  // in_outbox may hold something that does not wait
     std::optional<Millis> next_due;
@@ -277,6 +284,7 @@ class Engine final : public OutboxListener, public TransportListener {
   static std::optional<Millis> ProbeMs(const EndpointRecord& endpoint);
   bool SendNext(const std::shared_ptr<OriginRecord>& origin);
   std::vector<Delivery> TakeOne(EndpointRecord& endpoint);
+  std::vector<Delivery> TakeProbe(EndpointRecord& endpoint);
   std::vector<Delivery> TakeApart(EndpointRecord& endpoint);
   std::vector<Delivery> TakeBatch(EndpointRecord& endpoint);
   bool IsBatchDue(EndpointRecord& endpoint);
@@ -289,7 +297,10 @@ class Engine final : public OutboxListener, public TransportListener {
   void Split(InFlight& flight);
   // False: it goes back to its place in the window, which the caller sees to.
   bool Settle(const InFlight& flight, Delivery& delivery, const Outcome& outcome);
+  void CountFailure(const InFlight& flight, Delivery& delivery, const Outcome& outcome) const;
   void Retry(EndpointRecord& endpoint, Delivery delivery, const Outcome& outcome);
+  void LeaveOrder(EndpointRecord& endpoint, Delivery delivery, Millis due_ms, const Note& note);
+  static void PublishFailing(const EndpointRecord& endpoint);
   void Bury(EndpointRecord& endpoint, const Delivery& delivery, const Note& note);
   void Finish(EndpointRecord& endpoint, const Delivery& delivery, Final how, const Note& note);
 
@@ -318,10 +329,10 @@ class Engine final : public OutboxListener, public TransportListener {
   void PutOff(EndpointRecord& endpoint, const Delivery& delivery, Millis due_ms);
   // When to look again, if one that shares the order must leave first.
   std::optional<Millis> SharedDueMs(const Delivery& delivery);
-  void EnterSharedOrder(const StoredLane& delivery, bool waits);
+  void EnterShared(const StoredLane& delivery, bool waits);
   // It has ended, or keeps no order any more: in its lane as that was when it was accepted.
-  void LeaveSharedOrder(const EndpointRecord& endpoint, const Delivery& delivery);
-  void ForgetSharedOrder(const EndpointRecord& endpoint);
+  void LeaveShared(const EndpointRecord& endpoint, const Delivery& delivery);
+  void ForgetShared(const EndpointRecord& endpoint);
   void Wake(const SharedOrder::Next& next);
 
   void Park(EndpointRecord& endpoint, const Delivery& delivery);
@@ -358,6 +369,7 @@ class Engine final : public OutboxListener, public TransportListener {
   Notices& notices_;
   std::mt19937_64 random_;
   Sequence next_sequence_;
+  std::uint64_t delivered_ = 0;  // events of all endpoints, those of earlier runs included
   RequestId next_request_ = 1;
   bool appended_ = false;
   bool made_room_ = false;                 // while sending: some may claim that could not before

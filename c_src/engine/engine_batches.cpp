@@ -17,7 +17,12 @@ bool Engine::SendNext(const std::shared_ptr<OriginRecord>& origin) {
     if (endpoint.pause != Pause::kNone || !MaySend(endpoint, now)) continue;
     // A probe costs as little as possible.
     const bool one = IsHeldBack(endpoint) || !endpoint.config->batch.any();
-    std::vector<Delivery> deliveries = one ? TakeOne(endpoint) : TakeBatch(endpoint);
+    std::vector<Delivery> deliveries;
+    if (one) {
+      deliveries = IsHeldBack(endpoint) ? TakeProbe(endpoint) : TakeOne(endpoint);
+    } else {
+      deliveries = TakeBatch(endpoint);
+    }
     if (deliveries.empty()) continue;
     const RequestId id = next_request_++;
     Request request = Build(endpoint, id, deliveries);
@@ -76,6 +81,23 @@ std::vector<Delivery> Engine::TakeOne(EndpointRecord& endpoint) {
     if (MayLeave(endpoint, *delivery)) one.push_back(std::move(*delivery));
   }
   return one;
+}
+
+// What the backend fails while it accepts others is not asked how the backend is, unless nothing
+// else waits: many such would keep the breaker open long after the backend has recovered.
+std::vector<Delivery> Engine::TakeProbe(EndpointRecord& endpoint) {
+  std::vector<Delivery> probe = TakeOne(endpoint);
+  std::vector<Delivery> others;
+  while (!probe.empty() && IsOutOfOrder(probe.front())) {
+    others.push_back(std::move(probe.front()));
+    probe = TakeOne(endpoint);
+  }
+  if (probe.empty() && !others.empty()) {
+    probe.push_back(std::move(others.front()));
+    others.erase(others.begin());
+  }
+  GiveBack(endpoint, std::move(others));
+  return probe;
 }
 
 // The next group that was set apart, without what may not leave any more.

@@ -158,7 +158,9 @@ void Engine::OnLost(EndpointId id, std::uint64_t count, std::uint64_t bytes) {
   endpoint.ledger->Forget(count, bytes);
   endpoint.in_outbox -= count;
   endpoint.topics.Lost();
-  if (endpoint.shares_order) ForgetSharedOrder(endpoint);
+  endpoint.failing.Clear();
+  PublishFailing(endpoint);
+  if (endpoint.shares_order) ForgetShared(endpoint);
 }
 
 }  // namespace offline_post

@@ -44,9 +44,13 @@ void Engine::OnDone(RequestId id, std::vector<Outcome> outcomes) {
     return;
   }
   std::vector<Delivery> back;
-  for (std::size_t i = 0; i < outcomes.size(); ++i) {
-    Delivery& delivery = flight.deliveries[i];
-    if (!Settle(flight, delivery, outcomes[i])) back.push_back(std::move(delivery));
+  // First what was delivered: the others failed beside it.
+  for (const bool delivered : {true, false}) {
+    for (std::size_t i = 0; i < outcomes.size(); ++i) {
+      if ((outcomes[i].kind == OutcomeClass::kDelivered) != delivered) continue;
+      Delivery& delivery = flight.deliveries[i];
+      if (!Settle(flight, delivery, outcomes[i])) back.push_back(std::move(delivery));
+    }
   }
   GiveBack(*flight.endpoint, std::move(back));
 }
@@ -107,10 +111,11 @@ void Engine::ReportToBreakers(InFlight& flight, const Outcome& outcome) {
   const bool current = flight.config == endpoint.config;
   // One delivery that fails again and again is its own trouble, unless it is the probe.
   const Sequence sequence = outcome.sequence;
+  const bool own = IsOutOfOrder(flight.deliveries.front());  // it leaves alone
   if (!IsAlive(outcome)) {
     if (current) endpoint.gate.OnCancelled(gate_probe);
     origin.trouble.why = outcome.reason;
-    const bool news = probe || std::exchange(origin.last_trouble, sequence) != sequence;
+    const bool news = probe || (!own && std::exchange(origin.last_trouble, sequence) != sequence);
     if (news && origin.breaker.OnTrouble(now, probe, retry_after, Unit())) {
       changed = true;
       origin.trouble.since_ms = now;
@@ -140,8 +145,9 @@ bool Engine::ReportToGate(const InFlight& flight, const Outcome& outcome, bool p
   if (outcome.kind == OutcomeClass::kMisconfigured && !outcome.within_2xx) {
     const Millis now = clock_.MonotonicMs();
     trouble.why = outcome.reason;
-    const bool news =
-        probe || std::exchange(endpoint.last_misconfigured, outcome.sequence) != outcome.sequence;
+    const bool own = IsOutOfOrder(flight.deliveries.front());
+    const bool news = probe || (!own && std::exchange(endpoint.last_misconfigured,
+                                                      outcome.sequence) != outcome.sequence);
     if (!news || !endpoint.gate.OnTrouble(now, probe, retry_after, Unit())) return false;
     trouble.since_ms = now;
     trouble.told |= notices_.AddRarely(
@@ -179,6 +185,7 @@ bool Engine::Settle(const InFlight& flight, Delivery& delivery, const Outcome& o
   ++delivery.attempts;
   switch (outcome.kind) {
     case OutcomeClass::kDelivered:
+      endpoint.delivered_at = flight.origin->delivered_at = ++delivered_;
       endpoint.ledger->AttemptEnded(false);
       endpoint.window.Advance(delivery.recipient);
       Finish(endpoint, delivery, Final::kDelivered, {outcome.status, outcome.reason, ""});
@@ -196,8 +203,20 @@ bool Engine::Settle(const InFlight& flight, Delivery& delivery, const Outcome& o
     case OutcomeClass::kTrouble:
       break;
   }
+  CountFailure(flight, delivery, outcome);
   Retry(endpoint, std::move(delivery), outcome);
   return true;
+}
+
+// A failure is the delivery's own while the origin delivers others; what blames the endpoint's
+// configuration, while the endpoint does.
+void Engine::CountFailure(const InFlight& flight, Delivery& delivery,
+                          const Outcome& outcome) const {
+  const bool blames_endpoint = outcome.kind == OutcomeClass::kMisconfigured;
+  const std::uint64_t others =
+      blames_endpoint ? flight.endpoint->delivered_at : flight.origin->delivered_at;
+  if (others > delivery.delivered_at_failure || delivery.failures == 0) ++delivery.failures;
+  delivery.delivered_at_failure = delivered_;
 }
 
 void Engine::Retry(EndpointRecord& endpoint, Delivery delivery, const Outcome& outcome) {
@@ -232,12 +251,45 @@ void Engine::Retry(EndpointRecord& endpoint, Delivery delivery, const Outcome& o
                          outcome.reason +
                          (misconfigured ? "): check post_url and auth_token; it is tried again"
                                         : "): it is tried again"));
+  const Note note{outcome.status, outcome.reason, outcome.answer};
+  // In a topic's lane it holds up nothing but what will take its place.
+  if (delivery.failures >= kFailuresInOrder &&
+      delivery.recipient == RecipientKey(*delivery.event)) {
+    LeaveOrder(endpoint, std::move(delivery), due, note);
+    return;
+  }
   const std::vector<Delivery> followers = endpoint.window.Dissolve(delivery.recipient);
   if (endpoint.claiming) endpoint.held_back.insert(delivery.recipient);
-  outbox_.Reschedule(delivery, due, {outcome.status, outcome.reason, outcome.answer});
+  outbox_.Reschedule(delivery, due, note);
   if (delivery.event->topic != 0) endpoint.topics.Waits(delivery, Topics::Wait::kRetry);
   ++endpoint.in_outbox;
+  endpoint.failing.Add(delivery);
+  PublishFailing(endpoint);
   for (const Delivery& follower : followers) Park(endpoint, follower);
+}
+
+// Its followers go.
+void Engine::LeaveOrder(EndpointRecord& endpoint, Delivery delivery, Millis due_ms,
+                        const Note& note) {
+  const std::string name = NameOf(endpoint.config->key);
+  notices_.AddRarely(
+      name + " out of order", Notice::Level::kWarning,
+      name + ": notification " + delivery.event->id + " failed " +
+          std::to_string(delivery.attempts) + " times (" + note.reason +
+          ") while the backend accepted others: it is retried out of order, and the later "
+          "notifications for its recipient are sent");
+  endpoint.window.Advance(delivery.recipient);
+  LeaveShared(endpoint, delivery);
+  outbox_.LeaveOrder(delivery, due_ms, note);
+  delivery.recipient = KeyOutOfOrder(delivery.sequence);
+  if (delivery.event->topic != 0) endpoint.topics.Waits(delivery, Topics::Wait::kRetry);
+  ++endpoint.in_outbox;
+  endpoint.failing.Add(delivery);
+  PublishFailing(endpoint);
+}
+
+void Engine::PublishFailing(const EndpointRecord& endpoint) {
+  endpoint.ledger->SetFailing(endpoint.failing.recipients(), endpoint.failing.out_of_order());
 }
 
 void Engine::Bury(EndpointRecord& endpoint, const Delivery& delivery, const Note& note) {
@@ -258,7 +310,11 @@ void Engine::Finish(EndpointRecord& endpoint, const Delivery& delivery, Final ho
   endpoint.ledger->Settle(how, EventBytes(*delivery.event));
   endpoint.ledger->seen().Settled(delivery.accepted_ms, endpoint.ledger->pending());
   outbox_.Finish(delivery, how, note);
-  LeaveSharedOrder(endpoint, delivery);
+  LeaveShared(endpoint, delivery);
+  if (delivery.failures > 0) {
+    endpoint.failing.Remove(delivery);
+    PublishFailing(endpoint);
+  }
   if (delivery.event->topic != 0) {
     endpoint.topics.Ended(delivery, IntervalOf(*endpoint.config, *delivery.event) > 0);
   }

@@ -114,7 +114,8 @@ void Engine::WithdrawUntil(EndpointRecord& endpoint, const Withdrawal& withdrawa
   };
   // Where each recipient has one lane, what is meant is in it or in none.
   const Endpoint& config = *endpoint.config;
-  const bool one_lane = config.ordered && !HasIntervals(config);
+  const bool one_lane =
+      config.ordered && !HasIntervals(config) && endpoint.failing.out_of_order() == 0;
   for (const Delivery& delivery : one_lane ? endpoint.window.Extract(withdrawal.recipient, is_meant)
                                            : endpoint.window.ExtractAll(is_meant)) {
     End(endpoint, delivery, {withdrawal.how});
@@ -124,12 +125,17 @@ void Engine::WithdrawUntil(EndpointRecord& endpoint, const Withdrawal& withdrawa
   }
   if (!HasPending(endpoint)) return;
   Mark(endpoint, {MarkKey(all ? Marked::kRecipient : Marked::kTopic, key), until, withdrawal.how});
-  std::optional<std::uint64_t> lane;
-  if (all) lane = withdrawal.recipient;
-  if (const auto waiting = endpoint.topics.WaitingOf(withdrawal.topic)) lane = waiting->lane;
-  if (!lane) return;
-  outbox_.Hasten(endpoint.id, *lane);
-  endpoint.claimable = true;
+  std::vector<std::uint64_t> lanes;
+  if (all) {
+    lanes = endpoint.failing.KeysOf(withdrawal.recipient);
+    lanes.push_back(withdrawal.recipient);
+  }
+  if (const auto waiting = endpoint.topics.WaitingOf(withdrawal.topic))
+    lanes.push_back(waiting->lane);
+  for (const std::uint64_t lane : lanes) {
+    outbox_.Hasten(endpoint.id, lane);
+    endpoint.claimable = true;
+  }
 }
 
 // The event has just been appended. It is in the outbox also where it ends with the offer: so its
@@ -252,7 +258,7 @@ std::optional<Millis> Engine::SharedDueMs(const Delivery& delivery) {
     const EndpointRecord& first = endpoints_.at(*before);
     const bool removed = first.origin == nullptr;
     if (removed && now >= first.return_ms) {
-      ForgetSharedOrder(first);
+      ForgetShared(first);
       continue;
     }
     order_.Waits(delivery.recipient, delivery.sequence);
@@ -262,7 +268,7 @@ std::optional<Millis> Engine::SharedDueMs(const Delivery& delivery) {
   return std::nullopt;
 }
 
-void Engine::EnterSharedOrder(const StoredLane& delivery, bool waits) {
+void Engine::EnterShared(const StoredLane& delivery, bool waits) {
   if (order_.Add(delivery, waits)) return;
   notices_.AddRarely("shared order", Notice::Level::kWarning,
                      "more than " + std::to_string(SharedOrder::kMax) +
@@ -271,12 +277,12 @@ void Engine::EnterSharedOrder(const StoredLane& delivery, bool waits) {
                          "modules");
 }
 
-void Engine::LeaveSharedOrder(const EndpointRecord& endpoint, const Delivery& delivery) {
+void Engine::LeaveShared(const EndpointRecord& endpoint, const Delivery& delivery) {
   if (!endpoint.shares_order) return;
   if (const auto next = order_.Remove(delivery.recipient, delivery.sequence)) Wake(*next);
 }
 
-void Engine::ForgetSharedOrder(const EndpointRecord& endpoint) {
+void Engine::ForgetShared(const EndpointRecord& endpoint) {
   for (const SharedOrder::Next& next : order_.Forget(endpoint.id)) Wake(next);
 }
 

@@ -12,6 +12,8 @@ void Ledger::Restore(const StoredEndpoint& stored) {
   stats_.pending = StoredPending(stored);
   stats_.pending_bytes = stored.pending_bytes;
   stats_.in_flight = 0;
+  stats_.recipients_waiting = stored.recipients_waiting;
+  stats_.out_of_order = stored.out_of_order;
   seen_.ForgetPending();
 }
 
@@ -124,6 +126,12 @@ void Ledger::Forget(std::uint64_t count, std::uint64_t bytes) {
 void Ledger::SetState(EndpointState state) {
   const std::lock_guard lock(mutex_);
   stats_.state = state;
+}
+
+void Ledger::SetFailing(std::uint64_t recipients_waiting, std::uint64_t out_of_order) {
+  const std::lock_guard lock(mutex_);
+  stats_.recipients_waiting = recipients_waiting;
+  stats_.out_of_order = out_of_order;
 }
 
 Stats Ledger::Snapshot() const {

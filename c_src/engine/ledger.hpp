@@ -24,14 +24,16 @@ struct Stats {
   std::uint64_t dead = 0;
   std::uint64_t cancelled = 0;
   std::uint64_t purged = 0;
-  std::uint64_t rejected = 0;       // for whatever reason
-  std::uint64_t rejected_full = 0;  // of those, for lack of room
-  std::uint64_t limited = 0;        // over a rate, and dropped; neither accepted nor rejected
-  std::uint64_t in_flight = 0;      // of the pending
-  std::uint64_t pending_bytes = 0;  // as EventBytes counts
-  std::uint64_t attempts = 0;       // deliveries handed to the transport
-  std::uint64_t retries = 0;        // attempts that failed and will be repeated
-  std::uint64_t given_up = 0;       // became dead, whatever came of the dead letter
+  std::uint64_t rejected = 0;            // for whatever reason
+  std::uint64_t rejected_full = 0;       // of those, for lack of room
+  std::uint64_t limited = 0;             // over a rate, and dropped; neither accepted nor rejected
+  std::uint64_t in_flight = 0;           // of the pending
+  std::uint64_t pending_bytes = 0;       // as EventBytes counts
+  std::uint64_t attempts = 0;            // deliveries handed to the transport
+  std::uint64_t retries = 0;             // attempts that failed and will be repeated
+  std::uint64_t given_up = 0;            // became dead, whatever came of the dead letter
+  std::uint64_t recipients_waiting = 0;  // behind a pending one that has failed
+  std::uint64_t out_of_order = 0;        // of the pending, those that left their recipient's order
   EndpointState state = EndpointState::kStopped;
 };
 
@@ -69,6 +71,7 @@ class Ledger {
   // Pending events that are out of reach for good are gone from both sides of the law.
   void Forget(std::uint64_t count, std::uint64_t bytes);
   void SetState(EndpointState state);
+  void SetFailing(std::uint64_t recipients_waiting, std::uint64_t out_of_order);
 
   Stats Snapshot() const;
   QueueLimits limits() const;

@@ -7,6 +7,7 @@
 //
 //   Append ─► (Flush) committed ─► Claim ─► leased ─► Finish        gone, or kept as a dead letter
 //                         ▲                   │ ├───► Reschedule    waits for its due time
+//                         │                   │ ├───► LeaveOrder    the same, and nobody with it
 //                         └───────────────────┴─┴───► Park          given back unchanged
 //
 // Times are monotonic ms of this run. An implementation that outlives a run translates what it
@@ -61,6 +62,9 @@ struct StoredEndpoint {
   Pause pause = Pause::kNone;
   std::uint64_t paused_url = 0;  // a fingerprint of the URL for which it was paused
   std::vector<StoredWithdrawal> withdrawals = {};
+  // Of the pending: those that have failed and hold others back; those out of their order.
+  std::uint64_t recipients_waiting = 0;
+  std::uint64_t out_of_order = 0;
 };
 
 inline std::uint64_t StoredPending(const StoredEndpoint& stored) {
@@ -106,12 +110,17 @@ inline bool Matches(const DeadFilter& filter, const DeadLetter& letter) {
          (!filter.recipients || filter.recipients->contains(RecipientKey(*letter.delivery.event)));
 }
 
+// A replay is another chance, in its recipient's order again.
+inline std::uint64_t OrderingKeyOfReplayed(const Delivery& dead) {
+  return IsOutOfOrder(dead) ? RecipientKey(*dead.event) : dead.recipient;
+}
+
 inline Delivery Replayed(const DeadVisit& visit, const DeadLetter& letter, std::uint64_t nth) {
   Delivery delivery;
   delivery.sequence = visit.first_sequence + nth;
   delivery.endpoint = visit.endpoint;
   delivery.event = letter.delivery.event;
-  delivery.recipient = letter.delivery.recipient;
+  delivery.recipient = OrderingKeyOfReplayed(letter.delivery);
   delivery.accepted_ms = visit.accepted_ms;
   delivery.stands_for = letter.delivery.stands_for;
   return delivery;
@@ -216,6 +225,9 @@ class Outbox {
   // recipient with it.
   virtual void Reschedule(const Delivery& delivery, Millis due_ms, const Note& note) = 0;
   virtual void Park(const Delivery& delivery) = 0;
+  // As Reschedule, but nobody waits with it: from here on its ordering key is KeyOutOfOrder.
+  // `delivery` still has the key under which it is leased.
+  virtual void LeaveOrder(const Delivery& delivery, Millis due_ms, const Note& note) = 0;
 
   // What waits for its due time in this lane (Delivery::recipient) may be claimed at once.
   virtual void Hasten(EndpointId endpoint, std::uint64_t recipient) = 0;

@@ -11,7 +11,8 @@ Topics::Place Topics::Accept(std::uint64_t topic, Sequence sequence, Sequence wi
   Topic& known = topics_[topic];
   const bool waits = known.newest > withdrawn && known.newest != known.in_flight;
   Place place;
-  place.supersedes = waits || (incomplete_ && !known.complete);
+  const bool overtakes = known.in_flight != 0 && known.alone;
+  place.supersedes = waits || overtakes || (incomplete_ && !known.complete);
   place.stands_for = waits ? known.count + 1 : 1;
   place.earlier = waits ? known.newest : 0;
   known.counted_until = waits ? known.newest : std::max(counted, withdrawn);
@@ -85,6 +86,7 @@ Millis Topics::EarliestMs(const Delivery& delivery, Millis interval_ms) const {
 void Topics::Sent(const Delivery& delivery, Millis now_ms) {
   Topic& topic = topics_[delivery.event->topic];
   topic.in_flight = delivery.sequence;
+  topic.alone = IsOutOfOrder(delivery);
   topic.last_sent = delivery.sequence;
   topic.sent_ms = now_ms;
   if (topics_.size() > kMax) Forget();
@@ -104,7 +106,9 @@ void Topics::Waits(const Delivery& delivery, Wait what) {
 
 void Topics::Claimed(const Delivery& delivery) {
   const auto found = topics_.find(delivery.event->topic);
-  if (found != topics_.end()) found->second.waiting.reset();
+  if (found == topics_.end()) return;
+  std::optional<Waiting>& waiting = found->second.waiting;
+  if (waiting && waiting->lane == delivery.recipient) waiting.reset();
 }
 
 std::optional<Topics::Waiting> Topics::WaitingOf(std::uint64_t topic) const {

@@ -23,7 +23,7 @@ class Topics {
   // What a newly accepted delivery means for those before it.
   struct Place {
     std::uint32_t stands_for = 1;
-    bool supersedes = false;  // an earlier one that waits, or may wait
+    bool supersedes = false;  // an earlier one that waits, may wait, or is in flight out of order
     Sequence earlier = 0;     // that one, if it is known; what came before it is superseded already
   };
 
@@ -86,6 +86,7 @@ class Topics {
     Sequence counted_until = 0;  // `count` includes what waited up to this
     std::uint32_t count = 0;     // what the newest stands for
     Sequence in_flight = 0;
+    bool alone = false;  // and out of order: a later one does not wait for it
     Sequence last_sent = 0;
     Millis sent_ms = 0;
     bool complete = false;  // nothing waits of which an Accept did not tell

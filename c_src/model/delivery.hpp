@@ -32,7 +32,18 @@ struct Delivery {
   // delivered events at the last of them: that others succeed needs no clock to be told.
   int misconfigured = 0;
   std::uint64_t delivered_at_misconfigured = 0;
+  // Failed attempts between which the origin delivered others, and the engine's count of delivered
+  // events at the last failure.
+  int failures = 0;
+  std::uint64_t delivered_at_failure = 0;
 };
+
+// The ordering key of a delivery that has left its recipient's order: nobody shares it. Unlike that
+// of one for which no order was asked (its sequence), so that the key alone tells what it is.
+inline std::uint64_t KeyOutOfOrder(Sequence sequence) { return ~sequence; }
+inline bool IsOutOfOrder(const Delivery& delivery) {
+  return delivery.recipient == KeyOutOfOrder(delivery.sequence);
+}
 
 // Where a delivery ends. The values are stored.
 enum class Final { kDelivered = 0, kDead = 1, kCancelled = 2, kPurged = 3 };

@@ -96,6 +96,13 @@ void MemoryOutbox::Park(const Delivery& delivery) {
   List(book, delivery.recipient, lane);
 }
 
+void MemoryOutbox::LeaveOrder(const Delivery& delivery, Millis due_ms, const Note& /*note*/) {
+  Finish(delivery, Final::kDelivered, {});
+  Delivery alone = delivery;
+  alone.recipient = KeyOutOfOrder(delivery.sequence);
+  Restore(std::move(alone), due_ms);
+}
+
 void MemoryOutbox::Hasten(EndpointId endpoint, std::uint64_t recipient) {
   const auto book = books_.find(endpoint);
   if (book == books_.end()) return;

@@ -45,6 +45,7 @@ class MemoryOutbox final : public Outbox {
   void Finish(const Delivery& delivery, Final how, const Note& note) override;
   void Reschedule(const Delivery& delivery, Millis due_ms, const Note& note) override;
   void Park(const Delivery& delivery) override;
+  void LeaveOrder(const Delivery& delivery, Millis due_ms, const Note& note) override;
   void Hasten(EndpointId endpoint, std::uint64_t recipient) override;
   void HastenAll(EndpointId endpoint, std::size_t limit) override;
   void VisitDead(const DeadVisit& visit) override;

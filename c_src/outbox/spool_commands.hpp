@@ -54,6 +54,10 @@ struct RescheduleCommand {
 struct ParkCommand {
   Delivery delivery;
 };
+struct LeaveOrderCommand {
+  Delivery delivery;  // with its old ordering key
+  Millis due_ms;
+};
 struct HastenCommand {
   EndpointId endpoint;
   std::uint64_t recipient;
@@ -77,9 +81,9 @@ struct ImportCommand {
 
 using SpoolCommand =
     std::variant<AppendCommand, FlushCommand, ClaimCommand, FinishCommand, RescheduleCommand,
-                 ParkCommand, HastenCommand, HastenAllCommand, VisitDeadCommand, PurgeDeadCommand,
-                 RegisterCommand, SetPauseCommand, SetWithdrawalCommand, ClearWithdrawalsCommand,
-                 ImportCommand>;
+                 ParkCommand, LeaveOrderCommand, HastenCommand, HastenAllCommand, VisitDeadCommand,
+                 PurgeDeadCommand, RegisterCommand, SetPauseCommand, SetWithdrawalCommand,
+                 ClearWithdrawalsCommand, ImportCommand>;
 
 struct CommittedDone {
   Ticket ticket;

@@ -158,6 +158,10 @@ void SpoolOutbox::Reschedule(const Delivery& delivery, Millis due_ms, const Note
 
 void SpoolOutbox::Park(const Delivery& delivery) { collected_.emplace_back(ParkCommand{delivery}); }
 
+void SpoolOutbox::LeaveOrder(const Delivery& delivery, Millis due_ms, const Note& /*note*/) {
+  collected_.emplace_back(LeaveOrderCommand{delivery, due_ms});
+}
+
 void SpoolOutbox::HastenAll(EndpointId endpoint, std::size_t limit) {
   collected_.emplace_back(HastenAllCommand{endpoint, limit});
 }

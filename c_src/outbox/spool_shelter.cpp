@@ -21,6 +21,7 @@ const Delivery* EndedBy(const SpoolCommand& command) {
   if (const auto* finish = std::get_if<FinishCommand>(&command)) return &finish->delivery;
   if (const auto* later = std::get_if<RescheduleCommand>(&command)) return &later->delivery;
   if (const auto* park = std::get_if<ParkCommand>(&command)) return &park->delivery;
+  if (const auto* leave = std::get_if<LeaveOrderCommand>(&command)) return &leave->delivery;
   return nullptr;
 }
 
@@ -187,8 +188,15 @@ void SpoolWorker::Shelter(SpoolCommand& command) {
                    if (!c.answered && !IsDeferred(c.endpoint)) ShelterClaim(c.endpoint, c.limit);
                  },
                  [&](const FinishCommand& c) { ShelterEnd(c.delivery, c.how, c.note.get()); },
-                 [&](const RescheduleCommand& c) { ShelterBack(c.delivery, c.due_ms); },
-                 [&](const ParkCommand& c) { ShelterBack(c.delivery, std::nullopt); },
+                 [&](const RescheduleCommand& c) {
+                   ShelterBack(c.delivery, c.delivery.recipient, c.due_ms);
+                 },
+                 [&](const ParkCommand& c) {
+                   ShelterBack(c.delivery, c.delivery.recipient, std::nullopt);
+                 },
+                 [&](const LeaveOrderCommand& c) {
+                   ShelterBack(c.delivery, KeyOutOfOrder(c.delivery.sequence), c.due_ms);
+                 },
                  [&](const HastenCommand& c) {
                    shelter_->Hasten(c.endpoint, c.recipient);
                    if (IsStuck(c.endpoint, c.recipient)) RememberHasten(c);
@@ -257,12 +265,15 @@ void SpoolWorker::ShelterEnd(const Delivery& delivery, Final how, const Note* no
   if (how == Final::kDead) owed.dead.emplace(delivery, note != nullptr ? *note : Note{});
 }
 
-void SpoolWorker::ShelterBack(const Delivery& delivery, std::optional<Millis> due_ms) {
+void SpoolWorker::ShelterBack(const Delivery& delivery, std::uint64_t recipient,
+                              std::optional<Millis> due_ms) {
   if (leased_.erase(KeyOf(delivery)) == 0) return;
   CountShelter(delivery, false);
   shelter_->Finish(delivery, Final::kDelivered, {});
-  if (due_ms) hastened_.erase({delivery.endpoint, delivery.recipient});  // a later word
-  AddWaiting(delivery, due_ms);
+  if (due_ms) hastened_.erase({delivery.endpoint, recipient});  // a later word
+  Delivery back = delivery;
+  back.recipient = recipient;
+  AddWaiting(std::move(back), due_ms);
 }
 
 }  // namespace offline_post

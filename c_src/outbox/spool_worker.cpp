@@ -86,6 +86,7 @@ void SpoolWorker::Execute(SpoolCommand& command) {
           },
           [&](const RescheduleCommand& c) { store.Reschedule(c.delivery, c.due_ms); },
           [&](const ParkCommand& c) { store.Park(c.delivery); },
+          [&](const LeaveOrderCommand& c) { store.LeaveOrder(c.delivery, c.due_ms); },
           [&](const HastenCommand& c) {
             store.Hasten(c.endpoint, c.recipient);
             if (merging_) RememberHasten(c);

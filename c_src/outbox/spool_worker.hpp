@@ -134,7 +134,8 @@ class SpoolWorker {
   void Shelter(SpoolCommand& command);
   void ShelterClaim(EndpointId endpoint, std::size_t limit);
   void ShelterEnd(const Delivery& delivery, Final how, const Note* note);
-  void ShelterBack(const Delivery& delivery, std::optional<Millis> due_ms);
+  // `recipient`: its ordering key from here on.
+  void ShelterBack(const Delivery& delivery, std::uint64_t recipient, std::optional<Millis> due_ms);
   void AddWaiting(Delivery delivery, std::optional<Millis> due_ms);
   void RememberHasten(const HastenCommand& command);
   static ImportDone NotImported(const ImportedRows& rows);

@@ -91,9 +91,17 @@ void Store::LoadLanes(Book& book) {
   Begin();
   Statement wake(database_, "UPDATE lane SET due_ms = 0 WHERE endpoint = ?1 AND due_ms IS NULL");
   wake.Run(book.id);
-  Statement last(database_, "SELECT max(sequence) FROM parked WHERE endpoint = ?1");
-  last.Start(book.id);
-  if (last.Next()) book.rescan_until = last.Unsigned(0);
+  // ~sequence: KeyOutOfOrder; in its own lane nobody waits for it.
+  Statement parked(database_,
+                   "SELECT max(sequence), sum(failures > 0 AND recipient NOT IN (sequence,"
+                   " ~sequence)), sum(recipient = ~sequence) FROM parked WHERE endpoint = ?1");
+  parked.Start(book.id);
+  if (parked.Next()) {
+    book.rescan_until = parked.Unsigned(0);
+    book.recipients_waiting = parked.Unsigned(1);
+    book.out_of_order = parked.Unsigned(2);
+  }
+  parked.Reset();
   book.lanes_known = book.lanes <= kKnownLanes;
   if (!book.lanes_known) return;
   Statement all(database_, "SELECT recipient FROM lane WHERE endpoint = ?1");
@@ -106,7 +114,8 @@ std::vector<StoredEndpoint> Store::Stored() {
   for (const auto& [id, book] : books_) {
     const Counters& c = book.counters;
     stored.push_back({id, book.key, c.accepted, c.delivered, c.dead, c.cancelled, c.purged,
-                      c.pending_bytes, book.pause, book.paused_url, StoredWithdrawals(book)});
+                      c.pending_bytes, book.pause, book.paused_url, StoredWithdrawals(book),
+                      book.recipients_waiting, book.out_of_order});
   }
   return stored;
 }
@@ -266,7 +275,24 @@ void Store::KeepParked(Book& book, const Delivery& d) {
   // Leased by an earlier store of this run: what comes before it has yet to be read.
   if (d.sequence > book.cursor) book.rescan_until = std::max(book.rescan_until, d.sequence);
   sql_->repark.Run(d.endpoint, d.recipient, d.sequence, d.attempts, d.misconfigured,
-                   d.delivered_at_misconfigured);
+                   d.delivered_at_misconfigured, d.failures, d.delivered_at_failure);
+}
+
+// What is parked under another ordering key is so no more.
+void Store::KeepRecipient(const Delivery& delivery) {
+  const auto before = StoredRecipient(delivery.endpoint, delivery.sequence);
+  if (!before || *before == delivery.recipient) return;
+  Begin();
+  sql_->unpark.Run(delivery.endpoint, *before, delivery.sequence);
+  sql_->set_recipient.Run(RowKey(delivery.endpoint, delivery.sequence), delivery.recipient);
+}
+
+std::optional<std::uint64_t> Store::StoredRecipient(EndpointId endpoint, Sequence sequence) {
+  std::optional<std::uint64_t> recipient;
+  sql_->get_log.Start(RowKey(endpoint, sequence));
+  if (sql_->get_log.Next()) recipient = sql_->get_log.Unsigned(1);
+  sql_->get_log.Reset();
+  return recipient;
 }
 
 void Store::KeepStandsFor(const Delivery& delivery) {
@@ -297,6 +323,18 @@ void Store::Park(const Delivery& delivery) {
     if (!lane) SetLane(book, delivery.recipient, std::nullopt);
   }
   MakeReady(book, delivery.recipient);
+}
+
+void Store::LeaveOrder(const Delivery& delivery, Millis due_ms) {
+  Book& book = BookOf(delivery.endpoint);
+  const std::optional<Lease> lease = EndLease(book, delivery);
+  if (!lease) return;
+  Delivery alone = delivery;
+  alone.recipient = KeyOutOfOrder(delivery.sequence);
+  if (lease->delivery.stands_for != alone.stands_for) KeepStandsFor(alone);
+  KeepRecipient(alone);
+  KeepParked(book, alone);
+  SetLane(book, alone.recipient, due_ms);
 }
 
 void Store::Hasten(EndpointId endpoint, std::uint64_t recipient) {

@@ -95,6 +95,7 @@ class Store {
   void Finish(const Delivery& delivery, Final how, const Note& note);
   void Reschedule(const Delivery& delivery, Millis due_ms);
   void Park(const Delivery& delivery);
+  void LeaveOrder(const Delivery& delivery, Millis due_ms);
   void Hasten(EndpointId endpoint, std::uint64_t recipient);
   void HastenAll(EndpointId endpoint, std::size_t limit);
   DeadVisited VisitDead(const DeadVisit& visit);
@@ -208,6 +209,10 @@ class Store {
     // until all earlier rows of their recipients are parked too.
     Sequence rescan_until = 0;
 
+    // When the file was opened, of what is parked (see StoredEndpoint).
+    std::uint64_t recipients_waiting = 0;
+    std::uint64_t out_of_order = 0;
+
     std::uint64_t lanes = 0;  // rows in `lane`
     bool lanes_known = true;  // lane_set is complete
     std::unordered_set<std::uint64_t> lane_set;
@@ -268,6 +273,8 @@ class Store {
   void KeepParked(Book& book, const Delivery& delivery);
   // In its row, which is there.
   void KeepStandsFor(const Delivery& delivery);
+  void KeepRecipient(const Delivery& delivery);
+  std::optional<std::uint64_t> StoredRecipient(EndpointId endpoint, Sequence sequence);
   bool LogIsEmpty(EndpointId endpoint);
   bool DropLog(EndpointId endpoint, Sequence first, Sequence last);
 

@@ -90,6 +90,8 @@ void Store::ClaimParked(Book& book, std::uint64_t recipient, Search& search) {
     int attempts;
     int misconfigured;
     std::uint64_t delivered_at;
+    int failures;
+    std::uint64_t delivered_at_failure;
   };
   // Leased rows stand there too: with so many rows there is something to lease, if anything is.
   std::vector<Row> rows;
@@ -100,7 +102,8 @@ void Store::ClaimParked(Book& book, std::uint64_t recipient, Search& search) {
     const Sequence sequence = sql_->parked_of.Unsigned(0);
     if (leases_.contains(RowKey(book.id, sequence))) continue;
     rows.push_back({sequence, static_cast<int>(sql_->parked_of.Int(1)),
-                    static_cast<int>(sql_->parked_of.Int(2)), sql_->parked_of.Unsigned(3)});
+                    static_cast<int>(sql_->parked_of.Int(2)), sql_->parked_of.Unsigned(3),
+                    static_cast<int>(sql_->parked_of.Int(4)), sql_->parked_of.Unsigned(5)});
   }
   sql_->parked_of.Reset();
   if (!database_.ok()) return;
@@ -121,6 +124,8 @@ void Store::ClaimParked(Book& book, std::uint64_t recipient, Search& search) {
       delivery.attempts = row.attempts;
       delivery.misconfigured = row.misconfigured;
       delivery.delivered_at_misconfigured = row.delivered_at;
+      delivery.failures = row.failures;
+      delivery.delivered_at_failure = row.delivered_at_failure;
       LeaseOut(book, std::move(delivery), true, search);
     } else if (database_.ok()) {
       Begin();

@@ -87,6 +87,7 @@ DeadVisited Store::VisitDead(const DeadVisit& visit) {
     Delivery& delivery = letter.delivery;
     sql_->drop_dead.Run(RowKey(delivery.endpoint, delivery.sequence));
     if (visit.act != DeadAct::kReplay) continue;
+    delivery.recipient = OrderingKeyOfReplayed(delivery);
     delivery.sequence = next++;
     delivery.accepted_ms = visit.accepted_ms;
     InsertLog(delivery);

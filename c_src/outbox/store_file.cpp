@@ -83,7 +83,13 @@ constexpr const char* kVersion3 = R"(
   ALTER TABLE run ADD COLUMN hash_key_1 INTEGER NOT NULL DEFAULT 0;
 )";
 
-constexpr std::array kMigrations = {kVersion1, kVersion2, kVersion3};
+// Failures between which the origin delivered others (Delivery::failures).
+constexpr const char* kVersion4 = R"(
+  ALTER TABLE parked ADD COLUMN failures INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE parked ADD COLUMN delivered_at_failure INTEGER NOT NULL DEFAULT 0;
+)";
+
+constexpr std::array kMigrations = {kVersion1, kVersion2, kVersion3, kVersion4};
 
 std::string DirectoryOf(const std::string& path) {
   const std::size_t slash = path.rfind('/');

@@ -63,6 +63,7 @@ Store::Book& Store::MergeRow(const Delivery& delivery) {
     book.changed = true;
   } else {
     KeepStandsFor(delivery);
+    KeepRecipient(delivery);
   }
   ++appended_;
   return book;
@@ -88,7 +89,9 @@ bool Store::GiveUp(const Delivery& delivery) {
 void Store::MergeDone(const Remains::Done& done) {
   Begin();
   Book& book = BookOf(done.endpoint);
-  sql_->unpark.Run(done.endpoint, done.recipient, done.sequence);
+  // It may have left its recipient's order since the file was written.
+  const auto recipient = StoredRecipient(done.endpoint, done.sequence);
+  sql_->unpark.Run(done.endpoint, recipient.value_or(done.recipient), done.sequence);
   if (DropLog(done.endpoint, done.sequence, done.sequence)) {
     book.counters.pending_bytes -= done.bytes;
   } else {

@@ -43,13 +43,15 @@ StoreStatements::StoreStatements(Database& db)
       get_log(db, "SELECT key, recipient, accepted_ms, stands_for, " EVENT_COLUMNS
                   " FROM log WHERE key = ?1"),
       set_stands_for(db, "UPDATE log SET stands_for = ?2 WHERE key = ?1 AND stands_for <> ?2"),
+      set_recipient(db, "UPDATE log SET recipient = ?2 WHERE key = ?1"),
       oldest(db, "SELECT accepted_ms FROM log WHERE key >= ?1 AND key < ?2 ORDER BY key LIMIT 1"),
       drop_log(db, "DELETE FROM log WHERE key BETWEEN ?1 AND ?2"),
-      park(db, "INSERT OR IGNORE INTO parked VALUES (?1, ?2, ?3, 0, 0, 0)"),
-      repark(db, "INSERT OR REPLACE INTO parked VALUES (?1, ?2, ?3, ?4, ?5, ?6)"),
+      park(db, "INSERT OR IGNORE INTO parked VALUES (?1, ?2, ?3, 0, 0, 0, 0, 0)"),
+      repark(db, "INSERT OR REPLACE INTO parked VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"),
       unpark(db, "DELETE FROM parked WHERE endpoint = ?1 AND recipient = ?2 AND sequence = ?3"),
       parked_of(db,
-                "SELECT sequence, attempts, misconfigured, delivered_at_misconfigured FROM parked"
+                "SELECT sequence, attempts, misconfigured, delivered_at_misconfigured, failures,"
+                " delivered_at_failure FROM parked"
                 " WHERE endpoint = ?1 AND recipient = ?2 ORDER BY sequence"),
       set_lane(db,
                "INSERT INTO lane VALUES (?1, ?2, ?3)"

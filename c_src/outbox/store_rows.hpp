@@ -31,7 +31,7 @@ struct StoreStatements {
   Statement begin, commit, save_run;
   Statement add_endpoint, save_endpoint;
   Statement set_withdrawal, clear_withdrawals;
-  Statement add_log, scan_log, get_log, set_stands_for, oldest, drop_log;
+  Statement add_log, scan_log, get_log, set_stands_for, set_recipient, oldest, drop_log;
   Statement park, repark, unpark, parked_of;
   Statement set_lane, lane_due_of, hasten_lane, hasten_lanes, drop_lane, due_lanes, next_due;
   Statement add_dead, scan_dead, find_dead, drop_dead, oldest_dead, older_dead;

@@ -10,7 +10,7 @@ endpoint_test_() ->
     {setup, fun setup/0, fun offline_post_vm:stop/1,
      fun(Vm) -> [{Name, {timeout, 60, fun() -> Test(Vm) end}} ||
                     {Name, Test} <- [{"defaults", fun defaults/1}, {"in memory", fun in_memory/1}, {"as written", fun as_written/1},
-                                     {"what does nothing", fun warnings/1}, {"rates", fun rates/1}, {"a refusal", fun refusal/1},
+                                     {"what does nothing", fun warnings/1}, {"rates", fun rates/1}, {"ages", fun ages/1}, {"a refusal", fun refusal/1},
                                      {"of a sibling", fun presence/1},
                                      {"settings in files", fun files/1}, {"left behind", fun left_behind/1}]]
      end}.
@@ -53,7 +53,9 @@ warnings(Vm) ->
                  {#{sync_commit => true, spool => false}, "sync_commit has no effect for a.example"},
                  {#{max_rate => #{per_sender => 5}}, none},
                  {#{max_rate => #{per_recipient => 5}, include_sender => false}, none},
-                 {#{max_rate => #{per_sender => 5}, include_sender => false}, "per_sender has no effect for a.example"}]].
+                 {#{max_rate => #{per_sender => 5}, include_sender => false}, "per_sender has no effect for a.example"},
+                 {#{notify => [text, call, call_end]}, none},
+                 {#{notify => [text, call_end]}, "call_end in notify has no effect for a.example"}]].
 
 rates(Vm) ->
     [?assertMatch(#{rate_sender := Sender, rate_recipient := Recipient, rate_beyond := Beyond, collapse_interval := Interval},
@@ -64,6 +66,21 @@ rates(Vm) ->
              {#{max_rate => #{per_recipient => 6, beyond => drop}}, 0, 6, drop, 0},
              {#{max_rate => #{per_sender => 5, per_recipient => 6}, include_sender => false}, 0, 6, collapse, 0}]],
     ok = set(Vm, log, []).
+
+%% A call has a lifetime of its own in any case, and its end has the call's.
+ages(Vm) ->
+    Minute = 60000,
+    [begin
+         #{max_age := All, max_ages := PerKind} = configured(Vm, #{max_age => MaxAge}),
+         ?assertEqual({MaxAge, Default, lists:sort(Ages)}, {MaxAge, All, lists:sort(PerKind)})
+     end || {MaxAge, Default, Ages} <-
+                [{86400000, 86400000, [{<<"call">>, Minute}, {<<"call_end">>, Minute}]},
+                 {500, 500, [{<<"call">>, 500}, {<<"call_end">>, 500}]},
+                 {#{default => 70000}, 70000, [{<<"call">>, Minute}, {<<"call_end">>, Minute}]},
+                 {#{text => 5}, 86400000, [{<<"call">>, Minute}, {<<"call_end">>, Minute}, {<<"text">>, 5}]},
+                 {#{default => 7, call => 9}, 7, [{<<"call">>, 9}, {<<"call_end">>, 9}]},
+                 {#{call_end => 8}, 86400000, [{<<"call">>, Minute}, {<<"call_end">>, 8}]},
+                 {#{call => 9, call_end => 8}, 86400000, [{<<"call">>, 9}, {<<"call_end">>, 8}]}]].
 
 %% It has the options of delivery, and no others.
 presence(Vm) ->

@@ -139,25 +139,6 @@ returned() ->
              {Event#{badge => <<"1">>}, false}, {Event#{subject => "x"}, false}, {Event#{stanza => <<"<m/>">>}, true}, {Event#{nick => undefined}, false}, {Event#{stored := true}, false},
              {maps:remove(kind, Event), false}, {ok, false}, {undefined, false}, {{stop, Event}, false}]].
 
-language_test_() ->
-    En = text(<<"en">>, <<"Hello">>),
-    De = text(<<"de">>, <<"Hallo">>),
-    None = text(<<"Salut">>),
-    [{Name, ?_assertEqual(Expected, mod_offline_post_event:text((message(Bodies))#message{lang = Lang}))} ||
-        {Name, Lang, Bodies, Expected} <-
-            [{"the message's language", <<"de">>, [En, De], <<"Hallo">>},
-             {"a variant of it", <<"DE-at">>, [En, De], <<"Hallo">>},
-             {"another language: the first", <<"fr">>, [En, De], <<"Hello">>},
-             {"no language: the first", <<>>, [De, En], <<"Hallo">>},
-             {"inherited", <<"fr">>, [En, De, None], <<"Salut">>},
-             {"explicit before inherited", <<"de">>, [None, De], <<"Hallo">>},
-             {"an empty one does not count", <<"de">>, [text(<<"de">>, <<>>), En], <<"Hello">>},
-             {"the only one", <<"de">>, [En], <<"Hello">>}]].
-
-every_text_is_taken_as_it_is_test_() ->
-    [?_assertEqual(Text, mod_offline_post_event:text(message([text(Text)]))) ||
-        Text <- [<<"&a=b&to=x">>, <<"1+1=2 100%">>, <<"a\nb\r\nc\t">>, <<"😀 👩‍👩‍👧"/utf8>>, <<" ">>]].
-
 %%%
 
 event(Message) ->

@@ -136,7 +136,7 @@ start(Vm, Policy) ->
 %% What was told until now has been worked on: the worker goes by the order of its mailbox.
 posted(Vm) ->
     settled(Vm),
-    [{binary_to_atom(User), mod_offline_post_event:text(Message)} ||
+    [{binary_to_atom(User), mod_offline_post_body:text(Message)} ||
      {_, Message, #{to := #jid{luser = User}}} <- sorted(posts(Vm))].
 
 %% Within a message the order of the members is none.

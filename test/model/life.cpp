@@ -91,8 +91,10 @@ class History final : public OutboxListener {
       }
       if (visited.act == DeadAct::kReplay) {
         ModelDelivery again = dead->second;
-        again.attempts = 0;
+        again.attempts = again.failures = 0;
         again.committed = true;
+        if (again.recipient == KeyOutOfOrder(dead->first))
+          again.recipient = RecipientKey(*EventNamed(again.id));
         model_.pending[visit_.first_sequence + count - 1] = again;
       }
       dead = model_.dead.erase(dead);
@@ -150,8 +152,21 @@ class History final : public OutboxListener {
         stored[{endpoint.id, one.key}] = {one.until, one.how};
     }
     if (stored != model_.withdrawals) Wrong("other withdrawals than the file has");
+    for (const StoredEndpoint& endpoint : outbox_->Stored()) CheckFailing(endpoint);
     for (EndpointId id = 1; id <= kEndpoints; ++id)
       outbox_->Register(id, {"host" + std::to_string(id), "module"});
+  }
+
+  void CheckFailing(const StoredEndpoint& stored) {
+    std::uint64_t waited_for = 0;
+    std::uint64_t out_of_order = 0;
+    for (const auto& [sequence, known] : model_.pending) {
+      const bool alone = known.recipient == sequence;  // as where no order is asked for
+      if (known.endpoint != stored.id || known.failures == 0 || alone) continue;
+      ++(known.recipient == KeyOutOfOrder(sequence) ? out_of_order : waited_for);
+    }
+    if (stored.recipients_waiting != waited_for || stored.out_of_order != out_of_order)
+      Wrong("other failing deliveries than the file has");
   }
 
   void Step() {
@@ -209,7 +224,8 @@ class History final : public OutboxListener {
       delivery.stands_for = static_cast<std::uint32_t>(1 + Random(3));
       Report('a', event->id);
       model_.pending[delivery.sequence] = {
-          event->id, delivery.endpoint, delivery.recipient, 0, delivery.stands_for, false, false};
+          event->id, delivery.endpoint, delivery.recipient, 0, 0, delivery.stands_for, false,
+          false};
       unflushed_.push_back(delivery.sequence);
       outbox_->Append(std::move(delivery));
     }
@@ -283,9 +299,10 @@ class History final : public OutboxListener {
       ModelDelivery& known = model_.pending[delivery.sequence];
       known.leased = false;
       const Lane lane(known.endpoint, known.recipient);
-      switch (Random(8)) {
+      switch (Random(9)) {
         case 0:
           known.attempts = ++delivery.attempts;
+          known.failures = delivery.failures += static_cast<int>(Random(2));
           known.stands_for = delivery.stands_for += static_cast<std::uint32_t>(Random(2));
           Later(delivery, lane);
           break;
@@ -298,6 +315,13 @@ class History final : public OutboxListener {
           model_.dead[delivery.sequence] = known;
           model_.pending.erase(delivery.sequence);
           outbox_->Finish(delivery, Final::kDead, {400, "HTTP 400", "x"});
+          break;
+        case 3:
+          if (IsOutOfOrder(delivery)) {
+            Finish(delivery);
+          } else {
+            LeaveOrder(delivery, known);
+          }
           break;
         default:
           Finish(delivery);
@@ -324,6 +348,17 @@ class History final : public OutboxListener {
     model_.due[lane] = due;
     outbox_->Reschedule(delivery, due, {});
     ParkFollowers(lane);
+  }
+
+  // Its followers stay leased.
+  void LeaveOrder(Delivery delivery, ModelDelivery& known) {
+    known.attempts = ++delivery.attempts;
+    known.failures = ++delivery.failures;
+    known.stands_for = delivery.stands_for += static_cast<std::uint32_t>(Random(2));
+    known.recipient = KeyOutOfOrder(delivery.sequence);
+    const Millis due = clock_.MonotonicMs() + static_cast<Millis>(Random(2'000));
+    model_.due[Lane(known.endpoint, known.recipient)] = due;
+    outbox_->LeaveOrder(delivery, due, {});
   }
 
   void ParkFollowers(const Lane& lane) {

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "outbox/sqlite.hpp"
+#include "outbox/store_file.hpp"
 #include "outbox/store_rows.hpp"
 #include "support/spool_file.hpp"
 
@@ -96,6 +97,7 @@ std::string Model::WhyNot(const Delivery& delivery, Millis now) const {
   if (known.attempts != delivery.attempts)
     return "it has " + std::to_string(delivery.attempts) + " attempts instead of " +
            std::to_string(known.attempts);
+  if (known.failures != delivery.failures) return "it has another number of failures";
   const Lane lane(known.endpoint, known.recipient);
   if (Waits(lane, now)) return "its recipient waits";
   if (Leased(lane) >= Outbox::kLeasedPerRecipient) return "its recipient has its leases";
@@ -119,7 +121,8 @@ std::optional<Sequence> Model::Claimable(EndpointId endpoint, Millis now) const 
 
 std::string Load(const std::string& path, Millis now_ms, Model& model, Journal& journal) {
   model = {};
-  if (NumberFrom(path, "PRAGMA user_version") < 2) {  // killed while it was created
+  const auto version = static_cast<long>(StoreMigrations().size());
+  if (NumberFrom(path, "PRAGMA user_version") < version) {  // killed while it was created
     return journal.committed.empty() ? "" : "the file is empty";
   }
   std::string wrong = FaultsOfFile(path);
@@ -132,18 +135,19 @@ std::string Load(const std::string& path, Millis now_ms, Model& model, Journal& 
     if (!journal.appended.contains(id)) wrong += id + " was never appended; ";
     if (journal.gone.contains(id)) wrong += id + " has come back; ";
   };
-  Statement log(
-      database,
-      "SELECT l.key, l.recipient, l.event_id, coalesce(p.attempts, 0), stands_for FROM log l"
-      " LEFT JOIN"
-      " parked p ON p.endpoint = l.key >> 44 AND p.recipient = l.recipient"
-      " AND p.sequence = l.key & ((1 << 44) - 1)");
+  Statement log(database,
+                "SELECT l.key, l.recipient, l.event_id, coalesce(p.attempts, 0), stands_for,"
+                " coalesce(p.failures, 0) FROM log l"
+                " LEFT JOIN"
+                " parked p ON p.endpoint = l.key >> 44 AND p.recipient = l.recipient"
+                " AND p.sequence = l.key & ((1 << 44) - 1)");
   while (log.Next()) {
     const Sequence sequence = SequenceOf(log.Int(0));
     model.pending[sequence] = {log.Text(2),
                                static_cast<EndpointId>(log.Int(0) >> kSequenceBits),
                                log.Unsigned(1),
                                static_cast<int>(log.Int(3)),
+                               static_cast<int>(log.Int(5)),
                                static_cast<std::uint32_t>(log.Int(4)),
                                true,
                                false};
@@ -154,6 +158,7 @@ std::string Load(const std::string& path, Millis now_ms, Model& model, Journal& 
     model.dead[SequenceOf(dead.Int(0))] = {dead.Text(2),
                                            static_cast<EndpointId>(dead.Int(3)),
                                            dead.Unsigned(1),
+                                           0,
                                            0,
                                            static_cast<std::uint32_t>(dead.Int(4)),
                                            true,

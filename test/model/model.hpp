@@ -30,6 +30,7 @@ struct ModelDelivery {
   EndpointId endpoint = 0;
   std::uint64_t recipient = 0;
   int attempts = 0;
+  int failures = 0;
   std::uint32_t stands_for = 1;
   bool committed = false;
   bool leased = false;

@@ -11,6 +11,8 @@ namespace {
 // One message in so many is refused by any backend, one is not found by any.
 constexpr std::uint64_t kPoison = 41;
 constexpr std::uint64_t kUnknown = 53;
+// And one makes it stumble, each time.
+constexpr std::uint64_t kStumble = 37;
 
 // RFC 9110, section 5.6.7: the preferred form and the two obsolete ones.
 std::string HttpDate(Millis unix_ms, int form) {
@@ -33,9 +35,13 @@ bool IsUnknown(std::uint64_t message, const BackendHabits& habits) {
   return message % kUnknown == 0 && !habits.knows_all;
 }
 
+bool IsStumble(std::uint64_t message, const BackendHabits& habits) {
+  return message % kStumble == 0 && !habits.knows_all;
+}
+
 // One event's result, as a status to write and what is meant by it.
 std::string Say(Random& random, const BackendHabits& habits, bool poison, bool unknown,
-                Said& said) {
+                bool stumble, Said& said) {
   const auto status = [&said](OutcomeClass kind, int number) {
     said = {kind, number, false};
     return std::to_string(number);
@@ -46,6 +52,7 @@ std::string Say(Random& random, const BackendHabits& habits, bool poison, bool u
     return "\"refused\"";
   }
   if (unknown) return status(OutcomeClass::kMisconfigured, 404);
+  if (stumble) return status(OutcomeClass::kTrouble, 500);
   if (!habits.moody || random.Percent(85)) return random.Percent(50) ? "\"accepted\"" : "201";
   if (random.Percent(50)) return status(OutcomeClass::kTrouble, random.Percent(50) ? 503 : 429);
   said = {OutcomeClass::kTrouble, 200, random.Percent(20)};
@@ -60,8 +67,9 @@ void WriteResults(Random& random, const BackendHabits& habits, PathMood path, co
   if (habits.moody && random.Percent(3)) chatter += batch.kept / batch.ids.size();  // too much
   for (std::size_t i = 0; i < batch.ids.size(); ++i) {
     Said& said = fate.said.emplace_back();
-    const std::string status = Say(random, habits, IsPoison(batch.messages[i], path),
-                                   IsUnknown(batch.messages[i], habits), said);
+    const std::string status =
+        Say(random, habits, IsPoison(batch.messages[i], path), IsUnknown(batch.messages[i], habits),
+            IsStumble(batch.messages[i], habits), said);
     if (status == "201" && random.Percent(30)) continue;  // whom it does not name it has accepted
     const std::string head = "{\"id\":\"" + batch.ids[i] + "\",\"status\":";
     if (random.Percent(10)) text += head + "\"retry\"},";  // taken back at once
@@ -151,6 +159,8 @@ Fate Decide(Random& random, const BackendHabits& habits, HostMood host, PathMood
     fate.answer.status = random.Pick(kRefusals);
   } else if (IsUnknown(message, habits)) {
     fate.answer.status = 404;
+  } else if (IsStumble(message, habits)) {
+    fate.answer.status = 500;
   } else {
     fate.answer.status = random.Pick(kGood);
     fate.received = true;
@@ -187,6 +197,8 @@ Fate DecideBatch(Random& random, const BackendHabits& habits, HostMood host, Pat
     fate.answer.status = 413;
   } else if (any([&](std::uint64_t message) { return IsUnknown(message, habits); })) {
     fate.answer.status = 404;
+  } else if (any([&](std::uint64_t message) { return IsStumble(message, habits); })) {
+    fate.answer.status = 500;
   } else {
     fate.received = true;
     fate.answer.body = random.Pick(idle_words);

@@ -1,5 +1,6 @@
 // Backend: how a simulated receiver answers. A host has moods that last from seconds to hours; each
-// of its paths (an endpoint's URL) has some of its own; and some messages are refused by any.
+// of its paths (an endpoint's URL) has some of its own; and some messages any backend refuses, or
+// fails each time.
 #pragma once
 
 #include <cstddef>
@@ -52,7 +53,7 @@ struct BackendHabits {
   Millis latency_ms = 50;  // at most, when well
   int loses_answers = 0;   // per mille
   bool odd_retry_after = true;
-  bool knows_all = false;  // no message is unknown to it
+  bool knows_all = false;  // no message is unknown to it, or makes it stumble
   bool moody = true;       // it asks for retries, and its answers may be broken
   int results = 50;        // per cent of the batches to which it says something of each event
   std::size_t body_limit = 1U << 30U;  // bytes of a batch

@@ -56,6 +56,19 @@ void Book::Place(Entry& entry, enum Place place) {
   if (entry.place == Place::kPending) site.pending_bytes -= bytes;
   if (place == Place::kPending) site.pending_bytes += bytes;
   entry.place = place;
+  site.waited_for.erase(NumberOf(entry));
+  site.out_of_order.erase(NumberOf(entry));
+}
+
+// It is pending, and has failed. In a lane of its own nobody waits for it.
+void Book::CountFailing(const Entry& entry) {
+  Site& site = sites_.at(entry.endpoint);
+  site.waited_for.erase(NumberOf(entry));
+  if (entry.out_of_order) {
+    site.out_of_order.insert(NumberOf(entry));
+  } else if (entry.failures > 0 && entry.recipient != entry.sequence) {
+    site.waited_for.insert(NumberOf(entry));
+  }
 }
 
 void Book::Submitted(EndpointId id, const std::shared_ptr<const Event>& event) {
@@ -95,7 +108,7 @@ void Book::Appended(const Delivery& delivery) {
     TopicSeen& topic = topics_[{entry.endpoint, entry.event->topic}];
     topic.latest = std::max(topic.latest, entry.sequence);
   }
-  EnterOrder(entry, false);
+  EnterShared(entry, false);
   if (entry.lane == 0) return;
   if (delivery.recipient != LaneKeyOf(*sites_.at(entry.endpoint).config, *entry.event))
     Fail(Say(entry) + ": wrong recipient");
@@ -119,8 +132,11 @@ void Book::Leased(const Delivery& delivery) {
   Entry& entry = Find(*delivery.event);
   Site& site = sites_.at(entry.endpoint);
   if (entry.leased) Fail(Say(entry) + " was leased twice");
+  if (delivery.recipient != entry.recipient || IsOutOfOrder(delivery) != entry.out_of_order)
+    Fail(Say(entry) + " has another ordering key");
   entry.leased = true;
   entry.put_off = false;
+  entry.known = entry.out_of_order;
   entry.attempts = delivery.attempts;
   entry.accepted = clock_.FromMonotonic(delivery.accepted_ms);
   entry.blamed = delivery.misconfigured > 0;
@@ -152,8 +168,8 @@ Entry& Book::Owned(const Delivery& delivery, const char* what, bool counted) {
 }
 
 void Book::Leave(Entry& entry) {
-  if (entry.lane != 0) lanes_[entry.lane].erase(entry.sequence);
-  LeaveOrder(entry);
+  if (entry.lane != 0 && !entry.out_of_order) lanes_[entry.lane].erase(entry.sequence);
+  LeaveShared(entry);
 }
 
 void Book::Finished(const Delivery& delivery, Final how, const Note& note) {
@@ -240,6 +256,30 @@ void Book::Rescheduled(const Delivery& delivery, Millis due, const Note& note) {
     entry.put_off = entry.ever_put_off = true;
     return;
   }
+  CheckRetry(entry, delivery, due, note);
+  if (entry.failures >= Engine::kFailuresInOrder && entry.recipient == RecipientKey(*entry.event))
+    Fail(Say(entry) + " holds up its recipient's others, which the backend would accept");
+  CountFailing(entry);
+}
+
+void Book::LeftOrder(const Delivery& delivery, Millis due, const Note& note) {
+  Entry& entry = Owned(delivery, "left its order");
+  CheckRetry(entry, delivery, due, note);
+  if (entry.recipient != RecipientKey(*entry.event))
+    Fail(Say(entry) + " left an order in which it was not");
+  if (entry.failures < Engine::kFailuresInOrder) {
+    Fail(Say(entry) + " left its recipient's order after " + std::to_string(entry.failures) +
+         " failures beside others' deliveries");
+  }
+  Leave(entry);
+  entry.out_of_order = entry.left_once = entry.known = true;
+  entry.recipient = KeyOutOfOrder(entry.sequence);
+  CountFailing(entry);
+  ++left_order_;
+  if (trace_) Trace(Say(entry) + " leaves its recipient's order");
+}
+
+void Book::CheckRetry(Entry& entry, const Delivery& delivery, Millis due, const Note& note) {
   if (!entry.undisposed) Fail(Say(entry) + " was rescheduled without a failure");
   if (entry.last != OutcomeClass::kTrouble && entry.last != OutcomeClass::kMisconfigured)
     Fail(Say(entry) + " was rescheduled after " + note.reason);
@@ -257,6 +297,10 @@ void Book::Rescheduled(const Delivery& delivery, Millis due, const Note& note) {
   }
   const Millis max_age = LifetimeOf(schedule, entry.event->kind).value_or(schedule.max_age_ms);
   if (clock_.now - entry.accepted > max_age) Fail(Say(entry) + " is rescheduled beyond max_age");
+  if (delivery.failures != entry.failures) {
+    Fail(Say(entry) + " failed " + std::to_string(entry.failures) +
+         " times beside others' deliveries, and counts " + std::to_string(delivery.failures));
+  }
   if (delivery.misconfigured > entry.misconfigured)
     Fail(Say(entry) + " counts misconfigured answers that say nothing");
   if (delivery.misconfigured >= Engine::kMisconfiguredAttempts)
@@ -294,7 +338,12 @@ void Book::Replayed(const Delivery& delivery, std::uint64_t tag) {
   if (accepted < entry.died || accepted > clock_.now)
     Fail(Say(entry) + ": replayed with a wrong age");
   Place(entry, Place::kPending);
+  if (delivery.recipient != (entry.out_of_order ? RecipientKey(*entry.event) : entry.recipient))
+    Fail(Say(entry) + " was replayed with another ordering key");
   entry.sequence = delivery.sequence;
+  entry.recipient = delivery.recipient;
+  entry.out_of_order = entry.known = false;
+  entry.failures = 0;
   entry.answered = false;
   entry.not_before = 0;
   entry.misconfigured = 0;
@@ -305,7 +354,7 @@ void Book::Replayed(const Delivery& delivery, std::uint64_t tag) {
     TopicSeen& topic = topics_[{entry.endpoint, entry.event->topic}];
     topic.latest = std::max(topic.latest, entry.sequence);
   }
-  EnterOrder(entry, true);
+  EnterShared(entry, true);
   if (entry.lane != 0) lanes_[entry.lane].insert(entry.sequence);
 }
 
@@ -314,6 +363,7 @@ void Book::Moved(const Delivery& delivery, enum Place to) {
   if (to == Place::kLost) {
     lost_ = clock_.now;
     Leave(entry);
+    sites_.at(entry.endpoint).lost = true;
   }
   entry.by_topic = false;
   Place(entry, to);
@@ -350,6 +400,8 @@ void Book::Reopened(const Disk& disk) {
     Unhalve(site);
     site.leased = 0;
     site.most_leased = 0;
+    site.delivered_at = 0;
+    site.lost = false;
     site.gate = BreakerModel("gate");
     site.removed = clock_.now;
     site.kept_for = RetrySchedule().max_age_ms;
@@ -359,7 +411,11 @@ void Book::Reopened(const Disk& disk) {
     kept[static_cast<std::size_t>(&entry - entries_.data())] = 1;
     Place(entry, place);
     entry.sequence = delivery.sequence;
+    entry.recipient = delivery.recipient;
+    entry.out_of_order = IsOutOfOrder(delivery);
+    entry.known = false;
     entry.answered = false;
+    if (entry.out_of_order && !entry.left_once) Fail(Say(entry) + " is out of order after a crash");
   };
   for (const auto& [id, store] : disk.stores) {
     for (const auto& [sequence, row] : store.rows) {
@@ -368,8 +424,10 @@ void Book::Reopened(const Disk& disk) {
       entry.misconfigured = std::max(entry.misconfigured, row.delivery.misconfigured);
       entry.others_delivered = 0;
       entry.not_before = row.due && !entry.ever_put_off ? *row.due - disk.skew : 0;
-      EnterOrder(entry, false);
-      if (entry.lane != 0) lanes_[entry.lane].insert(sequence);
+      entry.failures = row.delivery.failures;
+      CountFailing(entry);
+      EnterShared(entry, false);
+      if (entry.lane != 0 && !entry.out_of_order) lanes_[entry.lane].insert(sequence);
     }
     for (const auto& [sequence, letter] : store.dead) {
       keep(letter.letter.delivery, Place::kDead);

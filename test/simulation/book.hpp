@@ -51,7 +51,12 @@ struct Entry {
   std::optional<RequestId> flight;
   int attempts = 0;  // as the delivery should count them
   int misconfigured = 0;
-  std::uint64_t others_delivered = 0;  // the endpoint's, at the first misconfigured answer
+  std::uint64_t others_delivered = 0;      // the endpoint's, at the first misconfigured answer
+  int failures = 0;                        // between which the origin delivered others
+  std::uint64_t delivered_at_failure = 0;  // Book::delivered_ at the last
+  bool out_of_order = false;               // it has left its recipient's order
+  bool left_once = false;                  // the same, whatever a crash or a replay undid
+  bool known = false;                      // so, and the engine has seen it in this run
   Millis accepted = 0;
   Millis not_before = 0;
   OutcomeClass last = OutcomeClass::kTrouble;  // what the last answer was
@@ -104,6 +109,7 @@ struct OriginSeen {
   explicit OriginSeen(const std::string& host) : breaker(host) {}
   BreakerModel breaker;
   int in_flight = 0;
+  std::uint64_t delivered_at = 0;  // Book::delivered_ at its last delivered event of this run
   std::set<EndpointId> sites;
 };
 
@@ -130,6 +136,11 @@ struct Site {
   std::set<std::size_t> held;    // numbers of the entries that are leased
   std::set<std::size_t> halves;  // and of those that are half_of something, and not out
   std::uint64_t delivered_ever = 0;
+  std::uint64_t delivered_at = 0;  // as the origin's
+  // Numbers of the entries that are pending and have failed: others wait behind; out of order.
+  std::set<std::size_t> waited_for;
+  std::set<std::size_t> out_of_order;
+  bool lost = false;         // some, in this run, and the engine does not hear which
   std::uint64_t slices = 0;  // that may be hastened
   std::array<std::uint64_t, kPlaces> count{};
   std::uint64_t pending_bytes = 0;
@@ -177,6 +188,7 @@ class Book {
   void Claimed(EndpointId id, std::size_t limit);
   void Finished(const Delivery& delivery, Final how, const Note& note);
   void Rescheduled(const Delivery& delivery, Millis due, const Note& note);
+  void LeftOrder(const Delivery& delivery, Millis due, const Note& note);
   // A slice of what waits may leave before its time; this delivery of it.
   void SliceHastened(EndpointId id);
   void Hastened(const Delivery& delivery);
@@ -190,7 +202,7 @@ class Book {
   void Moved(const Delivery& delivery, Place to);
   void PurgedFor(const Delivery& letter);
   // What is pending of the endpoint keeps no order with its sibling any more.
-  void ForgetOrder(EndpointId id);
+  void ForgetShared(EndpointId id);
 
   // The transport's side.
   void Sent(const Request& request);
@@ -206,6 +218,7 @@ class Book {
   Millis LatestSend(const Site& site) const;
   int in_flight(const std::string& host) const;
   std::uint64_t doubles() const { return doubles_; }
+  std::uint64_t left_order() const { return left_order_; }
   void Received(Entry& entry);
 
  private:
@@ -214,7 +227,9 @@ class Book {
                     const Site& site) const;
   void CheckSent(const Request& request, Sequence sequence, Entry& entry, Site& site);
   void CheckBatch(const Request& request, const std::vector<Entry*>& carried, const Site& site);
-  void AnswerFor(Entry& entry, const Site& site, const Said& said, Millis retry_after);
+  void AnswerFor(Entry& entry, OriginSeen& origin, const Said& said, Millis retry_after);
+  void CheckRetry(Entry& entry, const Delivery& delivery, Millis due, const Note& note);
+  void CountFailing(const Entry& entry);
   void Halve(const Request& request, const std::vector<Entry*>& carried, Site& site);
   void Unhalve(Site& site);
   std::size_t NumberOf(const Entry& entry) const {
@@ -223,8 +238,8 @@ class Book {
   void EnterTopic(Entry& entry);
   void EnterEnd(Entry& end);
   void WithdrawOne(std::size_t number);
-  void EnterOrder(Entry& entry, bool free);
-  void LeaveOrder(const Entry& entry);
+  void EnterShared(Entry& entry, bool free);
+  void LeaveShared(const Entry& entry);
   void CheckOrder(const Entry& entry) const;
   bool WaitsForSibling(const Entry& entry) const;
   void CheckUnanswered(Entry& entry, Final how);
@@ -259,6 +274,8 @@ class Book {
   std::vector<std::size_t> unsure_;    // entries of the latest withdrawals and collapses
   std::vector<std::size_t> hastened_;  // withdrawn, and nobody has to wait for their time
   std::uint64_t doubles_ = 0;
+  std::uint64_t delivered_ = 0;  // events that were answered 2xx
+  std::uint64_t left_order_ = 0;
 };
 
 }  // namespace offline_post::simulation

@@ -46,14 +46,14 @@ void Book::EnterEnd(Entry& end) {
   if (topic.out == 0 && topic.known) WithdrawOne(NumberOf(end));
 }
 
-void Book::EnterOrder(Entry& entry, bool free) {
+void Book::EnterShared(Entry& entry, bool free) {
   entry.free = free;
   entry.put_off = false;
   if (SharesOrder(sites_.at(entry.endpoint).key))
     shared_[entry.recipient][entry.sequence] = NumberOf(entry);
 }
 
-void Book::LeaveOrder(const Entry& entry) {
+void Book::LeaveShared(const Entry& entry) {
   const auto lane = shared_.find(entry.recipient);
   if (lane == shared_.end() || lane->second.erase(entry.sequence) == 0) return;
   if (lane->second.empty()) return;
@@ -63,7 +63,7 @@ void Book::LeaveOrder(const Entry& entry) {
   if (first.put_off && !first.free) woken_.push_back(number);
 }
 
-void Book::ForgetOrder(EndpointId id) {
+void Book::ForgetShared(EndpointId id) {
   for (auto& [lane, pending] : shared_) {
     for (const auto& [sequence, number] : pending) {
       if (entries_[number].endpoint == id) entries_[number].free = true;

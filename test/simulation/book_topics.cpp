@@ -40,7 +40,8 @@ void Book::Withdrawn(EndpointId id, const Withdrawal& withdrawal) {
     entry.withdrawn = true;
     entry.withdrawn_at = clock_.now;
     unsure_.push_back(i);
-    if (withdrawal.topic == 0 && entry.recipient == withdrawal.recipient) hastened_.push_back(i);
+    const bool found = entry.recipient == withdrawal.recipient || entry.known;
+    if (withdrawal.topic == 0 && found) hastened_.push_back(i);
   }
 }
 
@@ -132,6 +133,8 @@ void Book::CheckMayLeave(Entry& entry, const Site& site) {
   if (entry.superseded) Fail(Say(entry) + " was sent, though a later one speaks for it");
   if (entry.event->topic == 0) return;
   TopicSeen& topic = topics_[{entry.endpoint, entry.event->topic}];
+  if (entry.overtaken && entry.out_of_order)
+    Fail(Say(entry) + " was sent again out of order, after a later one of its topic came");
   // The later one may have ended before this one's failure was known.
   if (entry.overtaken && topic.newest != 0 && entries_[topic.newest - 1].place == Place::kPending) {
     Fail(Say(entry) + " was sent again, though a later one waits");

@@ -72,7 +72,7 @@ void Book::Configured(EndpointId id, const std::shared_ptr<const Endpoint>& conf
   }
   const bool other_url = site.paused_url != Fingerprint(config->post_url);
   if (site.pause == Pause::kGone && (site.config || other_url)) site.pause = Pause::kNone;
-  if (!site.config && clock_.now >= site.removed + Engine::kReturnMs) ForgetOrder(id);
+  if (!site.config && clock_.now >= site.removed + Engine::kReturnMs) ForgetShared(id);
   site.config = config;
   site.configured = clock_.now;
   std::shared_ptr<OriginSeen>& origin = origins_[config->origin.host];
@@ -162,7 +162,7 @@ void Book::CheckSent(const Request& request, Sequence sequence, Entry& entry, Si
   if (clock_.now < entry.not_before) {
     Fail(Say(entry) + " was sent " + std::to_string(entry.not_before - clock_.now) + " ms early");
   }
-  if (entry.lane != 0 && *lanes_[entry.lane].begin() != entry.sequence) {
+  if (entry.lane != 0 && !entry.out_of_order && *lanes_[entry.lane].begin() != entry.sequence) {
     Fail(Say(entry) + " overtakes sequence " + std::to_string(*lanes_[entry.lane].begin()));
   }
   const auto lifetime = LifetimeOf(site.config->schedule, entry.event->kind);
@@ -231,17 +231,19 @@ void Book::Answering(const Request& request, const Fate& fate, Millis retry_afte
   EndFlight(request, carried);
   flights_.erase(request.id);
   const bool current = flight.config == site.config;
-  const Sequence sequence = request.deliveries.front();
+  // What fails out of order is no news of the origin.
+  std::optional<Sequence> own;
+  if (!carried.front()->out_of_order) own = request.deliveries.front();
   // The breaker may honour what either configuration allows.
   const Millis bounded = std::min({retry_after, flight.config->schedule.waits_ms.back(),
                                    site.config->schedule.waits_ms.back()});
   if (kind == OutcomeClass::kTrouble) {
     if (current) site.gate.Cancelled(request.id);
-    flight.origin->breaker.Trouble(clock_.now, request.id, sequence, bounded);
+    flight.origin->breaker.Trouble(clock_.now, request.id, own, bounded);
   } else {
     flight.origin->breaker.Alive(request.id);
     if (current && kind == OutcomeClass::kMisconfigured) {
-      site.gate.Trouble(clock_.now, request.id, sequence, bounded);
+      site.gate.Trouble(clock_.now, request.id, own, bounded);
     } else if (current) {
       site.gate.Alive(request.id);
     }
@@ -250,14 +252,22 @@ void Book::Answering(const Request& request, const Fate& fate, Millis retry_afte
     if (current) Halve(request, carried, site);
     return;
   }
+  // First what was delivered: the others failed beside it.
+  std::vector<std::pair<std::size_t, Said>> results;
   for (std::size_t i = 0; i < carried.size(); ++i) {
     Said said{kind, answer.failure.empty() ? answer.status : 0, false};
     if (!fate.said.empty()) said = fate.said[i];
+    results.emplace_back(i, said);
+  }
+  std::stable_partition(results.begin(), results.end(), [](const auto& result) {
+    return result.second.kind == OutcomeClass::kDelivered;
+  });
+  for (const auto& [i, said] : results) {
     const bool blames =
         said.kind == OutcomeClass::kGone || said.kind == OutcomeClass::kMisconfigured;
     if (blames && !current) continue;  // of what was replaced meanwhile
     carried[i]->last_alone = carried.size() == 1 || !fate.said.empty();
-    AnswerFor(*carried[i], site, said, retry_after);
+    AnswerFor(*carried[i], *flight.origin, said, retry_after);
   }
   if (kind == OutcomeClass::kGone && current && site.pause == Pause::kNone) {
     site.pause = Pause::kGone;
@@ -265,7 +275,13 @@ void Book::Answering(const Request& request, const Fate& fate, Millis retry_afte
   }
 }
 
-void Book::AnswerFor(Entry& entry, const Site& site, const Said& said, Millis retry_after) {
+void Book::AnswerFor(Entry& entry, OriginSeen& origin, const Said& said, Millis retry_after) {
+  Site& site = sites_.at(entry.endpoint);
+  const auto failed = [&](std::uint64_t others_delivered) {
+    if (entry.failures == 0 || others_delivered > entry.delivered_at_failure) ++entry.failures;
+    entry.delivered_at_failure = delivered_;
+    entry.undisposed = true;
+  };
   ++entry.attempts;
   entry.last = said.kind;
   entry.last_status = said.status;
@@ -273,7 +289,8 @@ void Book::AnswerFor(Entry& entry, const Site& site, const Said& said, Millis re
   switch (said.kind) {
     case OutcomeClass::kDelivered:
       entry.answered = true;
-      ++sites_.at(site.id).delivered_ever;
+      ++site.delivered_ever;
+      site.delivered_at = origin.delivered_at = ++delivered_;
       break;
     case OutcomeClass::kGone:
       break;
@@ -281,10 +298,12 @@ void Book::AnswerFor(Entry& entry, const Site& site, const Said& said, Millis re
       if (entry.misconfigured == 0 || site.delivered_ever > entry.others_delivered)
         ++entry.misconfigured;
       entry.others_delivered = site.delivered_ever;
-      entry.undisposed = true;
+      failed(site.delivered_at);
+      break;
+    case OutcomeClass::kTrouble:
+      failed(origin.delivered_at);
       break;
     case OutcomeClass::kRefused:
-    case OutcomeClass::kTrouble:
       entry.undisposed = true;
       break;
   }

@@ -61,10 +61,11 @@ void BreakerModel::Alive(RequestId /*id*/) {
   allowed_ = std::min(limit_, kRampFrom);
 }
 
-void BreakerModel::Trouble(Millis now, RequestId id, Sequence sequence, Millis retry_after) {
+void BreakerModel::Trouble(Millis now, RequestId id, std::optional<Sequence> sequence,
+                           Millis retry_after) {
   const bool is_probe = probe_ == id;
-  if (!is_probe && last_ == sequence) return;
-  if (!is_probe) last_ = sequence;
+  if (!is_probe && (!sequence || last_ == sequence)) return;
+  if (!is_probe) last_ = *sequence;
   ++troubles_;
   if (!open_) {
     if (troubles_ < kTroublesToOpen) return;

@@ -25,7 +25,8 @@ class BreakerModel {
   // Objects by throwing a Violation. `in_flight`: before this one.
   void Send(Millis now, RequestId id, int in_flight);
   void Alive(RequestId id);
-  void Trouble(Millis now, RequestId id, Sequence sequence, Millis retry_after);
+  // Without a sequence it is a delivery's own trouble, unless it is the probe.
+  void Trouble(Millis now, RequestId id, std::optional<Sequence> sequence, Millis retry_after);
   void Cancelled(RequestId id);
 
   bool open() const { return open_; }

@@ -67,6 +67,10 @@ void World::CheckQuiet(Site& site, const Stats& stats) {
   agree("cancelled", stats.cancelled, Count(site, Place::kCancelled));
   agree("purged", stats.purged, Count(site, Place::kPurged));
   agree("pending bytes", stats.pending_bytes, site.pending_bytes);
+  if (!site.lost) {
+    agree("recipients waiting", stats.recipients_waiting, site.waited_for.size());
+    agree("out of order", stats.out_of_order, site.out_of_order.size());
+  }
   const Store* store = outbox_->store(site.id);
   if (store == nullptr) return;
   agree("rows", store->rows.size(), Count(site, Place::kPending));

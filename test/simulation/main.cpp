@@ -143,11 +143,11 @@ int RunMany(const Options& options) {
       "batches, %llu doubles, %llu ends of a process\n"
       "delivered %llu, dead %llu, cancelled %llu, purged %llu, lost with a file %llu, not "
       "committed "
-      "at a crash %llu; %llu steps\n",
+      "at a crash %llu; %llu left their recipients' order; %llu steps\n",
       count(static_cast<std::uint64_t>(all.simulated_ms) / 86'400'000), count(all.events),
       count(all.rejected), count(all.requests), count(all.batches), count(all.doubles),
       count(all.crashes), count(all.delivered), count(all.dead), count(all.cancelled),
-      count(all.purged), count(all.lost), count(all.gone), count(all.steps));
+      count(all.purged), count(all.lost), count(all.gone), count(all.left_order), count(all.steps));
   std::printf("%llu passed, %llu failed\n", count(passed), count(failed));
   return failed > 0 || passed == 0 ? 1 : 0;
 }

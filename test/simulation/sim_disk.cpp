@@ -132,6 +132,17 @@ void SimOutbox::DoReschedule(const Delivery& delivery, Millis due) {
   EndLease(delivery, due, true);
 }
 
+void SimOutbox::DoLeaveOrder(const Delivery& delivery, Millis due) {
+  EndLease(delivery, std::nullopt, false);
+  Row& row = disk_.stores.at(delivery.endpoint).rows.at(delivery.sequence);
+  const Millis accepted = row.delivery.accepted_ms;
+  row.delivery = delivery;
+  row.delivery.recipient = KeyOutOfOrder(delivery.sequence);
+  row.delivery.accepted_ms = accepted;
+  row.due = due;
+  Enter(row.delivery, due);
+}
+
 void SimOutbox::DoHasten(EndpointId endpoint, std::uint64_t recipient) {
   Index& index = indexes_.at(endpoint);
   const auto lane = index.lanes.find(recipient);

@@ -30,7 +30,17 @@ std::optional<Millis> SimOutbox::NextMs() const {
 
 std::vector<StoredEndpoint> SimOutbox::Stored() const {
   std::vector<StoredEndpoint> all;
-  for (const auto& [id, store] : disk_.stores) all.push_back(store.endpoint);
+  for (const auto& [id, store] : disk_.stores) {
+    StoredEndpoint& stored = all.emplace_back(store.endpoint);
+    for (const auto& [sequence, row] : store.rows) {
+      const Delivery& delivery = row.delivery;
+      if (IsOutOfOrder(delivery)) {
+        ++stored.out_of_order;
+      } else if (delivery.failures > 0 && delivery.recipient != sequence) {
+        ++stored.recipients_waiting;
+      }
+    }
+  }
   return all;
 }
 
@@ -165,6 +175,12 @@ void SimOutbox::Reschedule(const Delivery& delivery, Millis due_ms, const Note& 
   Command(false, [this, delivery, due = ToStore(due_ms)] { DoReschedule(delivery, due); });
 }
 
+void SimOutbox::LeaveOrder(const Delivery& delivery, Millis due_ms, const Note& note) {
+  fuse_.Burn();
+  book_.LeftOrder(delivery, due_ms, note);
+  Command(false, [this, delivery, due = ToStore(due_ms)] { DoLeaveOrder(delivery, due); });
+}
+
 void SimOutbox::Park(const Delivery& delivery) {
   fuse_.Burn();
   book_.Parked(delivery);
@@ -249,7 +265,7 @@ void SimOutbox::Corrupt(EndpointId endpoint) {
   store.endpoint.pending_bytes -= bytes;
   if (lost == 0) return;
   Complete([this, endpoint, lost, bytes](OutboxListener& to) {
-    book_.ForgetOrder(endpoint);
+    book_.ForgetShared(endpoint);
     to.OnLost(endpoint, lost, bytes);
   });
 }

@@ -65,6 +65,7 @@ class SimOutbox final : public Outbox {
   void Finish(const Delivery& delivery, Final how, const Note& note) override;
   void Reschedule(const Delivery& delivery, Millis due_ms, const Note& note) override;
   void Park(const Delivery& delivery) override;
+  void LeaveOrder(const Delivery& delivery, Millis due_ms, const Note& note) override;
   void VisitDead(const DeadVisit& visit) override;
   void PurgeDead(EndpointId endpoint, Millis died_before_ms, std::uint64_t excess,
                  std::size_t limit) override;
@@ -101,6 +102,7 @@ class SimOutbox final : public Outbox {
   void DoFinish(const Delivery& delivery, Final how, const Note& note);
   void DoHasten(EndpointId endpoint, std::uint64_t recipient);
   void DoReschedule(const Delivery& delivery, Millis due);
+  void DoLeaveOrder(const Delivery& delivery, Millis due);
   void DoVisit(const DeadVisit& visit, Millis accepted);
   void DoPurge(EndpointId endpoint, Millis died_before, std::uint64_t excess, std::size_t limit);
   void EraseLetter(Store& store, std::map<Sequence, Letter>::iterator letter);

@@ -28,6 +28,7 @@ void Tally::Add(const Tally& other) {
   purged += other.purged;
   lost += other.lost;
   gone += other.gone;
+  left_order += other.left_order;
   simulated_ms += other.simulated_ms;
 }
 
@@ -58,6 +59,7 @@ Tally World::tally() const {
   Tally tally = tally_;
   tally.events = book_.entries().size();
   tally.doubles = book_.doubles();
+  tally.left_order = book_.left_order();
   tally.simulated_ms = clock_.now;
   for (const Entry& entry : book_.entries()) {
     switch (entry.place) {

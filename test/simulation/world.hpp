@@ -37,6 +37,7 @@ struct Tally {
   std::uint64_t purged = 0;
   std::uint64_t lost = 0;  // of a ruined file
   std::uint64_t gone = 0;  // had not been committed
+  std::uint64_t left_order = 0;
   Millis simulated_ms = 0;
   void Add(const Tally& other);
 };

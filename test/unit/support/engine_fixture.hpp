@@ -61,6 +61,9 @@ struct FakeOutbox final : Outbox {
     inner.Reschedule(delivery, due_ms, note);
   }
   void Park(const Delivery& delivery) override { inner.Park(delivery); }
+  void LeaveOrder(const Delivery& delivery, Millis due_ms, const Note& note) override {
+    inner.LeaveOrder(delivery, due_ms, note);
+  }
   void Hasten(EndpointId endpoint, std::uint64_t recipient) override {
     inner.Hasten(endpoint, recipient);
   }

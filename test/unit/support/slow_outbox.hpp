@@ -45,6 +45,9 @@ class SlowOutbox final : public Outbox, private OutboxListener {
     inner_.Reschedule(delivery, due_ms, note);
   }
   void Park(const Delivery& delivery) override { inner_.Park(delivery); }
+  void LeaveOrder(const Delivery& delivery, Millis due_ms, const Note& note) override {
+    inner_.LeaveOrder(delivery, due_ms, note);
+  }
   void VisitDead(const DeadVisit& visit) override { inner_.VisitDead(visit); }
   void PurgeDead(EndpointId endpoint, Millis died_before_ms, std::uint64_t excess,
                  std::size_t limit) override {

@@ -26,6 +26,8 @@ constexpr std::array kFaults = {
     " FROM log WHERE log.key >> 44 = e.id)",
     "SELECT 'parked without a row ' || sequence FROM parked"
     " WHERE NOT EXISTS (SELECT 1 FROM log WHERE key = (endpoint << 44) + sequence)",
+    "SELECT 'parked under another ordering key ' || p.sequence FROM parked p JOIN log ON"
+    " key = (p.endpoint << 44) + p.sequence WHERE log.recipient <> p.recipient",
     "SELECT 'parked without a lane ' || sequence FROM parked p WHERE NOT EXISTS"
     " (SELECT 1 FROM lane WHERE endpoint = p.endpoint AND recipient = p.recipient)",
     "SELECT 'both dead and pending ' || key FROM dead WHERE key IN (SELECT key FROM log)",
