@@ -55,7 +55,7 @@ rows() ->
      {router_ratio_dead_backend, 2, {at_most, 1.1}},
      {router_p50_us, 2, none},
      {healthy_stanza_added_us, 2, {at_most, 2}},
-     {muc_members_10k_ms, 2, {at_most, 10}},
+     {muc_members_10k_ms, 2, {at_most, 5}},
      {rss_mb_at_100k_backlog, 2, {at_most, 100}},
      {curl_floor_per_s, 0, none},
      {curl_floor_cpu_us, 2, none},
