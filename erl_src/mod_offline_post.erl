@@ -85,7 +85,7 @@ stop(Host) ->
     set_hooks(Host, []),
     guarded(stop, Host, fun() -> mod_offline_post_web:stop(Host, ?MODULE) end),
     %% The members' events may wait for a badge next.
-    guarded(stop, Host, fun() -> mod_offline_post_members:flush(), mod_offline_post_badge:flush() end),
+    guarded(stop, Host, fun() -> mod_offline_post_members:flush(Host), mod_offline_post_badge:flush() end),
     guarded(stop, Host, fun() -> state(Host) =:= stopped orelse mod_offline_post_endpoint:remove(Host) end),
     guarded(stop, Host, fun() ->
         mod_offline_post_policy:erase(Host),
