@@ -9,7 +9,7 @@ namespace offline_post {
 
 namespace {
 
-std::string Encoded(std::string_view text) {
+std::string PercentEncoded(std::string_view text) {
   std::string out;
   AppendPercentEncoded(text, out);
   return out;
@@ -45,11 +45,11 @@ OutcomeClass ClassOf(int status) { return ClassifyStatus(status); }
 }  // namespace
 
 TEST_CASE("percent-encoding keeps the unreserved characters and escapes all else") {
-  CHECK(Encoded("AZaz09-._~") == "AZaz09-._~");
-  CHECK(Encoded(" &=+%\r\n\t") == "%20%26%3D%2B%25%0D%0A%09");
-  CHECK(Encoded("\xF0\x9F\x98\x80") == "%F0%9F%98%80");
-  CHECK(Encoded(std::string_view("\0\xff", 2)) == "%00%FF");
-  CHECK(Encoded("").empty());
+  CHECK(PercentEncoded("AZaz09-._~") == "AZaz09-._~");
+  CHECK(PercentEncoded(" &=+%\r\n\t") == "%20%26%3D%2B%25%0D%0A%09");
+  CHECK(PercentEncoded("\xF0\x9F\x98\x80") == "%F0%9F%98%80");
+  CHECK(PercentEncoded(std::string_view("\0\xff", 2)) == "%00%FF");
+  CHECK(PercentEncoded("").empty());
 }
 
 TEST_CASE("any bytes survive percent-encoding and decoding") {
@@ -57,7 +57,7 @@ TEST_CASE("any bytes survive percent-encoding and decoding") {
   for (int round = 0; round < 256; ++round) {
     for (int byte = 0; byte < 256; ++byte) all.push_back(static_cast<char>(byte));
   }
-  CHECK(Decoded(Encoded(all)) == all);
+  CHECK(Decoded(PercentEncoded(all)) == all);
 }
 
 TEST_CASE("the form body is the original's, byte for byte") {
