@@ -373,6 +373,7 @@ TEST_CASE(
   s.Heal();
   s.WaitForRetry();
   REQUIRE(s.outbox->IsDurable());
+  CHECK(test::FaultsOfOpenFile(s.File()).empty());
   CHECK(Sequences(s.Claim()) == List{3});
   const StoredEndpoint stored = s.Closed();
   CHECK(stored.accepted == 4);
