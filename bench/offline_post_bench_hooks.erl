@@ -51,8 +51,8 @@ room(Host) ->
                       [begin
                            Ns = measure(fun() -> ejabberd_hooks:run_fold(muc_filter_message, Host, Message,
                                                                          [State, <<"nick">>]) end),
-                           %% The worker is done with it, so that none is turned away.
-                           _ = gen_server:call(mod_offline_post_members, done, infinity),
+                           %% The workers are done with it, so that none is turned away.
+                           ok = gen_server:call(mod_offline_post_members, {flush, Host}, infinity),
                            Ns
                        end || _ <- lists:seq(1, ?MESSAGES)]
               end),

@@ -1,7 +1,7 @@
 %% What is sent, and the two ways to send it: our hook, and the hook of the original's design.
 -module(offline_post_bench_load).
 
--export([prepare/1, message/2, event/2, ready_event/2, body/3, hook/2, original/4, execute/2, execute/3]).
+-export([prepare/1, message/2, event/2, ready_event/2, body/3, hook/2, be_session/1, original/4, execute/2, execute/3]).
 
 -include("xmpp.hrl").
 
@@ -56,6 +56,13 @@ hook(Host, I) ->
     Verdict = {bounce, mod_offline_post_once:stamp(message(Host, I))},
     {bounce, Message} = mod_offline_post_offline:archived_message(mod_offline_post_offline:new_message(Verdict)),
     mod_offline_post_offline:offline_message({offlined, Message}).
+
+%% This process becomes the sender's session.
+-spec be_session(binary()) -> ok.
+be_session(Host) ->
+    put('$initial_call', {xmpp_stream_in, init, 1}),
+    #message{from = #jid{user = User, server = Server, resource = Resource}} = message(Host, 1),
+    ejabberd_sm:open_session(ejabberd_sm:make_sid(), User, Server, Resource, []).
 
 %% The original's: the session sends the request itself and waits for the answer.
 -spec original(string(), binary(), binary(), non_neg_integer()) -> ok.

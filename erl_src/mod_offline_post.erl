@@ -14,8 +14,8 @@
 -type hook() :: {Hook :: atom(), module(), Function :: atom(), Priority :: integer()}.
 
 %% Each says by hooks(Host) which hooks it wants there, as the policy is.
--define(TRIGGERS, [mod_offline_post_groups, mod_offline_post_offline, mod_offline_post_once, mod_offline_post_online,
-                   mod_offline_post_pending]).
+-define(TRIGGERS, [mod_offline_post_calls, mod_offline_post_commit, mod_offline_post_devices, mod_offline_post_groups,
+                   mod_offline_post_offline, mod_offline_post_once, mod_offline_post_online, mod_offline_post_pending]).
 
 %% After gen_mod has started, stopped and reloaded modules, at 60.
 -define(CONFIG_RELOADED, 90).
@@ -24,13 +24,14 @@
 -define(MODULES, [mod_offline_post, mod_available_post, mod_unavailable_post]).
 
 %% What this module needs beside the native side.
--define(HELPERS, [mod_offline_post_await, mod_offline_post_badge, mod_offline_post_check,
-                  mod_offline_post_command_specs, mod_offline_post_commands, mod_offline_post_commit,
-                  mod_offline_post_doc, mod_offline_post_endpoint, mod_offline_post_event, mod_offline_post_figures,
+-define(HELPERS, [mod_offline_post_await, mod_offline_post_badge, mod_offline_post_body, mod_offline_post_check,
+                  mod_offline_post_command_specs, mod_offline_post_commands, mod_offline_post_doc,
+                  mod_offline_post_endpoint, mod_offline_post_event, mod_offline_post_figures,
                   mod_offline_post_flush, mod_offline_post_hook_cost, mod_offline_post_import,
                   mod_offline_post_incidents, mod_offline_post_kind, mod_offline_post_members,
                   mod_offline_post_mention, mod_offline_post_metrics, mod_offline_post_native,
-                  mod_offline_post_neighbours, mod_offline_post_notify, mod_offline_post_openmetrics,
+                  mod_offline_post_neighbours, mod_offline_post_nodes, mod_offline_post_notify,
+                  mod_offline_post_openmetrics,
                   mod_offline_post_operator, mod_offline_post_opt, mod_offline_post_options, mod_offline_post_owner,
                   mod_offline_post_policy, mod_offline_post_presence, mod_offline_post_stanza, mod_offline_post_text,
                   mod_offline_post_web, mod_offline_post_web_config, mod_offline_post_web_csrf,
@@ -84,7 +85,7 @@ stop(Host) ->
     set_hooks(Host, []),
     guarded(stop, Host, fun() -> mod_offline_post_web:stop(Host, ?MODULE) end),
     %% The members' events may wait for a badge next.
-    guarded(stop, Host, fun() -> mod_offline_post_members:flush(), mod_offline_post_badge:flush() end),
+    guarded(stop, Host, fun() -> mod_offline_post_members:flush(Host), mod_offline_post_badge:flush() end),
     guarded(stop, Host, fun() -> state(Host) =:= stopped orelse mod_offline_post_endpoint:remove(Host) end),
     guarded(stop, Host, fun() ->
         mod_offline_post_policy:erase(Host),
@@ -205,6 +206,8 @@ activate(Host, Source, ok) ->
     ok = mod_offline_post_owner:start(),
     ok = mod_offline_post_command_specs:register(),
     ok = mod_offline_post_once:start(),
+    ok = mod_offline_post_devices:start(),
+    ok = mod_offline_post_calls:start(),
     ok = mod_offline_post_notify:prepare(Host),
     case mod_offline_post_endpoint:configure(Host, Source) of
         {ok, Uses} ->
@@ -246,6 +249,8 @@ state(Host) ->
 -spec stop_node() -> ok.
 stop_node() ->
     ok = mod_offline_post_once:stop(),
+    ok = mod_offline_post_devices:stop(),
+    ok = mod_offline_post_calls:stop(),
     ok = mod_offline_post_members:stop(),
     ok = mod_offline_post_badge:stop().
 

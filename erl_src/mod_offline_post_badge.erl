@@ -52,7 +52,7 @@ unprepared(Reason) ->
 %% Waits, for a while, until what is to be counted has been handed on.
 -spec flush() -> ok.
 flush() ->
-    mod_offline_post_flush:wait(?MODULE).
+    mod_offline_post_flush:wait(?MODULE, flush).
 
 %% With the last virtual host.
 -spec stop() -> ok.

@@ -1,17 +1,39 @@
-%% Hands an event to the native side and, where sync_commit asks for it, waits until it is committed.
+%% Hands an event to the native side. Where sync_commit asks for it, the session of the message's sender waits until the
+%% event is committed; nobody else does.
 -module(mod_offline_post_commit).
 
--export([submit/3]).
+-export([hooks/1, c2s_terminated/2, submit/3]).
+
+-include("xmpp.hrl").
 
 %% A disk that takes longer than this (ms) is not waited for.
 -define(COMMIT_MS, 1000).
 
-%% Wait: whether the virtual host's policy asks for it. limited: over max_rate, and dropped. refused: full, or stopped.
-%% Both are counted on the native side.
--spec submit(binary(), mod_offline_post_nif:event(), Wait :: boolean()) -> ok | limited | refused.
-submit(Host, Event, Wait) ->
+%% Before mod_stream_mgmt (50), which then routes what the client has not acknowledged.
+-define(TERMINATED, 40).
+
+%% In the process dictionary of a session that ends.
+-define(ENDS, ?MODULE).
+
+-spec hooks(binary()) -> [{atom(), module(), atom(), integer()}].
+hooks(Host) ->
+    case mod_offline_post_policy:get(Host) of
+        #{sync_commit := true} -> [{c2s_terminated, ?MODULE, c2s_terminated, ?TERMINATED}];
+        _ -> []
+    end.
+
+%% A session that ends has nobody to acknowledge to, and would wait once for each message to itself in its queue.
+-spec c2s_terminated(State, term()) -> State.
+c2s_terminated(State, _Reason) ->
+    _ = put(?ENDS, true),
+    State.
+
+%% Waits: whose session waits for the commit, if it is that session that calls. limited: over max_rate, and dropped.
+%% refused: full, or stopped. Both are counted on the native side.
+-spec submit(binary(), mod_offline_post_nif:event(), Waits :: jid:jid() | nobody) -> ok | limited | refused.
+submit(Host, Event, Waits) ->
     Key = mod_offline_post_endpoint:key(Host),
-    case Wait andalso is_stream() of
+    case is_session_of(Waits) of
         true ->
             Began = erlang:monotonic_time(nanosecond),
             Answer = mod_offline_post_await:answer(offline_post_committed, fun() -> submit_sync(Key, Event) end, ?COMMIT_MS),
@@ -26,12 +48,18 @@ submitted({ok, _Id}) -> ok;
 submitted({error, limited}) -> limited;
 submitted({error, _}) -> refused.
 
-%% Only a stream (of a client, another server or a component: all are xmpp_stream_in) waits: nobody but its own
-%% peer waits with it, and it is to its peer that the server will acknowledge the message. A room's process serves
-%% everybody in the room, and whoever else routes a message has not asked for anything.
--spec is_stream() -> boolean().
-is_stream() ->
-    get('$initial_call') =:= {xmpp_stream_in, init, 1}.
+%% The server will acknowledge the message to its sender's client, in the session of which nobody else's messages wait.
+%% Any other process has messages of many: a room's, the stream of another server or of a component, and a session in
+%% which a module routes something for somebody else.
+-spec is_session_of(jid:jid() | nobody) -> boolean().
+is_session_of(#jid{luser = User, lserver = Server, lresource = Resource}) when Resource =/= <<>> ->
+    %% A client's stream is an xmpp_stream_in, as others' streams are; the session manager is asked last: it may have to
+    %% ask a database.
+    get('$initial_call') =:= {xmpp_stream_in, init, 1} andalso get(?ENDS) =:= undefined
+        andalso lists:member(Server, ejabberd_option:hosts())
+        andalso ejabberd_sm:get_session_pid(User, Server, Resource) =:= self();
+is_session_of(_) ->
+    false.
 
 -spec submit_sync(mod_offline_post_nif:key(), mod_offline_post_nif:event()) ->
           {ok, reference()} | {error, full | stopped | limited}.

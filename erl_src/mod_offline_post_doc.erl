@@ -135,8 +135,9 @@ mod_doc() ->
                         "on the spool's disk. The default is '268435456' (256 MiB).">>}},
            {sync_commit,
             #{value => "true | false",
-              desc => <<"Whether a session waits, for at most a second, until its message is safe on the disk; what "
-                        "the server has acknowledged to its sender then survives a crash and a loss of power. It "
+              desc => <<"Whether a client's session waits, for at most a second, until its message is safe on the disk; what "
+                        "the server has acknowledged to its sender then survives a crash and a loss of power. No "
+                        "process waits for messages that come from another server or from a component. A session "
                         "never waits for the backend. The default is 'false': a message is safe a few milliseconds "
                         "later.">>}},
            {retry_schedule,
@@ -146,9 +147,12 @@ mod_doc() ->
                         "not longer than the longest in this list. The default is "
                         "'[1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 600]', in seconds.">>}},
            {max_age,
-            #{value => "timeout()",
+            #{value => "timeout() | {Kind: timeout(), ...}",
               desc => <<"A failure is final, and the message becomes a dead letter, when the next attempt would come "
-                        "later than this after the message was accepted. The default is '24 hours'.">>}},
+                        "later than this after the message was accepted. By kind of message, 'default' is for the "
+                        "kinds that are not named. A kind with a time of its own is never sent later than that. A "
+                        "'call' always has one: 1 minute, or 'default' if that is shorter; 'call_end' has that of "
+                        "'call'. The default is '24 hours'.">>}},
            {order,
             #{value => "recipient | none",
               desc => <<"With 'recipient', messages to one user are sent one after another, in their order: while one "
@@ -170,17 +174,19 @@ mod_doc() ->
            {notify,
             #{value => "[Kind, ...]",
               desc => <<"Which kinds of message: 'text', 'encrypted', 'call', 'file', 'reaction', 'correction', "
-                        "'retraction', 'marker', 'receipt', 'invitation', 'subject', 'headline', 'other'. Chat states "
-                        "alone, errors and messages with XEP-0334's 'no-store' are never posted. The default is "
-                        "'[text, encrypted, call, file]'.">>}},
+                        "'retraction', 'marker', 'receipt', 'invitation', 'subject', 'headline', 'other'; and "
+                        "'call_end', when a call ends that was posted. Chat states alone, blank texts, errors and "
+                        "messages with XEP-0334's 'no-store' are never posted. The default is "
+                        "'[text, encrypted, call, file, invitation]'.">>}},
            {notify_hanging_device,
             #{value => "true | false",
-              desc => <<"Whether a message that waits for a session to be resumed is posted also when another device "
-                        "of the user takes it. The default is 'false'.">>}},
+              desc => <<"Whether a message that a hanging session (XEP-0198) has lost is posted also when another "
+                        "device of the user received it. The default is 'false'.">>}},
            {groupchat,
             #{value => "none | mucsub | members",
-              desc => <<"Messages of rooms: 'mucsub' posts those to subscribers of a room (MUC/Sub), 'members' those "
-                        "to each affiliated local user who is neither in the room nor reachable. "
+              desc => <<"Messages of rooms: 'mucsub' posts those for subscribers (MUC/Sub) and for occupants whose "
+                        "session hangs, 'members' also those for each affiliated local user who is neither in the "
+                        "room nor reachable. "
                         "The default is 'mucsub'.">>}},
            {members_notify,
             #{value => "all | mentions",
@@ -246,8 +252,10 @@ mod_doc() ->
            "    max_connections: 32",
            "    sync_commit: true",
            "    retry_schedule: [1 s, 10 s, 1 minute, 10 minutes]",
-           "    max_age: 2 days",
-           "    notify: [text, encrypted, call, file, invitation]",
+           "    max_age:",
+           "      default: 2 days",
+           "      call: 30 s",
+           "    notify: [text, encrypted, call, call_end, file, invitation]",
            "    include_body:",
            "      default: true",
            "      encrypted: \"New message\"",

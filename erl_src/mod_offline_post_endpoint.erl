@@ -153,6 +153,9 @@ warn(Host, Source) ->
     _ = not mod_offline_post_opt:include_sender(Source) andalso maps:is_key(per_sender, rates(Source)) andalso
         ?LOG_WARNING("mod_offline_post: max_rate's per_sender has no effect for ~ts, because include_sender is false",
                      [Host]),
+    Kinds = mod_offline_post_opt:notify(Source),
+    _ = lists:member(call_end, Kinds) andalso not lists:member(call, Kinds) andalso
+        ?LOG_WARNING("mod_offline_post: call_end in notify has no effect for ~ts, because call is not in notify", [Host]),
     ok.
 
 -spec config(source()) -> mod_offline_post_nif:config().
@@ -160,6 +163,7 @@ config(Source) ->
     Rates = rates(Source),
     (delivery(Source))#{
       form => message,
+      max_ages => max_ages(mod_offline_post_opt:max_age(Source)),
       room_fields => mod_offline_post_opt:room_fields(Source),
       collapse_interval => interval(mod_offline_post_opt:collapse_interval(Source)),
       %% Without the sender in it, an event has none to be counted for.
@@ -172,7 +176,7 @@ config(Source) ->
 
 -spec presence(gen_mod:opts()) -> mod_offline_post_nif:config().
 presence(Opts) ->
-    (delivery(Opts))#{form => presence, room_fields => none, collapse_interval => 0, rate_sender => 0,
+    (delivery(Opts))#{form => presence, max_ages => [], room_fields => none, collapse_interval => 0, rate_sender => 0,
                       rate_recipient => 0, rate_beyond => collapse}.
 
 -spec rates(source()) -> #{per_sender | per_recipient => pos_integer(), beyond => drop | collapse}.
@@ -215,10 +219,26 @@ delivery(Source) ->
       spool_dir => spool_dir(mod_offline_post_opt:spool_dir(Source)),
       spool_min_free => mod_offline_post_opt:spool_min_free(Source),
       retry_schedule => mod_offline_post_opt:retry_schedule(Source),
-      max_age => mod_offline_post_opt:max_age(Source),
+      max_age => default_age(mod_offline_post_opt:max_age(Source)),
       order => mod_offline_post_opt:order(Source),
       dead_letter_retention => mod_offline_post_opt:dead_letter_retention(Source),
       dead_letter_limit => mod_offline_post_opt:dead_letter_limit(Source)}.
+
+-type ages() :: pos_integer() | #{default | mod_offline_post_event:kind() => pos_integer()}.
+
+-spec default_age(ages()) -> pos_integer().
+default_age(#{default := Ms}) -> Ms;
+default_age(#{}) -> timer:hours(24);
+default_age(Ms) -> Ms.
+
+%% Of the kinds with a lifetime of their own. A call is among them in any case: nobody answers one that is a minute old.
+-spec max_ages(ages()) -> [{Kind :: binary(), Ms :: pos_integer()}].
+max_ages(#{} = PerKind) ->
+    Call = maps:get(call, PerKind, min(timer:minutes(1), default_age(PerKind))),
+    Ages = maps:remove(default, maps:merge(#{call => Call, call_end => Call}, PerKind)),
+    [{atom_to_binary(Kind), Ms} || {Kind, Ms} <- lists:sort(maps:to_list(Ages))];
+max_ages(Ms) ->
+    max_ages(#{default => Ms}).
 
 -spec batch(none | map()) -> none | {pos_integer(), pos_integer(), pos_integer(), array | ndjson}.
 batch(none) -> none;

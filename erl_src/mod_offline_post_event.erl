@@ -1,13 +1,14 @@
 %% From a stanza to the event that the native side delivers. Pure.
 -module(mod_offline_post_event).
 
--export([from_message/4, uses/1, to_native/3, topic/2, call_topic/1, is_event/1, stanza_id/2, origin_id/1, text/1]).
+-export([from_message/4, call_offer/1, call_end/2, uses/1, to_native/3, topic/2, call_topic/1, is_event/1, stanza_id/2,
+         origin_id/1]).
 -export_type([event/0, kind/0, context/0, uses/0]).
 
 -include("xmpp.hrl").
 
--type kind() :: text | encrypted | call | file | reaction | correction | retraction | marker | receipt | invitation
-              | subject | headline | other.
+-type kind() :: text | encrypted | call | call_end | file | reaction | correction | retraction | marker | receipt
+              | invitation | subject | headline | other.
 
 %% Public: what handlers of the hook offline_post_event get and return. Addresses are in their prepared forms, so that
 %% a receiver can compare them byte by byte. Of the body, and of what is behind the badge, only what the requests use is
@@ -26,6 +27,8 @@
                    badge => non_neg_integer(),
                    stanza_id => binary(),
                    origin_id => binary(),
+                   call_id => binary(),          % of a call and its end
+                   text => binary(),             % what of the body the author has written, if that is not all of it
                    subject => binary(),          % only if include_body is true for the kind
                    thread => binary(),
                    stanza => binary()}.          % the message as XML, without what the policy excludes
@@ -43,11 +46,11 @@
 %% What the requests use of an event. taken: what must be found in the message for them. attributes: in the order in
 %% which they leave.
 -type uses() :: #{body := boolean(), taken := [taken()], attributes := [{Key :: atom(), Name :: binary()}]}.
--type taken() :: stanza_id | origin_id | subject | thread | stanza.
+-type taken() :: stanza_id | origin_id | call_id | text | subject | thread | stanza.
 
--define(ATTRIBUTES, [trigger, stored, resource, room, nick, sender, stanza_id, origin_id, badge, subject, thread,
-                     stanza]).
--define(TAKEN, [stanza_id, origin_id, subject, thread, stanza]).
+-define(ATTRIBUTES, [trigger, stored, resource, room, nick, sender, stanza_id, origin_id, call_id, badge, text, subject,
+                     thread, stanza]).
+-define(TAKEN, [stanza_id, origin_id, call_id, text, subject, thread, stanza]).
 
 -define(NOBODY, {<<>>, <<>>, <<>>}).
 
@@ -73,7 +76,7 @@ from_message(#message{id = Id, from = From} = Message, Kind, #{trigger := Trigge
     with_context(Context, IncludeSender,
                  case Taken of
                      [] -> Event;
-                     _ -> with_taken(Taken, {Message, To, Context, Content, IncludeSender}, Event)
+                     _ -> with_taken(Taken, {Message, Kind, To, Context, Content, IncludeSender}, Event)
                  end).
 
 -spec recipient(message(), context()) -> jid:jid().
@@ -93,12 +96,20 @@ content(Kind, Contents) ->
     end.
 
 -spec body(mod_offline_post_policy:content(), message()) -> binary().
-body(true, Message) -> text(Message);
+body(true, Message) -> mod_offline_post_body:text(Message);
 body(false, _Message) -> <<>>;
 body(Text, _Message) -> Text.
 
--spec with_taken([taken()], {message(), jid:jid(), context(), mod_offline_post_policy:content(), boolean()}, event()) ->
-          event().
+-type source() :: {message(), kind(), To :: jid:jid(), context(), mod_offline_post_policy:content(),
+                   IncludeSender :: boolean()}.
+
+-spec with_taken([taken()], source(), event()) -> event().
+with_taken([text | Keys], {Message, _, _, _, true, _} = Of, Event) ->
+    %% That the author has written no part of the body is worth telling.
+    with_taken(Keys, Of, case mod_offline_post_body:marked(Message) of
+                             {true, Text} -> Event#{text => Text};
+                             false -> Event
+                         end);
 with_taken([Key | Keys], Of, Event) ->
     case taken(Key, Of) of
         <<>> -> with_taken(Keys, Of, Event);
@@ -107,15 +118,40 @@ with_taken([Key | Keys], Of, Event) ->
 with_taken([], _Of, Event) ->
     Event.
 
--spec taken(taken(), {message(), jid:jid(), context(), mod_offline_post_policy:content(), boolean()}) -> binary().
-taken(stanza_id, {Message, To, Context, _, _}) -> stanza_id(Message, archive(To, Context));
-taken(origin_id, {Message, _, _, _, _}) -> origin_id(Message);
-taken(subject, {#message{subject = Subjects, lang = Lang}, _, _, true, _}) -> in_language(Subjects, Lang);
-taken(subject, _) -> <<>>;
-taken(thread, {#message{thread = #message_thread{data = Thread}}, _, _, _, _}) -> Thread;
-taken(thread, _) -> <<>>;
-taken(stanza, {Message, To, Context, Content, IncludeSender}) ->
-    mod_offline_post_stanza:xml(Message#message{to = To}, Content, IncludeSender, maps:get(sender, Context, undefined)).
+-spec taken(taken(), source()) -> binary().
+taken(stanza_id, {Message, _, To, Context, _, _}) -> stanza_id(Message, archive(To, Context));
+taken(origin_id, {Message, _, _, _, _, _}) -> origin_id(Message);
+taken(call_id, {Message, call, _, _, _, _}) -> call_id(Message);
+taken(subject, {#message{subject = Subjects, lang = Lang}, _, _, _, true, _}) ->
+    mod_offline_post_body:in_language(Subjects, Lang);
+taken(thread, {#message{thread = #message_thread{data = Thread}}, _, _, _, _, _}) -> Thread;
+taken(stanza, {Message, _, To, Context, Content, IncludeSender}) ->
+    mod_offline_post_stanza:xml(Message#message{to = To}, Content, IncludeSender, maps:get(sender, Context, undefined));
+taken(_, _) -> <<>>.
+
+-spec call_id(message()) -> binary().
+call_id(Message) ->
+    case mod_offline_post_kind:call(Message) of
+        {ok, Id} -> Id;
+        none -> <<>>
+    end.
+
+%% Of a call's event what its end needs.
+-spec call_offer(event()) -> event().
+call_offer(Event) ->
+    (maps:without([text, subject, thread, stanza, badge], Event))#{body => <<>>}.
+
+%% The end of a call, from what call_offer/1 has left of its event, as the policy is now.
+-spec call_end(event(), mod_offline_post_policy:policy()) -> event().
+call_end(Offer, #{include_body := Contents, include_sender := IncludeSender}) ->
+    Event = Offer#{kind => call_end, stored => none, body => case content(call_end, Contents) of
+                                                                 Text when is_binary(Text) -> Text;
+                                                                 _ -> <<>>
+                                                             end},
+    case IncludeSender of
+        true -> Event;
+        false -> (maps:without([nick, sender], Event))#{from => ?NOBODY}
+    end.
 
 %% A nick and the JID behind it are the sender, the room is not.
 -spec with_context(context(), boolean(), event()) -> event().
@@ -186,41 +222,15 @@ attribute(Name, Attrs) ->
         false -> <<>>
     end.
 
-%% The text in the message's language, else the first one (RFC 6121, section 5.2.3: one body per language); <<>>: none.
--spec text(message()) -> binary().
-text(#message{body = Bodies, lang = Lang}) ->
-    in_language(Bodies, Lang).
-
--spec in_language([#text{}], Lang :: binary()) -> binary().
-in_language([], _Lang) ->
-    <<>>;
-in_language([#text{data = Text}], _Lang) ->
-    Text;
-in_language(Texts, Lang) ->
-    case [{primary(L), Text} || #text{lang = L, data = Text} <- Texts, Text =/= <<>>] of
-        [] ->
-            <<>>;
-        [{_, First} | _] = InLanguages ->
-            %% A text without a language of its own inherits the message's (XML 1.0, section 2.12).
-            Inherited = proplists:get_value(<<>>, InLanguages, First),
-            proplists:get_value(primary(Lang), InLanguages, Inherited)
-    end.
-
-%% As xmpp:get_text/2 compares languages: "en-GB" answers "EN".
--spec primary(binary()) -> binary().
-primary(Lang) ->
-    [Primary | _] = binary:split(Lang, <<"-">>),
-    string:lowercase(Primary).
-
 %%% What waits together
 
 %% What this event collapses with, or is withdrawn by, within its recipient; <<>>: nothing. Made of the message, not
 %% of the event, from which the sender may be excluded: then it is not readable in the topic either.
 -spec topic(message(), {kind(), context(), mod_offline_post_policy:policy()}) -> binary().
 topic(Message, {call, _Context, _Policy}) ->
-    case mod_offline_post_kind:call(Message) of
-        {ok, SessionId} -> call_topic(SessionId);
-        none -> <<>>
+    case call_id(Message) of
+        <<>> -> <<>>;
+        Id -> call_topic(Id)
     end;
 topic(_Message, {_Kind, _Context, #{collapse := none}}) ->
     <<>>;
@@ -233,11 +243,11 @@ topic(#message{from = From}, {_Kind, Context, #{collapse := conversation, includ
         false -> erlang:md5(Conversation)
     end.
 
-%% By the session alone: the `accept` that a device of the recipient sends to its own account does not name the caller
+%% By the id alone: the `accept` that a device of the recipient sends to its own account does not name the caller
 %% (XEP-0353, section 3.2).
--spec call_topic(SessionId :: binary()) -> binary().
-call_topic(SessionId) ->
-    <<"call:", SessionId/binary>>.
+-spec call_topic(CallId :: binary()) -> binary().
+call_topic(CallId) ->
+    <<"call:", CallId/binary>>.
 
 -spec bare(jid:jid()) -> binary().
 bare(Jid) ->
@@ -281,7 +291,7 @@ is_event(#{kind := Kind, to := To, from := From, message_id := Id, body := Body,
         andalso lists:member(Trigger, [offline, pending, groupchat])
         andalso lists:member(Stored, [offline, archive, none])
         andalso lists:all(fun(Name) -> is_binary(maps:get(Name, Event, <<>>)) end,
-                          [resource, room, nick, sender, stanza_id, origin_id, subject, thread, stanza])
+                          [resource, room, nick, sender, stanza_id, origin_id, call_id, text, subject, thread, stanza])
         andalso is_count(maps:get(badge, Event, 0));
 is_event(_) ->
     false.

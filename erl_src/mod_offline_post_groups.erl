@@ -23,6 +23,9 @@
 %% show nobody as well; and what a message says of itself in muc#user, anybody can write.
 -define(SENDER, offline_post_sender).
 
+%% The same of every room, for nobody to see: who has written a message is not notified of it.
+-define(AUTHOR, offline_post_author).
+
 %% Whatever this virtual host's policy is: a member's own one decides, and members may be of another virtual host.
 -spec hooks(binary()) -> [{atom(), module(), atom(), integer()}].
 hooks(_Host) ->
@@ -34,7 +37,7 @@ hooks(_Host) ->
 -spec muc_filter_message(message() | drop, #state{} | term(), binary()) -> message() | drop.
 muc_filter_message(#message{type = groupchat, meta = Meta} = Message, Room, Nick)
   when not is_map_key(mam_ignore, Meta) ->
-    Stamped = stamped(with_sender(Message, Room)),
+    Stamped = stamped(with_author(with_sender(Message, Room))),
     mod_offline_post:guarded(hook, host(Room), fun() -> tell_absent(Stamped, Room, Nick) end),
     Stamped;
 muc_filter_message(Message, _Room, _Nick) ->
@@ -49,6 +52,10 @@ with_sender(#message{from = From, meta = Meta} = Message, #state{config = #confi
     Message#message{meta = Meta#{?SENDER => jid:remove_resource(From)}};
 with_sender(Message, _Room) ->
     Message.
+
+-spec with_author(message()) -> message().
+with_author(#message{from = From, meta = Meta} = Message) ->
+    Message#message{meta = Meta#{?AUTHOR => bare(From)}}.
 
 %% Without one, while the module comes or goes, the copies are not known as one; the room goes on.
 -spec stamped(message()) -> message().
@@ -65,7 +72,7 @@ tell_absent(Message, Room, Nick) ->
         Hosts -> hand_over(Message, Room, Nick, absent(Message, Room, Hosts))
     end.
 
-%% Those whose members are told of this kind of message.
+%% Those whose members are told of this kind of message, or were told of the call that it ends.
 -spec hosts(message()) -> [binary()].
 hosts(Message) ->
     case [{Host, Kinds} || Host <- ejabberd_option:hosts(),
@@ -74,7 +81,8 @@ hosts(Message) ->
             [];
         Policies ->
             Kind = mod_offline_post_kind:classify(Message),
-            [Host || {Host, Kinds} <- Policies, lists:member(Kind, Kinds)]
+            EndsCall = mod_offline_post_kind:call_end(Message, received) =/= none,
+            [Host || {Host, Kinds} <- Policies, lists:member(Kind, Kinds) orelse EndsCall andalso lists:member(call, Kinds)]
     end.
 
 -spec hand_over(message(), #state{}, binary(), absent()) -> ok.
@@ -151,23 +159,26 @@ node_of(#message{}) -> ?NS_MUCSUB_NODES_MESSAGES.
 
 %%% What reaches a session or an offline user
 
-%% From what a session or the offline store gets to the room's message: for a subscriber wrapped in one of type normal,
-%% for a client in the room itself, which only counts where members are told. ignore: from a room, but nobody is told of
-%% it. none: not from a room.
+%% From what a session or the offline store gets to the room's message: wrapped for a subscriber in one of type normal,
+%% or as it is for a client in the room, subscriber or not. ignore: from a room, but nobody is told of it. none: not from
+%% a room.
 -spec unwrap(message(), mod_offline_post_policy:policy()) -> {ok, message(), group()} | ignore | none.
+unwrap(#message{type = groupchat}, #{groupchat := none}) ->
+    ignore;
 unwrap(#message{type = groupchat, from = From} = Message, Policy) ->
-    case Policy of
-        #{groupchat := members} -> wanted(Message, From, Policy);
-        #{} -> ignore
-    end;
+    wanted(Message, From, Policy);
 %% A room sends under its bare JID. No client can: its server puts the resource there.
-unwrap(#message{type = normal, body = [], sub_els = [_ | _], from = #jid{lresource = <<>>} = Room} = Message, Policy) ->
+unwrap(#message{type = normal, sub_els = [_ | _], from = #jid{lresource = <<>>} = Room} = Message, Policy) ->
     case wrapped(xmpp:get_subtag(Message, #ps_event{})) of
-        {ok, #message{type = groupchat, from = #jid{} = From} = Inner} ->
+        {ok, #message{type = groupchat, from = #jid{} = From} = Wrapped} ->
             case {bare(From) =:= bare(Room) andalso not is_account(Room), Policy} of
-                {true, #{groupchat := none}} -> ignore;
-                {true, _} -> wanted(Inner#message{to = Message#message.to}, From, Policy);
-                {false, _} -> ignore
+                {true, #{groupchat := none}} ->
+                    ignore;
+                {true, _} ->
+                    Inner = mod_offline_post_once:carry(Message, Wrapped),
+                    wanted(Inner#message{to = Message#message.to}, From, Policy);
+                {false, _} ->
+                    ignore
             end;
         {ok, _} -> ignore;
         Other -> Other
@@ -182,9 +193,11 @@ is_account(#jid{lserver = Server}) ->
     lists:member(Server, ejabberd_option:hosts()).
 
 -spec wanted(message(), jid:jid(), mod_offline_post_policy:policy()) -> {ok, message(), group()} | ignore.
-wanted(#message{to = To} = Message, #jid{resource = Nick} = From, Policy) ->
+wanted(#message{to = To, meta = Meta} = Message, #jid{resource = Nick} = From, Policy) ->
+    Own = maps:get(?AUTHOR, Meta, none) =:= bare(To),
     case {Nick, Policy} of
         {<<>>, _} -> ignore; % the room itself speaks
+        {_, _} when Own -> ignore;
         {_, #{groupchat := members, members_notify := mentions}} ->
             case mod_offline_post_mention:is_mentioned(jid:tolower(To), mod_offline_post_mention:prepare(Message)) of
                 true -> {ok, Message, (group(Message, jid:remove_resource(From), Nick))#{to => To}};

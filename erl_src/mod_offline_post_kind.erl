@@ -1,11 +1,12 @@
 %% What kind of message a stanza is, by its elements. Pure. docs/events.md has the same as a table.
 -module(mod_offline_post_kind).
 
--export([classify/1, call/1, call_withdrawal/1, kinds/0]).
+-export([classify/1, is_encrypted/1, call/1, call_end/2, kinds/0]).
 
 -include("xmpp.hrl").
 
 -define(NS_JINGLE_MESSAGE, <<"urn:xmpp:jingle-message:0">>).
+-define(NS_CALL_INVITES, <<"urn:xmpp:call-invites:0">>).
 
 -type element() :: xmpp_element() | fxml:xmlel().
 
@@ -29,8 +30,8 @@
 
 -spec kinds() -> [mod_offline_post_event:kind(), ...].
 kinds() ->
-    [text, encrypted, call, file, reaction, correction, retraction, marker, receipt, invitation, subject, headline,
-     other].
+    [text, encrypted, call, call_end, file, reaction, correction, retraction, marker, receipt, invitation, subject,
+     headline, other].
 
 %% none: nothing that anybody is ever notified of.
 -spec classify(message()) -> mod_offline_post_event:kind() | none.
@@ -55,9 +56,9 @@ of_what(?ANNOUNCED_ENCRYPTION, _) -> encrypted;
 of_what(?INVITATION, _) -> invitation;
 of_what(?SHARED_FILE, _) -> file;
 of_what(What, #message{body = [_ | _]} = Message) ->
-    case mod_offline_post_event:text(Message) of
-        <<>> -> without_text(What, Message);
-        _ -> text
+    case mod_offline_post_body:is_blank(mod_offline_post_body:unmarked(Message)) of
+        true -> without_text(What, Message);
+        false -> text
     end;
 of_what(What, Message) ->
     without_text(What, Message).
@@ -68,6 +69,12 @@ without_text(?RECEIPT, _) -> receipt;
 without_text(_, #message{subject = [_ | _]}) -> subject;
 without_text(?UNKNOWN, _) -> other;
 without_text(?NOTHING, _) -> none.
+
+%% Whether the body, if there is one, was written by the client for recipients who cannot decrypt the message.
+-spec is_encrypted(message()) -> boolean().
+is_encrypted(#message{sub_els = Els}) ->
+    lists:any(fun(El) -> lists:member(strongest([El], ?NOTHING), [?KEY_TRANSPORT, ?ENCRYPTED, ?ANNOUNCED_ENCRYPTION]) end,
+              Els).
 
 -spec strongest([element()], non_neg_integer()) -> non_neg_integer().
 strongest([#xmlel{name = Name, attrs = Attrs} = El | Els], Best) ->
@@ -111,15 +118,19 @@ element(<<"urn:xmpp:omemo:2">>, <<"encrypted">>, El) -> omemo(El);
 element(<<"urn:xmpp:openpgp:0">>, <<"openpgp">>, _) -> ?ENCRYPTED;
 element(<<"jabber:x:encrypted">>, <<"x">>, _) -> ?ENCRYPTED;
 element(<<"urn:xmpp:eme:0">>, <<"encryption">>, _) -> ?ANNOUNCED_ENCRYPTION;
-%% XEP-0353: of what else is said about a call nobody needs to hear.
+%% XEP-0353 and XEP-0482, in which older clients call an invite a propose. The other elements of a call notify nobody.
 element(?NS_JINGLE_MESSAGE, <<"propose">>, _) -> ?CALL;
 element(?NS_JINGLE_MESSAGE, _, _) -> ?NOTHING;
+element(?NS_CALL_INVITES, Name, _) when Name =:= <<"invite">>; Name =:= <<"propose">> -> ?CALL;
+element(?NS_CALL_INVITES, _, _) -> ?NOTHING;
 element(<<"urn:xmpp:reactions:0">>, <<"reactions">>, _) -> ?REACTION;
 element(<<"urn:xmpp:message-correct:0">>, <<"replace">>, _) -> ?CORRECTION;
 %% XEP-0424 since 0.4, and before, where it lies in XEP-0422's element.
 element(<<"urn:xmpp:message-retract:1">>, <<"retract">>, _) -> ?RETRACTION;
 element(<<"urn:xmpp:message-retract:0">>, <<"retract">>, _) -> ?RETRACTION;
 element(<<"urn:xmpp:fasten:0">>, <<"apply-to">>, El) -> fastened(El);
+%% XEP-0425, both namespaces; the older one lies in XEP-0422's element, the newer one in XEP-0424's.
+element(<<"urn:xmpp:message-moderate:", _/binary>>, <<"moderated">>, _) -> ?RETRACTION;
 element(<<"jabber:x:oob">>, <<"x">>, _) -> ?SHARED_FILE;
 element(<<"urn:xmpp:sfs:0">>, <<"file-sharing">>, _) -> ?SHARED_FILE;
 %% XEP-0045: the same element is in private messages of a room, there without an invitation.
@@ -135,6 +146,7 @@ element(<<"http://jabber.org/protocol/xhtml-im">>, _, _) -> ?NOTHING;
 element(<<"http://jabber.org/protocol/nick">>, _, _) -> ?NOTHING;
 element(<<"http://jabber.org/protocol/address">>, _, _) -> ?NOTHING;
 element(<<"urn:xmpp:fallback:0">>, _, _) -> ?NOTHING;
+element(<<"urn:xmpp:reply:0">>, _, _) -> ?NOTHING;
 element(<<"jabber:x:delay">>, _, _) -> ?NOTHING;
 element(<<"jabber:x:event">>, _, _) -> ?NOTHING;
 element(_, Name, _) when Name =:= <<"thread">>; Name =:= <<"body">>; Name =:= <<"subject">> -> ?NOTHING;
@@ -149,7 +161,7 @@ omemo(El) ->
 
 -spec fastened(fxml:xmlel()) -> non_neg_integer().
 fastened(#xmlel{children = Children}) ->
-    case [retract || #xmlel{name = <<"retract">>} <- Children] of
+    case [Name || #xmlel{name = Name} <- Children, Name =:= <<"retract">> orelse Name =:= <<"moderated">>] of
         [] -> ?UNKNOWN;
         _ -> ?RETRACTION
     end.
@@ -164,39 +176,94 @@ room(El) ->
 
 %%% Calls
 
-%% The session that a `propose` offers.
--spec call(message()) -> {ok, SessionId :: binary()} | none.
-call(Message) ->
-    session(Message, [<<"propose">>]).
+%% Which way a message went: to the account whose call it may end, or from it.
+-type direction() :: received | sent.
 
-%% The session that rings no longer: taken back by the caller, or answered or declined on a device of the recipient.
--spec call_withdrawal(message()) -> {ok, SessionId :: binary()} | none.
-call_withdrawal(Message) ->
-    session(Message, [<<"retract">>, <<"accept">>, <<"reject">>, <<"finish">>]).
+%% The id of the call that a message offers.
+-spec call(message()) -> {ok, CallId :: binary()} | none.
+call(#message{sub_els = Els} = Message) ->
+    offer(Els, Message).
 
--spec session(message(), [binary()]) -> {ok, binary()} | none.
-session(#message{sub_els = Els}, Names) ->
-    find_session(Els, Names).
+-spec offer([element()], message()) -> {ok, binary()} | none.
+offer([El | Els], Message) ->
+    case of_call(El) of
+        {?NS_JINGLE_MESSAGE, <<"propose">>, <<_, _/binary>> = Id} -> {ok, Id};
+        {?NS_CALL_INVITES, Name, Id} when Name =:= <<"invite">>; Name =:= <<"propose">> -> invite_id(Id, Message);
+        %% A call without an id cannot be named by another message.
+        _ -> offer(Els, Message)
+    end;
+offer([], _Message) ->
+    none.
 
--spec find_session([element()], [binary()]) -> {ok, binary()} | none.
-find_session([#xmlel{name = Name, attrs = Attrs} | Els], Names) ->
-    case lists:keyfind(<<"xmlns">>, 1, Attrs) of
-        {_, ?NS_JINGLE_MESSAGE} ->
-            case {lists:member(Name, Names), lists:keyfind(<<"id">>, 1, Attrs)} of
-                {true, {_, <<_, _/binary>> = Id}} -> {ok, Id};
-                %% Without an id it is no session that anything else could speak of.
-                _ -> find_session(Els, Names)
+%% XEP-0482, section 3.1: an invite is named by the id of its message. Some clients give the invite an id of its own.
+-spec invite_id(binary(), message()) -> {ok, binary()} | none.
+invite_id(<<_, _/binary>> = Id, _Message) -> {ok, Id};
+invite_id(<<>>, #message{type = groupchat, from = #jid{} = From} = Message) ->
+    first([mod_offline_post_event:stanza_id(Message, From)]);
+invite_id(<<>>, #message{id = Id} = Message) ->
+    first([mod_offline_post_event:origin_id(Message), Id]).
+
+-spec first([binary()]) -> {ok, binary()} | none.
+first([<<_, _/binary>> = Id | _]) -> {ok, Id};
+first([_ | Ids]) -> first(Ids);
+first([]) -> none.
+
+%% The id of the call that is over, with this message, for the account that has received or sent it. Runs for each
+%% message to or from a local account.
+-spec call_end(message(), direction()) -> {ok, CallId :: binary()} | none.
+call_end(#message{type = error}, _Direction) -> none;
+call_end(#message{sub_els = Els, type = Type}, Direction) -> ending(Els, {Type, Direction}).
+
+-spec ending([element()], {message_type(), direction()}) -> {ok, binary()} | none.
+ending([#xmlel{name = Name} = El | Els], Of) when Name =:= <<"retract">>; Name =:= <<"accept">>; Name =:= <<"reject">>;
+                                                  Name =:= <<"finish">>; Name =:= <<"left">>; Name =:= <<"proceed">> ->
+    case of_call(El) of
+        {Namespace, _, <<_, _/binary>> = Id} ->
+            case is_end(Namespace, Name, Of) of
+                true -> {ok, Id};
+                false -> ending(Els, Of)
             end;
         _ ->
-            find_session(Els, Names)
+            ending(Els, Of)
     end;
-find_session([El | Els], Names) when element(1, El) =:= stanza_id; element(1, El) =:= origin_id ->
-    find_session(Els, Names);
-find_session([El | Els], Names) ->
+ending([#xmlel{} | Els], Of) ->
+    ending(Els, Of);
+ending([El | Els], Of) ->
     %% No release's XMPP library knows these elements, but the next one may.
-    case xmpp:get_ns(El) of
-        ?NS_JINGLE_MESSAGE -> find_session([xmpp:encode(El) | Els], Names);
-        _ -> find_session(Els, Names)
+    case of_call(El) of
+        none -> ending(Els, Of);
+        _ -> ending([xmpp:encode(El) | Els], Of)
     end;
-find_session([], _Names) ->
+ending([], _Of) ->
     none.
+
+-spec is_end(Namespace :: binary(), Name :: binary(), {message_type(), direction()}) -> boolean().
+is_end(?NS_JINGLE_MESSAGE, Name, {_, received}) -> Name =/= <<"proceed">> andalso Name =/= <<"left">>;
+%% A device of the callee answers, declines or hangs up. The caller's `retract` is received.
+is_end(?NS_JINGLE_MESSAGE, Name, {_, sent}) -> Name =/= <<"retract">> andalso Name =/= <<"left">>;
+%% In a room others may join or decline, and the invitation still holds for this account.
+is_end(?NS_CALL_INVITES, Name, {groupchat, received}) -> Name =:= <<"retract">>;
+is_end(?NS_CALL_INVITES, Name, {_, received}) -> lists:member(Name, [<<"retract">>, <<"accept">>, <<"reject">>, <<"left">>]);
+is_end(?NS_CALL_INVITES, Name, {_, sent}) -> lists:member(Name, [<<"accept">>, <<"reject">>, <<"left">>]).
+
+%% Of an element of these two specifications. What is in it is not looked into: there may be thousands of ways to join.
+-spec of_call(element()) -> {Namespace :: binary(), Name :: binary(), Id :: binary()} | none.
+of_call(#xmlel{name = Name, attrs = Attrs}) ->
+    case lists:keyfind(<<"xmlns">>, 1, Attrs) of
+        {_, Namespace} when Namespace =:= ?NS_JINGLE_MESSAGE; Namespace =:= ?NS_CALL_INVITES ->
+            {Namespace, Name, case lists:keyfind(<<"id">>, 1, Attrs) of
+                                  {_, Id} -> Id;
+                                  false -> <<>>
+                              end};
+        _ ->
+            none
+    end;
+%% The records that are in many messages.
+of_call(El) when element(1, El) =:= stanza_id; element(1, El) =:= origin_id; element(1, El) =:= mam_archived;
+                 element(1, El) =:= delay; element(1, El) =:= chatstate; element(1, El) =:= ps_event ->
+    none;
+of_call(El) ->
+    case xmpp:get_ns(El) of
+        Namespace when Namespace =:= ?NS_JINGLE_MESSAGE; Namespace =:= ?NS_CALL_INVITES -> of_call(xmpp:encode(El));
+        _ -> none
+    end.

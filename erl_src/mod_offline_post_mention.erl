@@ -1,5 +1,5 @@
-%% Whether a room's message names somebody (members_notify: mentions): by a reference to their JID (XEP-0372), or by the
-%% local part of it as a word in the text. A room knows no nick of somebody who is not in it. Pure.
+%% Whether a room's message names a user (members_notify: mentions): by a reference to the user's JID (XEP-0372), or by
+%% the local part of it as a word in what the author has written. A room knows no nick of a user who is not in it. Pure.
 -module(mod_offline_post_mention).
 
 -export([prepare/1, is_mentioned/2]).
@@ -8,15 +8,16 @@
 -include("xmpp.hrl").
 
 %% What is the same for all whom a message may mention: the bare JIDs that it refers to, and its text.
--opaque prepared() :: {[jid:ljid()], binary()}.
+-opaque prepared() :: {#{jid:ljid() => []}, binary()}.
 
 -spec prepare(message()) -> prepared().
 prepare(#message{sub_els = Els} = Message) ->
-    {lists:append([reference(El) || El <- Els]), string:casefold(mod_offline_post_event:text(Message))}.
+    {maps:from_list([{Jid, []} || El <- Els, Jid <- reference(El)]),
+     string:casefold(mod_offline_post_body:authored(Message))}.
 
 -spec is_mentioned(jid:ljid(), prepared()) -> boolean().
 is_mentioned({User, Server, _}, {References, Text}) ->
-    lists:member({User, Server, <<>>}, References) orelse is_word(string:casefold(User), Text).
+    is_map_key({User, Server, <<>>}, References) orelse is_word(string:casefold(User), Text).
 
 -spec reference(xmpp_element() | fxml:xmlel()) -> [jid:ljid()].
 reference(#xmlel{name = <<"reference">>, attrs = Attrs}) ->

@@ -14,7 +14,7 @@
 
 %% The version of the contract between this module and the library. The library refuses any other.
 -ifndef(ABI).
--define(ABI, 7).
+-define(ABI, 8).
 -endif.
 
 -include_lib("kernel/include/file.hrl").
@@ -23,7 +23,8 @@
 -type key() :: {Host :: binary(), Module :: binary()}.
 -type address() :: {User :: binary(), Server :: binary(), Resource :: binary()}.
 %% Topic: <<>>, or what the event collapses with and is withdrawn by, within its recipient. It is hashed at once and
-%% never stored.
+%% never stored. An event of the kind call_end ends the call with its topic: one that has not left yet is withdrawn, and
+%% the event with it; else it follows the call.
 -type event() :: {Kind :: binary(), To :: address(), From :: address(), MessageId :: binary(), Body :: binary(),
                   Topic :: binary(), [attribute()]}.
 -type attribute() :: {Name :: binary(), Value :: binary()}.
@@ -45,6 +46,8 @@
                     spool_min_free := non_neg_integer(), % bytes
                     retry_schedule := [pos_integer()],   % ms; the last one repeats
                     max_age := pos_integer(),            % ms
+                    %% Kinds with a lifetime of their own: never sent later than that.
+                    max_ages := [{Kind :: binary(), Ms :: pos_integer()}],
                     order := recipient | none,
                     dead_letter_retention := pos_integer(), % ms
                     dead_letter_limit := non_neg_integer(),

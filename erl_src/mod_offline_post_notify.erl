@@ -2,7 +2,7 @@
 %% what may be told of it. Runs in the process that handles the message.
 -module(mod_offline_post_notify).
 
--export([message/3, seen/1, withdraw/4, counts/1, prepare/1]).
+-export([message/3, seen/1, call_over/3, call_over_in_room/3, withdraw/4, counts/1, prepare/1]).
 %% On other nodes.
 -export([withdraw_here/4]).
 
@@ -20,8 +20,13 @@
 -spec message(binary(), message(), mod_offline_post_event:context()) -> result().
 message(Host, Message, Context) ->
     case mod_offline_post_policy:get(Host) of
-        undefined -> ignored;
-        Policy -> unwrapped(Host, Message, Context, Policy)
+        undefined ->
+            ignored;
+        Policy ->
+            Result = unwrapped(Host, Message, Context, Policy),
+            %% The end of a call is in a session's queue behind the call, which is posted only now.
+            _ = maps:get(trigger, Context) =:= pending andalso seen(Message),
+            Result
     end.
 
 %% What a room has sent: to a client in it, which only counts where members are told, or wrapped for a subscriber
@@ -29,9 +34,12 @@ message(Host, Message, Context) ->
 -spec unwrapped(binary(), message(), mod_offline_post_event:context(), mod_offline_post_policy:policy()) -> result().
 unwrapped(Host, Message, #{room := _} = Context, Policy) ->
     of_kind(Host, Message, Context, Policy);
+%% Nobody who is offline is in a room.
+unwrapped(_Host, #message{type = groupchat}, #{trigger := offline}, _Policy) ->
+    ignored;
 unwrapped(Host, #message{type = groupchat} = Message, Context, Policy) ->
     of_group(Host, Message, Context, Policy);
-unwrapped(Host, #message{type = normal, body = [], sub_els = [_ | _]} = Message, Context, Policy) ->
+unwrapped(Host, #message{type = normal, sub_els = [_ | _]} = Message, Context, Policy) ->
     of_group(Host, Message, Context, Policy);
 unwrapped(Host, Message, Context, Policy) ->
     of_kind(Host, Message, Context, Policy).
@@ -39,7 +47,7 @@ unwrapped(Host, Message, Context, Policy) ->
 -spec of_group(binary(), message(), mod_offline_post_event:context(), mod_offline_post_policy:policy()) -> result().
 of_group(Host, #message{meta = Meta} = Message, Context, Policy) ->
     case is_news(Meta) andalso mod_offline_post_groups:unwrap(Message, Policy) of
-        {ok, Inner, Of} -> of_kind(Host, mod_offline_post_once:carry(Message, Inner), maps:merge(Context, Of), Policy);
+        {ok, Inner, Of} -> of_kind(Host, Inner, maps:merge(Context, Of), Policy);
         none -> of_kind(Host, Message, Context, Policy);
         _ -> ignored
     end.
@@ -51,8 +59,6 @@ of_kind(Host, #message{from = #jid{}, to = #jid{}, meta = Meta} = Message, Conte
         true ->
             once(Host, Message, {Kind, Context, Policy});
         false ->
-            %% In a session's queue it comes behind the call that it ends, which is posted only now.
-            maps:get(trigger, Context) =:= pending andalso seen(Message),
             ignored
     end;
 of_kind(_Host, _Message, _Context, _Policy) ->
@@ -145,15 +151,29 @@ run_handlers(Host, Event, Message) ->
     catch exit:normal -> ended
     end.
 
--spec submit(binary(), mod_offline_post_event:event() | drop, submission()) -> posted | vetoed | limited | refused.
+-spec submit(binary(), mod_offline_post_event:event() | drop, submission()) -> result().
 submit(Host, drop, _) ->
     count(Host, ?VETOED),
     vetoed;
-submit(Host, Event, {Message, To, Trigger, Topic, #{sync_commit := Sync, uses := Uses}}) ->
-    %% In the sender's session alone: one that hangs, or ends, has nobody to acknowledge to, and would wait once for
-    %% each message in its queue.
-    Wait = Sync andalso Trigger =:= offline,
-    case mod_offline_post_commit:submit(Host, mod_offline_post_event:to_native(Event, Topic, Uses), Wait) of
+submit(Host, #{kind := call} = Event, {Message, #jid{luser = User}, _, Topic, #{notify := Kinds}} = Submission)
+  when Topic =/= <<>> ->
+    Call = {Host, User, Topic},
+    case mod_offline_post_calls:has_ended(Call) of
+        true ->
+            ignored;
+        false ->
+            Result = hand_over(Host, Event, Submission),
+            _ = Result =:= posted andalso lists:member(call_end, Kinds)
+                andalso mod_offline_post_calls:offered(Call, Event, Message),
+            Result
+    end;
+submit(Host, Event, Submission) ->
+    hand_over(Host, Event, Submission).
+
+-spec hand_over(binary(), mod_offline_post_event:event(), submission()) -> posted | limited | refused.
+hand_over(Host, Event, {Message, To, Trigger, Topic, #{uses := Uses} = Policy}) ->
+    case mod_offline_post_commit:submit(Host, mod_offline_post_event:to_native(Event, Topic, Uses),
+                                        waits(Message, Trigger, Policy)) of
         ok ->
             posted;
         limited ->
@@ -163,19 +183,54 @@ submit(Host, Event, {Message, To, Trigger, Topic, #{sync_commit := Sync, uses :=
             refused
     end.
 
+%% Not the session that hangs, which would wait once for each message in its queue.
+-spec waits(message(), offline | pending | groupchat, mod_offline_post_policy:policy()) -> jid:jid() | nobody.
+waits(#message{from = From}, offline, #{sync_commit := true}) -> From;
+waits(_Message, _Trigger, _Policy) -> nobody.
+
 %%% Withdrawal
 
-%% Each message to a local user, before any of its sessions gets it: an answered call need not be told of any more.
+%% Each message to a local user, before any of its sessions gets it: a call that is over need not be told of any more.
+%% What type the message has, and what else is in it, does not matter.
 -spec seen(message()) -> ok.
-seen(#message{body = [], sub_els = [_ | _], to = #jid{luser = User, lserver = Host}} = Message) ->
-    mod_offline_post:guarded(hook, Host, fun() ->
-        case is_told_of_calls(Host) andalso mod_offline_post_kind:call_withdrawal(Message) of
-            {ok, SessionId} -> withdraw(Host, {User, Host}, mod_offline_post_event:call_topic(SessionId), cancel);
-            _ -> ok
-        end
-    end);
+seen(#message{sub_els = []}) ->
+    ok;
+seen(#message{to = #jid{luser = User, lserver = Host}} = Message) ->
+    may_end_call(Message) andalso
+        mod_offline_post:guarded(hook, Host, fun() ->
+            case is_told_of_calls(Host) andalso ended_call(Host, Message) of
+                {ok, CallId} -> call_over(Host, User, CallId);
+                _ -> ok
+            end
+        end),
+    ok;
 seen(_) ->
     ok.
+
+%% A room sends to a subscriber under its bare JID.
+-spec may_end_call(message()) -> boolean().
+may_end_call(#message{type = normal, from = #jid{lresource = <<>>}, sub_els = [#ps_event{items = Items} | _]}) ->
+    case Items of
+        #ps_items{items = [#ps_item{sub_els = [#message{} = Inner | _]} | _]} ->
+            mod_offline_post_kind:call_end(Inner, received) =/= none;
+        _ ->
+            true
+    end;
+may_end_call(#message{type = normal, from = #jid{lresource = <<>>}, sub_els = Els} = Message) ->
+    lists:keymember(<<"event">>, #xmlel.name, Els) orelse mod_offline_post_kind:call_end(Message, received) =/= none;
+may_end_call(Message) ->
+    mod_offline_post_kind:call_end(Message, received) =/= none.
+
+%% Of a room's message the call in it, whoever is mentioned there.
+-spec ended_call(binary(), message()) -> {ok, CallId :: binary()} | none.
+ended_call(Host, #message{type = normal} = Message) ->
+    case mod_offline_post_groups:unwrap(Message, (mod_offline_post_policy:get(Host))#{members_notify := all}) of
+        {ok, Inner, _} -> mod_offline_post_kind:call_end(Inner, received);
+        none -> mod_offline_post_kind:call_end(Message, received);
+        ignore -> none
+    end;
+ended_call(_Host, Message) ->
+    mod_offline_post_kind:call_end(Message, received).
 
 %% Elsewhere nobody needs to look into what follows a call.
 -spec is_told_of_calls(binary()) -> boolean().
@@ -185,30 +240,66 @@ is_told_of_calls(Host) ->
         undefined -> false
     end.
 
+%% A call to this user, or their part in it, is over.
+-spec call_over(binary(), User :: binary(), CallId :: binary()) -> ok.
+call_over(Host, User, CallId) ->
+    withdraw(Host, {User, Host}, mod_offline_post_event:call_topic(CallId), cancel).
+
+%% The same for members of a room who were not in it. They were notified by this node.
+-spec call_over_in_room(binary(), Users :: [binary()], CallId :: binary()) -> ok.
+call_over_in_room(Host, Users, CallId) ->
+    Topic = mod_offline_post_event:call_topic(CallId),
+    _ = is_told_of_calls(Host)
+        andalso lists:foreach(fun(User) -> withdraw_here(Host, {User, Host}, Topic, cancel) end, Users),
+    ok.
+
 %% On every node: any of them may have accepted what is withdrawn. The others are told, not waited for.
 -spec withdraw(binary(), {User :: binary(), Server :: binary()}, all | binary(), cancel | purge) -> ok.
 withdraw(Host, User, What, How) ->
     withdraw_here(Host, User, What, How),
-    _ = nodes() =/= [] andalso
-        [erpc:cast(Node, ?MODULE, withdraw_here, [Host, User, What, How]) ||
-            Node <- ejabberd_cluster:get_nodes(), Node =/= node()],
-    ok.
+    mod_offline_post_nodes:cast(?MODULE, withdraw_here, [Host, User, What, How]).
 
 -spec withdraw_here(binary(), {User :: binary(), Server :: binary()}, all | binary(), cancel | purge) -> ok.
-withdraw_here(Host, User, What, How) ->
-    Withdraw = fun() -> mod_offline_post_nif:withdraw(mod_offline_post_endpoint:key(Host), User, What, How) end,
+withdraw_here(Host, {Name, _} = User, What, How) ->
     mod_offline_post:guarded(aside, Host, fun() ->
+        _ = How =:= purge andalso mod_offline_post_calls:forget(Host, Name),
         case mod_offline_post_policy:get(Host) of
-            undefined ->
-                ok;
-            #{badge := stored} ->
-                _ = Withdraw(),
-                %% Events that still wait for their badge come to the native side only after this.
-                mod_offline_post_badge:behind(Host, Withdraw);
-            #{} ->
-                Withdraw()
+            undefined -> ok;
+            Policy -> is_call_finished(Policy, Host, Name, What) orelse withdraw_native(Policy, Host, User, What, How)
         end
     end).
+
+-spec withdraw_native(mod_offline_post_policy:policy(), binary(), {User :: binary(), Server :: binary()}, all | binary(),
+                      cancel | purge) -> ok.
+withdraw_native(#{badge := Badge}, Host, User, What, How) ->
+    Withdraw = fun() -> mod_offline_post_nif:withdraw(mod_offline_post_endpoint:key(Host), User, What, How) end,
+    _ = Withdraw(),
+    %% Events that still wait for their badge come to the native side only after this.
+    _ = Badge =:= stored andalso mod_offline_post_badge:behind(Host, Withdraw),
+    ok.
+
+%% Whether nothing is left to withdraw: the call was over before, or its end is notified of. Then the native side, which
+%% alone knows whether the call has left, withdraws it by itself.
+-spec is_call_finished(mod_offline_post_policy:policy(), binary(), User :: binary(), all | Topic :: binary()) -> boolean().
+is_call_finished(_Policy, _Host, _User, all) ->
+    false;
+is_call_finished(#{notify := Kinds} = Policy, Host, User, Topic) ->
+    case mod_offline_post_calls:finish({Host, User, Topic}) of
+        before -> true;
+        none -> false;
+        Offer -> lists:member(call_end, Kinds) andalso is_end_posted(Policy, Host, Offer, Topic)
+    end.
+
+-spec is_end_posted(mod_offline_post_policy:policy(), binary(), {mod_offline_post_event:event(), message()},
+                    Topic :: binary()) -> boolean().
+is_end_posted(#{uses := Uses} = Policy, Host, {Offer, Message}, Topic) ->
+    case vetoed(Host, mod_offline_post_event:call_end(Offer, Policy), Message) of
+        drop ->
+            count(Host, ?VETOED),
+            false;
+        Event ->
+            mod_offline_post_commit:submit(Host, mod_offline_post_event:to_native(Event, Topic, Uses), false) =:= ok
+    end.
 
 %%% Counters
 

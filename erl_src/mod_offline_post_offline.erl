@@ -59,7 +59,7 @@ stored(_) -> none.
 
 -spec notify(binary(), message(), offline | archive | none) -> ok.
 notify(Host, Message, Stored) ->
-    _ = get(?IMPORT) =/= true
+    _ = get(?IMPORT) =/= true andalso not mod_offline_post_devices:is_received(Message)
         andalso mod_offline_post_notify:message(Host, Message, #{trigger => offline, stored => Stored}),
     ok.
 

@@ -1,12 +1,16 @@
-%% One event per message and recipient. A message is known by a stamp that it gets when it comes to a recipient's
+%% One notification per message and recipient. A message is known by a stamp that it gets when it comes to a recipient's
 %% session manager, and that stays with it in queues, resends and copies of this node; a client's own resend by its
-%% origin-id. What was posted is remembered in two generations: when the current one is old or full, the other is
-%% emptied and becomes current.
+%% sender, origin-id and content. What was posted is remembered in two generations: when the current one is old or full,
+%% the other is emptied and becomes current. The devices that have lost a message are remembered with it.
 -module(mod_offline_post_once).
 
 -behaviour(gen_server).
 
 -export([start/0, stop/0, hooks/1, stamp/1, carry/2, first/3, forget/3]).
+-export([device/3, enter/1, erase/1, is_entered/1]).
+%% On other nodes.
+-export([enter_here/1, erase_here/1]).
+-export_type([key/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
 -include("xmpp.hrl").
@@ -22,6 +26,10 @@
 
 -define(TABLES, {mod_offline_post_once_a, mod_offline_post_once_b}).
 
+%% Namespaces of what servers add to a message, and of a client's state when it sends one.
+-define(ADDED, [?NS_SID_0, ?NS_DELAY, <<"jabber:x:delay">>, ?NS_HINTS, ?NS_CHATSTATES, ?NS_MUC_USER, ?NS_MAM_TMP,
+                <<"urn:xmpp:occupant-id:0">>, <<"urn:xmpp:mam:1">>, ?NS_MAM_2]).
+
 %% In persistent_term: {atomics, this node's part of each stamp}. Which table is current, how many entries it got.
 -define(CURRENT, 1).
 -define(COUNT, 2).
@@ -30,7 +38,13 @@
 -type stamp() :: {Node :: non_neg_integer(), Number :: integer()}
                | {Node :: non_neg_integer(), Number :: integer(), again}.
 -type key() :: {Node :: non_neg_integer(), Number :: integer(), Recipient :: non_neg_integer()}
-             | {OriginId :: binary(), SenderAndRecipient :: non_neg_integer()}.
+             | {lost | copy, Node :: non_neg_integer(), Number :: integer(), Device :: non_neg_integer()}
+             | {OriginId :: binary(), SenderRecipientAndContent :: non_neg_integer()}.
+
+%% In a room's message and, so that they outlive a queue, in the one that wraps it for a subscriber: its stamp, and what
+%% mod_offline_post_groups knows of it.
+-define(CARRIED, [offline_post, offline_post_sender, offline_post_author]).
+-define(INNER, offline_post_inner).
 
 %% Also with new options, which may ask for longer generations.
 -spec start() -> ok | {error, term()}.
@@ -58,20 +72,36 @@ stamp(#message{meta = #{offline_post := {Node, Number}} = Meta} = Message) ->
 stamp(#message{meta = #{offline_post := _}} = Message) ->
     Message;
 stamp(#message{meta = Meta, type = Type} = Message) when Type =/= error ->
-    Stamped = Message#message{meta = Meta#{offline_post => new_stamp()}},
+    Stamped = Message#message{meta = with_inner(Message, Meta#{offline_post => new_stamp()})},
     mod_offline_post_notify:seen(Stamped),
     Stamped;
 stamp(Stanza) ->
     Stanza.
 
-%% What was wrapped in a message is the same message. Where it was stamped in the room, all its copies are known as one.
+%% mod_stream_mgmt sends the wrapper of a room's message again with a message inside that has lost what we know of it.
+-spec with_inner(message(), map()) -> map().
+with_inner(#message{type = normal, sub_els = [#ps_event{items = #ps_items{items = [#ps_item{sub_els = [Inner | _]} | _]}} | _]},
+           Meta) ->
+    case Inner of
+        #message{meta = #{offline_post := _} = Known} -> Meta#{?INNER => maps:with(?CARRIED, Known)};
+        _ -> Meta
+    end;
+with_inner(_Message, Meta) ->
+    Meta.
+
+%% What was wrapped in a message is the same message: it has the stamp of the room, by which all its copies are known as
+%% one, or else the wrapper's.
 -spec carry(Wrapper :: message(), Wrapped :: message()) -> message().
-carry(_, #message{meta = #{offline_post := _}} = Message) ->
-    Message;
-carry(#message{meta = #{offline_post := Stamp}}, #message{meta = Meta} = Message) ->
-    Message#message{meta = Meta#{offline_post => Stamp}};
+carry(#message{meta = #{offline_post := Stamp} = Outer}, #message{meta = Meta} = Message) ->
+    Known = maps:merge(maps:get(?INNER, Outer, #{}), Meta),
+    Message#message{meta = Known#{offline_post => same_time(Stamp, maps:get(offline_post, Known, Stamp))}};
 carry(_, Message) ->
     Message.
+
+%% What is wrapped comes again when its wrapper does.
+-spec same_time(stamp(), stamp()) -> stamp().
+same_time({_, _, again}, {Node, Number}) -> {Node, Number, again};
+same_time(_, Stamp) -> Stamp.
 
 %% Whether this is the first time that somebody asks for this message and recipient.
 -spec first(message(), jid:jid(), Trigger :: offline | pending | groupchat) -> boolean().
@@ -91,12 +121,45 @@ first(Message, To, Trigger) ->
 %% It was not posted after all, so that another way may still bring it.
 -spec forget(message(), jid:jid(), Trigger :: offline | pending | groupchat) -> ok.
 forget(Message, To, Trigger) ->
-    try
-        {A, B} = ?TABLES,
-        [ets:delete(Table, Key) || Key <- keys(Message, To, Trigger), Table <- [A, B]],
-        ok
-    catch
-        error:badarg -> ok
+    erase_here(keys(Message, To, Trigger)).
+
+%% For enter/1 and the like: that this device has lost a message, or is sent a copy of its own.
+-spec device(lost | copy, message(), jid:jid()) -> [key()].
+device(What, #message{meta = #{offline_post := Stamp}}, #jid{lresource = Resource} = Device) ->
+    [{What, element(1, Stamp), element(2, Stamp), digest({bare(Device), Resource})}];
+device(_What, #message{}, _Device) ->
+    [].
+
+%% On this node and the others, which are told, not waited for.
+-spec enter([key(), ...]) -> ok.
+enter(Keys) ->
+    enter_here(Keys),
+    mod_offline_post_nodes:cast(?MODULE, enter_here, [Keys]).
+
+-spec enter_here([key(), ...]) -> ok.
+enter_here(Keys) ->
+    try new(Keys) of _ -> ok
+    catch error:badarg -> ok
+    end.
+
+-spec erase([key(), ...]) -> ok.
+erase(Keys) ->
+    erase_here(Keys),
+    mod_offline_post_nodes:cast(?MODULE, erase_here, [Keys]).
+
+-spec erase_here([key()]) -> ok.
+erase_here(Keys) ->
+    {A, B} = ?TABLES,
+    try [ets:delete(Table, Key) || Key <- Keys, Table <- [A, B]] of _ -> ok
+    catch error:badarg -> ok
+    end.
+
+%% Without its tables, for a moment, all are: rather twice than never.
+-spec is_entered(key()) -> boolean().
+is_entered(Key) ->
+    {A, B} = ?TABLES,
+    try ets:member(A, Key) orelse ets:member(B, Key)
+    catch error:badarg -> true
     end.
 
 %%% Entries
@@ -108,7 +171,7 @@ keys(#message{from = From, type = Type} = Message, To, Trigger) ->
     Stamped = stamped(Message, To, Trigger),
     case mod_offline_post_event:origin_id(Message) of
         <<>> -> Stamped;
-        Id -> [origin(Id, sender(Type, From), To) | Stamped]
+        Id -> [origin(Id, sender(Type, From), To, Message) | Stamped]
     end.
 
 %% A user without a session gets a message on one way only, and what is stored is known when it is fetched: only one
@@ -119,10 +182,28 @@ stamped(#message{meta = #{offline_post := {Node, Number}}}, To, _) -> [{Node, Nu
 stamped(#message{meta = #{offline_post := {Node, Number, again}}}, To, _) -> [{Node, Number, digest(bare(To))}];
 stamped(_Message, _To, _Trigger) -> [].
 
-%% A client does not use an origin-id twice; but whoever sends makes it, so that it may be long.
--spec origin(binary(), {binary(), binary()} | jid:ljid(), jid:jid()) -> key().
-origin(Id, Sender, To) when byte_size(Id) =< 64 -> {Id, digest({Sender, bare(To)})};
-origin(Id, Sender, To) -> {erlang:md5(Id), digest({Sender, bare(To)})}.
+%% A client may use an origin-id twice by mistake, for messages that differ. It may be as long as a stanza.
+-spec origin(binary(), {binary(), binary()} | jid:ljid(), jid:jid(), message()) -> key().
+origin(Id, Sender, To, Message) ->
+    Short = case Id of
+                _ when byte_size(Id) =< 64 -> Id;
+                _ -> erlang:md5(Id)
+            end,
+    {Short, digest({Sender, bare(To), content(Message)})}.
+
+%% What the author has written, and nothing that servers add on the way; in one form, whether or not a module has
+%% decoded an element before.
+-spec content(message()) -> term().
+content(#message{body = Bodies, subject = Subjects, sub_els = Els}) ->
+    {Bodies, Subjects, [plain(El) || El <- Els, not lists:member(xmpp:get_ns(El), ?ADDED)]}.
+
+-spec plain(xmpp_element() | fxml:xmlel() | {xmlcdata, binary()}) -> term().
+plain(#xmlel{name = Name, attrs = Attrs, children = Children}) ->
+    {Name, lists:sort(Attrs), [plain(Child) || Child <- Children]};
+plain({xmlcdata, Text}) ->
+    Text;
+plain(Decoded) ->
+    plain(xmpp:encode(Decoded)).
 
 %% In a room the nicks are the senders.
 -spec sender(message_type(), jid:jid()) -> {binary(), binary()} | jid:ljid().

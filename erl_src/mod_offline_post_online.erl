@@ -4,7 +4,7 @@
 -module(mod_offline_post_online).
 
 -export([hooks/1, c2s_self_presence/1, c2s_session_resumed/1, remove_user/2]).
--export([is_reachable/2, is_attentive/1, set_hanging/1]).
+-export([is_reachable/2, is_reachable/3, is_attentive/1, is_hanging/1, set_hanging/1]).
 -export_type([info/0]).
 
 -include("xmpp.hrl").
@@ -67,6 +67,12 @@ remove_user(User, Host) ->
 is_reachable(User, Server) ->
     lists:any(fun({_Resource, Info}) -> is_attentive(Info) end, ejabberd_sm:get_user_info(User, Server)).
 
+%% The same of sessions that were there at a time; a session that was resumed since was not.
+-spec is_reachable(User :: binary(), Server :: binary(), At :: erlang:timestamp()) -> boolean().
+is_reachable(User, Server, At) ->
+    lists:any(fun({_Resource, Info}) -> proplists:get_value(ts, Info, At) =< At andalso is_attentive(Info) end,
+              ejabberd_sm:get_user_info(User, Server)).
+
 %% A session that is available, with a priority that lets it have messages to the account (RFC 6121, section 8.5.2.1),
 %% and does not hang. Of a presence: whether it makes its session one.
 -spec is_attentive(info() | presence()) -> boolean().
@@ -74,9 +80,13 @@ is_attentive(#presence{priority = Priority}) ->
     Priority =:= undefined orelse Priority >= 0;
 is_attentive(Info) ->
     case lists:keyfind(priority, 1, Info) of
-        {priority, Priority} when is_integer(Priority), Priority >= 0 -> not lists:keymember(?HANGING, 1, Info);
+        {priority, Priority} when is_integer(Priority), Priority >= 0 -> not is_hanging(Info);
         _ -> false
     end.
+
+-spec is_hanging(info()) -> boolean().
+is_hanging(Info) ->
+    lists:keymember(?HANGING, 1, Info).
 
 -spec was_attentive(state()) -> boolean().
 was_attentive(#{pres_last := #presence{} = Presence}) -> is_attentive(Presence);

@@ -77,7 +77,7 @@ include_body(Source) -> get(include_body, Source).
 -spec include_sender(source()) -> boolean().
 include_sender(Source) -> get(include_sender, Source).
 
--spec max_age(source()) -> pos_integer().
+-spec max_age(source()) -> pos_integer() | #{default | mod_offline_post_event:kind() => pos_integer()}.
 max_age(Source) -> get(max_age, Source).
 
 -spec max_connections(source()) -> pos_integer().

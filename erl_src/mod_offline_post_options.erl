@@ -9,8 +9,8 @@
 %% The name of an access rule, or its text; for acl:match_rule/3.
 -type access() :: none | atom() | [term()].
 
--define(KINDS, [text, encrypted, call, file, reaction, correction, retraction, marker, receipt, invitation, subject,
-                headline, other]).
+-define(KINDS, [text, encrypted, call, call_end, file, reaction, correction, retraction, marker, receipt, invitation,
+                subject, headline, other]).
 
 -spec type(atom()) -> econf:validator().
 type(post_url) -> econf:and_then(econf:non_empty(econf:binary()), fun check_url/1);
@@ -42,7 +42,7 @@ type(spool_dir) -> econf:and_then(econf:non_empty(econf:binary()), fun check_spo
 type(spool_min_free) -> econf:int(0, 1 bsl 50);
 type(sync_commit) -> econf:bool();
 type(retry_schedule) -> econf:non_empty(econf:list(duration()));
-type(max_age) -> long_duration();
+type(max_age) -> fun check_max_age/1;
 type(order) -> econf:enum([recipient, none]);
 type(dead_letter_retention) -> long_duration();
 type(dead_letter_limit) -> econf:int(0, 1000000000);
@@ -97,7 +97,7 @@ defaults() ->
      {dead_letter_retention, timer:hours(7 * 24)},
      {dead_letter_limit, 100000},
      {triggers, [offline, pending]},
-     {notify, [text, encrypted, call, file]},
+     {notify, [text, encrypted, call, file, invitation]},
      {notify_hanging_device, false},
      {groupchat, mucsub},
      {members_notify, all},
@@ -125,6 +125,15 @@ long_duration() ->
 duration(Days) ->
     econf:and_then(econf:either(econf:timeout(second), econf:timeout(millisecond)),
                    econf:int(1, Days * timer:hours(24))).
+
+%% One for all kinds; or a map from kinds, and `default`, to one each.
+-spec check_max_age(term()) -> pos_integer() | #{default | mod_offline_post_event:kind() => pos_integer()}.
+check_max_age([{_, _} | _] = PerKind) ->
+    (econf:map(econf:enum([default | ?KINDS]), long_duration(), [unique, {return, map}]))(PerKind);
+check_max_age(List) when is_list(List) ->
+    invalid("expected a time, or a map from kinds of message to times");
+check_max_age(All) ->
+    (long_duration())(All).
 
 -spec some_of([atom(), ...]) -> econf:validator().
 some_of(Names) ->

@@ -1,5 +1,6 @@
-%% One process per node: it receives the native side's log lines and writes them to ejabberd's log. Delivery
-%% does not depend on it; its supervisor starts it anew after a crash and it attaches again.
+%% One process per node: it receives the native side's log lines and writes them to ejabberd's log, and runs what other
+%% nodes ask for (mod_offline_post_nodes). Delivery does not depend on it; its supervisor starts it anew after a crash
+%% and it attaches again.
 -module(mod_offline_post_owner).
 
 -behaviour(gen_server).
@@ -33,6 +34,9 @@ handle_call(_Request, _From, State) ->
     {reply, {error, unknown}, State}.
 
 -spec handle_cast(term(), state()) -> {noreply, state()}.
+handle_cast({run, Node, Call}, State) ->
+    mod_offline_post_nodes:run(Node, Call),
+    {noreply, State};
 handle_cast(_Request, State) ->
     {noreply, State}.
 

@@ -1,17 +1,14 @@
 %% The trigger `pending`: sessions with stream management (XEP-0198) whose client is gone. What such a session has not
 %% had acknowledged is posted when it begins to wait to be resumed, what it gets from then on at once, and what a
-%% session that cannot be resumed leaves behind, at its end. The handlers run in that session.
+%% session that cannot be resumed leaves behind, at its end; unless another device has received it
+%% (mod_offline_post_devices). The handlers run in that session.
 -module(mod_offline_post_pending).
 
--export([hooks/1, c2s_session_pending/1, c2s_handle_send/3, c2s_terminated/2]).
+-export([hooks/1, c2s_session_pending/1, c2s_handle_send/3, c2s_terminated/2, original/1]).
 
 -include("xmpp.hrl").
 
 -type state() :: #{atom() => term()}.
-
-%% The other devices of the user that are there and acknowledge. top: gets what is addressed to the account;
-%% copied: gets carbons (XEP-0280).
--type device() :: #{top := boolean(), copied := boolean()}.
 
 %% A session is marked as hanging whatever the triggers: others ask for it. mod_stream_mgmt, at 50, sends again or
 %% bounces what a session has left.
@@ -26,11 +23,11 @@ hooks(Host) ->
             []
     end.
 
-%% The mark comes first: of two devices that begin to hang at once each then sees the other's.
 -spec c2s_session_pending(state()) -> state().
-c2s_session_pending(#{lserver := Host, mgmt_queue := Queue} = State) ->
+c2s_session_pending(#{jid := #jid{luser = User, lserver = Host}, mgmt_queue := Queue} = State) ->
     mod_offline_post:guarded(hook, Host, fun() ->
         mod_offline_post_online:set_hanging(State),
+        mod_offline_post_devices:changed(User, Host),
         queued(Host, Queue, State)
     end),
     State;
@@ -75,31 +72,25 @@ queued(Host, Queue, State) ->
 -spec unacknowledged([message()], state()) -> ok.
 unacknowledged([], _State) ->
     ok;
-unacknowledged(Messages, #{jid := #jid{lserver = Host, lresource = Resource}} = State) ->
-    Sessions = sessions(State),
-    Devices = devices(Sessions, Resource, mod_offline_post_policy:get(Host)),
-    Resend = is_resent(State, Sessions),
-    lists:foreach(
-      fun(Queued) ->
-              Message = original(Queued),
-              is_taken(Message, Devices) orelse
-                  mod_offline_post_notify:message(
-                    Host, Message, #{trigger => pending, stored => stored(Message, Resend), resource => Resource})
-      end, Messages).
+unacknowledged(Queued, #{jid := #jid{lserver = Host, lresource = Resource} = Jid} = State) ->
+    Messages = [original(Message) || Message <- Queued],
+    Lost = mod_offline_post_devices:lost(Messages, Jid),
+    case told(Messages, Lost, mod_offline_post_policy:get(Host)) of
+        [] ->
+            ok;
+        Told ->
+            Resend = is_resent(State),
+            lists:foreach(fun(Message) ->
+                              mod_offline_post_notify:message(
+                                Host, Message, #{trigger => pending, stored => stored(Message, Resend),
+                                                 resource => Resource})
+                          end, Told)
+    end.
 
--spec sessions(state()) -> [{Resource :: binary(), mod_offline_post_online:info()}].
-sessions(#{jid := #jid{luser = User, lserver = Host}}) ->
-    ejabberd_sm:get_user_info(User, Host).
-
-%% None, if a device that takes the message is no reason for silence.
--spec devices([{binary(), mod_offline_post_online:info()}], binary(), mod_offline_post_policy:policy() | undefined) ->
-          [device()].
-devices(Sessions, Resource, #{hanging := false}) ->
-    Highest = lists:max([-1 | [Priority || {_, Info} <- Sessions, {priority, Priority} <- Info, is_integer(Priority)]]),
-    [#{top => lists:member({priority, Highest}, Info), copied => lists:keymember(carboncopy, 1, Info)} ||
-        {Other, Info} <- Sessions, Other =/= Resource, mod_offline_post_online:is_attentive(Info)];
-devices(_Sessions, _Resource, _Policy) ->
-    [].
+%% All, if a device that has received the message is no reason for silence.
+-spec told([message()], [message()], mod_offline_post_policy:policy() | undefined) -> [message()].
+told(_Messages, Lost, #{hanging := false}) -> Lost;
+told(Messages, _Lost, _Policy) -> Messages.
 
 %% A carbon of a message that another device got has the message itself inside. That device may hang as well.
 -spec original(message()) -> message().
@@ -110,41 +101,6 @@ original(#message{meta = #{carbon_copy := true}} = Copy) ->
     end;
 original(Message) ->
     Message.
-
--spec is_taken(message(), [device()]) -> boolean().
-is_taken(Message, Devices) ->
-    lists:any(fun(Device) -> takes(Message, Device) end, Devices).
-
-%% A room's message: as for its members who are not in the room, whoever can be reached is not told.
--spec takes(message(), device()) -> boolean().
-takes(#message{type = groupchat}, _Device) -> true;
-takes(#message{type = headline, to = #jid{lresource = <<>>}}, _Device) -> true;
-takes(#message{to = #jid{lresource = <<>>}}, #{top := true}) -> true;
-takes(Message, #{copied := true}) -> is_copied(Message);
-takes(_Message, _Device) -> false.
-
-%% As mod_carboncopy has it.
--spec is_copied(message()) -> boolean().
-is_copied(#message{to = #jid{lresource = Resource}} = Message) ->
-    (is_chat(Message) orelse is_invitation(Message))
-        andalso not xmpp:has_subtag(Message, #carbons_private{})
-        andalso not xmpp:has_subtag(Message, #hint{type = 'no-copy'})
-        andalso (Resource =:= <<>> orelse not xmpp:has_subtag(Message, #muc_user{})).
-
--spec is_chat(message()) -> boolean().
-is_chat(#message{type = chat}) -> true;
-is_chat(#message{type = normal, body = [_ | _]}) -> true;
-is_chat(#message{type = normal, sub_els = Els} = Message) ->
-    lists:any(fun(El) -> xmpp:get_ns(El) =:= ?NS_CHATSTATES end, Els)
-        orelse xmpp:has_subtag(Message, #receipt_response{});
-is_chat(#message{}) -> false.
-
--spec is_invitation(message()) -> boolean().
-is_invitation(Message) ->
-    case xmpp:get_subtag(Message, #muc_user{}) of
-        #muc_user{invites = [_ | _]} -> true;
-        _ -> xmpp:has_subtag(Message, #x_conference{jid = #jid{}})
-    end.
 
 %%% What becomes of it if the client does not come back in time
 
@@ -157,10 +113,10 @@ stored(#message{type = Type} = Message, Resend) ->
     end.
 
 %% mod_stream_mgmt routes it again, and then mod_offline takes it, provided that nobody else does.
--spec is_resent(state(), [{binary(), mod_offline_post_online:info()}]) -> boolean().
-is_resent(#{mgmt_resend := if_offline, jid := #jid{lserver = Host, lresource = Resource}}, Sessions) ->
-    lists:all(fun({Other, _}) -> Other =:= Resource end, Sessions) andalso gen_mod:is_loaded(Host, mod_offline);
-is_resent(#{mgmt_resend := true, lserver := Host}, _Sessions) ->
+-spec is_resent(state()) -> boolean().
+is_resent(#{mgmt_resend := if_offline, jid := #jid{luser = User, lserver = Host, lresource = Resource}}) ->
+    lists:delete(Resource, ejabberd_sm:get_user_resources(User, Host)) =:= [] andalso gen_mod:is_loaded(Host, mod_offline);
+is_resent(#{mgmt_resend := true, lserver := Host}) ->
     gen_mod:is_loaded(Host, mod_offline);
-is_resent(_State, _Sessions) ->
+is_resent(_State) ->
     false.

@@ -117,8 +117,7 @@ of_session(Kind, Session) ->
 remove_user(Module, User, Host) ->
     mod_offline_post:guarded(hook, Host, fun() ->
         purge_here(Module, User, Host),
-        [erpc:cast(Node, ?MODULE, purge_here, [Module, User, Host]) ||
-            Node <- ejabberd_cluster:get_nodes(), Node =/= node()]
+        mod_offline_post_nodes:cast(?MODULE, purge_here, [Module, User, Host])
     end).
 
 -spec purge_here(module(), User :: binary(), Host :: binary()) -> ok.
@@ -132,8 +131,17 @@ purge_here(Module, User, Host) ->
 -spec opt_type(atom()) -> econf:validator().
 opt_type(format) ->
     econf:enum([form, json]); % there is no stanza to send
+opt_type(max_age) ->
+    fun check_max_age/1;
 opt_type(Option) ->
     mod_offline_post:mod_opt_type(Option).
+
+%% There are no kinds of message.
+-spec check_max_age(term()) -> pos_integer().
+check_max_age(PerKind) when is_list(PerKind) ->
+    econf:fail({invalid_syntax, "expected a time: a map by kind is for mod_offline_post alone"});
+check_max_age(Age) ->
+    (mod_offline_post:mod_opt_type(max_age))(Age).
 
 -spec options(binary()) -> [{atom(), term()} | atom()].
 options(Host) ->
@@ -150,4 +158,8 @@ doc(Desc, Example) ->
     Format = #{value => "form | json",
                desc => <<"What the body of the POST is: 'form', the fields 'jabber_id' and 'access_token'; or 'json', an "
                          "object with all that is known of the session. The default is 'form'.">>},
-    Doc#{desc => Desc, example => Example, opts => lists:keyreplace(format, 1, Ours, {format, Format})}.
+    MaxAge = #{value => "timeout()",
+               desc => <<"A failure is final, and the POST becomes a dead letter, when the next attempt would come later "
+                         "than this after the session came or went. The default is '24 hours'.">>},
+    Doc#{desc => Desc, example => Example,
+         opts => lists:keyreplace(max_age, 1, lists:keyreplace(format, 1, Ours, {format, Format}), {max_age, MaxAge})}.

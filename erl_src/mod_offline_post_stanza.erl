@@ -19,10 +19,12 @@ xml(Message, Content, IncludeSender) ->
           binary().
 xml(Message, Content, IncludeSender, Sender) ->
     El = with_namespace(without_text(Content, xmpp:encode(Message))),
-    fxml:element_to_binary(case IncludeSender of
-                               true -> El;
-                               false -> without_sender(names(Message) ++ bare(Sender), El)
-                           end).
+    %% What comes by an API was not parsed, and a fixed text is an operator's: either may have what XML may not.
+    mod_offline_post_text:xml(
+      fxml:element_to_binary(case IncludeSender of
+                                 true -> El;
+                                 false -> without_sender(names(Message) ++ bare(Sender), El)
+                             end)).
 
 %% It stands alone in the request.
 -spec with_namespace(fxml:xmlel()) -> fxml:xmlel().

@@ -52,6 +52,8 @@ shown(headers, Headers) when is_list(Headers) -> names(Headers);
 shown(Fields, none) when Fields =:= fields; Fields =:= room_fields -> <<"none: the format's">>;
 shown(Fields, Map) when is_list(Map), Fields =:= fields orelse Fields =:= room_fields -> names(Map);
 shown(include_body, Content) -> content(Content);
+shown(max_age, #{} = PerKind) ->
+    join([format("~ts: ~ts", [Kind, duration(Ms)]) || {Kind, Ms} <- lists:sort(maps:to_list(PerKind)), is_integer(Ms)]);
 shown(batch, #{max_events := Events, max_delay := Ms, max_bytes := Bytes, format := Format}) ->
     format("~ts messages, ~ts, ~ts, ~ts", [number(Events), duration(Ms), bytes(Bytes), Format]);
 shown(max_rate, #{} = Rates) ->

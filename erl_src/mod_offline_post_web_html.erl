@@ -21,7 +21,8 @@ el(Name, Children) -> el(Name, [], Children).
 
 -spec el(binary(), attributes(), [html()]) -> element().
 el(Name, Attributes, Children) ->
-    #xmlel{name = Name, attrs = Attributes, children = content(Name, Children)}.
+    #xmlel{name = Name, attrs = [{Key, mod_offline_post_text:xml(Value)} || {Key, Value} <- Attributes],
+           children = content(Name, Children)}.
 
 -spec content(binary(), [html()]) -> [html()].
 content(Name, []) ->

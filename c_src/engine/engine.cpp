@@ -12,7 +12,12 @@ Engine::Engine(Outbox& outbox, Transport& transport, const Clock& clock, Notices
       clock_(clock),
       notices_(notices),
       random_(seed),
-      next_sequence_(outbox.NextSequence()) {}
+      next_sequence_(outbox.NextSequence()) {
+  for (const StoredLane& stored : outbox.TakeStoredLanes()) {
+    // What has not left yet may wait in the outbox for one before it.
+    EnterShared(stored, !stored.tried);
+  }
+}
 
 void Engine::Restore(const StoredEndpoint& stored, std::shared_ptr<Ledger> ledger) {
   EndpointRecord& endpoint = endpoints_[stored.id];
@@ -30,6 +35,8 @@ void Engine::Restore(const StoredEndpoint& stored, std::shared_ptr<Ledger> ledge
   endpoint.paused_url = stored.paused_url;
   endpoint.bury_ms = clock_.MonotonicMs() + endpoint.config->schedule.max_age_ms;
   endpoint.purge_ms = endpoint.bury_ms;  // its retention is not known yet
+  endpoint.shares_order = SharesOrder(stored.key);
+  endpoint.return_ms = clock_.MonotonicMs() + kReturnMs;
   for (const StoredWithdrawal& mark : stored.withdrawals) endpoint.withdrawals.Add(mark);
   endpoint.topics.SetIncomplete(endpoint.in_outbox > 0);
 }
@@ -49,6 +56,7 @@ void Engine::Configure(EndpointId id, std::shared_ptr<const Endpoint> config,
   GiveBackApart(endpoint);  // with other limits it may be another batch
   endpoint.id = id;
   endpoint.config = std::move(config);
+  endpoint.shares_order = SharesOrder(endpoint.config->key);
   endpoint.ledger = std::move(ledger);
   const bool other_url = endpoint.paused_url != Fingerprint(endpoint.config->post_url);
   if (endpoint.pause == Pause::kGone && (changed || other_url)) {
@@ -91,6 +99,7 @@ void Engine::Remove(EndpointId id) {
   Detach(endpoint);
   PruneOrigins();
   endpoint.bury_ms = clock_.MonotonicMs() + endpoint.config->schedule.max_age_ms;
+  endpoint.return_ms = clock_.MonotonicMs() + kReturnMs;
   endpoint.ledger->SetState(EndpointState::kStopped);
   endpoint.ledger->seen().SetState(EndpointState::kStopped, "", clock_.UnixMs());
   endpoint.hasten_left = 0;
@@ -159,18 +168,22 @@ void Engine::Accept(EndpointId id, std::shared_ptr<const Event> event, CommitCal
   delivery.accepted_ms = clock_.MonotonicMs();
   Topics::Place place;
   endpoint.ledger->seen().Accepted(delivery.accepted_ms, clock_.UnixMs());
-  if (event->topic != 0) place = Enter(endpoint, *event, delivery.sequence);
+  const std::shared_ptr<const Event> end = EndsCall(*event) && event->topic != 0 ? event : nullptr;
+  if (event->topic != 0 && !end) place = Enter(endpoint, *event, delivery.sequence);
   delivery.stands_for = place.stands_for;
   const Sequence before = delivery.sequence - 1;
   const std::shared_ptr<const Event> later = place.supersedes ? event : nullptr;
   delivery.event = std::move(event);
+  const StoredLane lane{id, delivery.sequence, delivery.recipient, false};
   outbox_.Append(std::move(delivery));
+  if (endpoint.shares_order) EnterShared(lane, false);
   if (committed) unflushed_.push_back(std::move(committed));
   ++endpoint.in_outbox;
   endpoint.claimable = true;
   appended_ = true;
   // In this order: never is the earlier one gone from a disk that does not have the later one.
   if (later) Supersede(endpoint, *later, before, place.earlier);
+  if (end) EndCall(endpoint, *end, before + 1);
 }
 
 void Engine::Turn() {

@@ -25,6 +25,7 @@
 #include "engine/ledger.hpp"
 #include "engine/notices.hpp"
 #include "engine/outbox.hpp"
+#include "engine/shared_order.hpp"
 #include "engine/topics.hpp"
 #include "engine/transport.hpp"
 #include "engine/window.hpp"
@@ -64,6 +65,12 @@ class Engine final : public OutboxListener, public TransportListener {
   static constexpr int kAttemptsInCompany = 2;
   // Between slices of what is hastened: the storage thread commits others' work in between.
   static constexpr Millis kHastenMs = 20;
+  // An endpoint that is not configured (any more, or yet) holds back those that share its order for
+  // so long: the two start one after another, and a module may be restarted.
+  static constexpr Millis kReturnMs = 60'000;
+  // What waits for one that shares its order is woken when that has ended, and looks for itself at
+  // times: the older it is, the less often, at least so often.
+  static constexpr Millis kLookMs = 600'000;
   // How often the log is told of an endpoint in trouble.
   static constexpr Millis kSummaryMs = 60'000;
   // How often the retention of dead letters is looked after.
@@ -112,7 +119,9 @@ class Engine final : public OutboxListener, public TransportListener {
   void Drain(EndpointId id);
 
   // An event for which room was reserved in the endpoint's ledger. It takes the place of an earlier
-  // one of its topic that waits.
+  // one of its topic that waits. One that ends a call withdraws the call's offer: if that waits,
+  // the event ends with it, for nobody was told of the call; behind an offer that is in flight, or
+  // was delivered, it is sent.
   void Accept(EndpointId id, std::shared_ptr<const Event> event, CommitCallback committed = {});
 
   // What is in flight ends so only if it fails.
@@ -224,6 +233,8 @@ class Engine final : public OutboxListener, public TransportListener {
     std::optional<Millis> summary_ms;  // in trouble: when the log is told next
     Millis trouble_ms = 0;             // when that began
     Millis bury_ms = 0;                // removed: when what it left is dead
+    bool shares_order = false;
+    Millis return_ms = 0;  // removed: until when it holds back those that share its order
   };
 
   struct InFlight {
@@ -305,13 +316,24 @@ class Engine final : public OutboxListener, public TransportListener {
   void End(EndpointRecord& endpoint, const Delivery& delivery, Verdict verdict);
   void EndFailed(EndpointRecord& endpoint, const Delivery& delivery, Verdict verdict);
   void Mark(EndpointRecord& endpoint, const StoredWithdrawal& mark);
+  void WithdrawUntil(EndpointRecord& endpoint, const Withdrawal& withdrawal, Sequence until);
   void Supersede(EndpointRecord& endpoint, const Event& event, Sequence until, Sequence earlier);
+  void EndCall(EndpointRecord& endpoint, const Event& event, Sequence sequence);
   void ClearMarks(EndpointRecord& endpoint);
   bool HasPending(const EndpointRecord& endpoint) const;
+  static Sequence WithdrawnUntil(const EndpointRecord& endpoint, const Event& event);
   Topics::Place Enter(EndpointRecord& endpoint, const Event& event, Sequence sequence) const;
   static Millis IntervalOf(const Endpoint& config, const Event& event);
   static std::uint64_t LaneOf(const Endpoint& config, const Event& event, Sequence sequence);
   bool MayLeave(EndpointRecord& endpoint, Delivery& delivery);
+  void PutOff(EndpointRecord& endpoint, const Delivery& delivery, Millis due_ms);
+  // When to look again, if one that shares the order must leave first.
+  std::optional<Millis> SharedDueMs(const Delivery& delivery);
+  void EnterShared(const StoredLane& delivery, bool waits);
+  // It has ended, or keeps no order any more: in its lane as that was when it was accepted.
+  void LeaveShared(const EndpointRecord& endpoint, const Delivery& delivery);
+  void ForgetShared(const EndpointRecord& endpoint);
+  void Wake(const SharedOrder::Next& next);
 
   void Park(EndpointRecord& endpoint, const Delivery& delivery);
   void SetPause(EndpointRecord& endpoint, enum Pause pause);
@@ -350,12 +372,13 @@ class Engine final : public OutboxListener, public TransportListener {
   std::uint64_t delivered_ = 0;  // events of all endpoints, those of earlier runs included
   RequestId next_request_ = 1;
   bool appended_ = false;
-  bool made_room_ = false;                 // while sending: a window lost what it will not send
+  bool made_room_ = false;                 // while sending: some may claim that could not before
   bool durable_ = true;                    // what the last commit said
   std::vector<CommitCallback> unflushed_;  // of what was appended
   std::uint64_t next_job_ = 1;
   std::map<std::uint64_t, DeadJob> dead_jobs_;
   std::map<std::uint64_t, ImportJob> import_jobs_;
+  SharedOrder order_;
   std::map<EndpointId, EndpointRecord> endpoints_;
   std::map<Origin, std::shared_ptr<OriginRecord>> origins_;
   std::unordered_map<RequestId, InFlight> in_flight_;

@@ -160,6 +160,7 @@ void Engine::OnLost(EndpointId id, std::uint64_t count, std::uint64_t bytes) {
   endpoint.topics.Lost();
   endpoint.failing.Clear();
   PublishFailing(endpoint);
+  if (endpoint.shares_order) ForgetShared(endpoint);
 }
 
 }  // namespace offline_post

@@ -230,7 +230,8 @@ void Engine::Retry(EndpointRecord& endpoint, Delivery delivery, const Outcome& o
   }
   const Millis wait = RetryDelay(schedule, delivery.attempts, outcome.retry_after_ms, Unit());
   const Millis due = clock_.MonotonicMs() + wait;
-  const bool expired = due > delivery.accepted_ms + schedule.max_age_ms;
+  const Millis max_age = LifetimeOf(schedule, delivery.event->kind).value_or(schedule.max_age_ms);
+  const bool expired = due > delivery.accepted_ms + max_age;
   const bool hopeless = delivery.misconfigured >= kMisconfiguredAttempts;
   if (expired || hopeless) {
     endpoint.ledger->AttemptEnded(false);
@@ -278,6 +279,7 @@ void Engine::LeaveOrder(EndpointRecord& endpoint, Delivery delivery, Millis due_
           ") while the backend accepted others: it is retried out of order, and the later "
           "notifications for its recipient are sent");
   endpoint.window.Advance(delivery.recipient);
+  LeaveShared(endpoint, delivery);
   outbox_.LeaveOrder(delivery, due_ms, note);
   delivery.recipient = KeyOutOfOrder(delivery.sequence);
   if (delivery.event->topic != 0) endpoint.topics.Waits(delivery, Topics::Wait::kRetry);
@@ -308,6 +310,7 @@ void Engine::Finish(EndpointRecord& endpoint, const Delivery& delivery, Final ho
   endpoint.ledger->Settle(how, EventBytes(*delivery.event));
   endpoint.ledger->seen().Settled(delivery.accepted_ms, endpoint.ledger->pending());
   outbox_.Finish(delivery, how, note);
+  LeaveShared(endpoint, delivery);
   if (delivery.failures > 0) {
     endpoint.failing.Remove(delivery);
     PublishFailing(endpoint);

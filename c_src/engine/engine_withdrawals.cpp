@@ -1,6 +1,7 @@
 // The engine's fourth part: what is not to leave any more, because it was withdrawn or because a
 // later one of its topic speaks for it; and what is not to leave yet.
 #include <algorithm>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -31,6 +32,7 @@ std::optional<Engine::Verdict> Engine::VerdictOn(const EndpointRecord& endpoint,
   if (const auto how = marks.Find(RecipientMark(event), delivery.sequence)) return Verdict{*how};
   if (event.topic == 0) return std::nullopt;
   if (const auto how = marks.Find(TopicMark(event.topic), delivery.sequence)) return Verdict{*how};
+  if (EndsCall(event)) return std::nullopt;  // no later one speaks for it
   if (const auto how = marks.Find(SupersededMark(event.topic), delivery.sequence)) {
     return Verdict{*how, true};
   }
@@ -41,7 +43,10 @@ std::optional<Engine::Verdict> Engine::VerdictOnFailed(const EndpointRecord& end
                                                        const Delivery& delivery) {
   if (const auto verdict = VerdictOn(endpoint, delivery)) return verdict;
   const std::uint64_t topic = delivery.event->topic;
-  if (topic == 0 || !endpoint.topics.IsSuperseded(topic, delivery.sequence)) return std::nullopt;
+  if (topic == 0 || EndsCall(*delivery.event) ||
+      !endpoint.topics.IsSuperseded(topic, delivery.sequence)) {
+    return std::nullopt;
+  }
   return Verdict{Final::kCancelled, true};
 }
 
@@ -98,8 +103,11 @@ void Engine::Withdraw(EndpointId id, const Withdrawal& withdrawal) {
   const bool all = withdrawal.topic == 0;
   if (all && withdrawal.how == Final::kPurged && endpoint.dead > 0)
     endpoint.removed.insert(withdrawal.recipient);
-  if (!HasPending(endpoint)) return;
+  if (HasPending(endpoint)) WithdrawUntil(endpoint, withdrawal, next_sequence_ - 1);
+}
 
+void Engine::WithdrawUntil(EndpointRecord& endpoint, const Withdrawal& withdrawal, Sequence until) {
+  const bool all = withdrawal.topic == 0;
   const std::uint64_t key = all ? withdrawal.recipient : withdrawal.topic;
   const auto is_meant = [&](const Delivery& delivery) {
     return (all ? RecipientKey(*delivery.event) : delivery.event->topic) == key;
@@ -116,8 +124,7 @@ void Engine::Withdraw(EndpointId id, const Withdrawal& withdrawal) {
     End(endpoint, delivery, {withdrawal.how});
   }
   if (!HasPending(endpoint)) return;
-  Mark(endpoint, {MarkKey(all ? Marked::kRecipient : Marked::kTopic, key), next_sequence_ - 1,
-                  withdrawal.how});
+  Mark(endpoint, {MarkKey(all ? Marked::kRecipient : Marked::kTopic, key), until, withdrawal.how});
   std::vector<std::uint64_t> lanes;
   if (all) {
     lanes = endpoint.failing.KeysOf(withdrawal.recipient);
@@ -126,24 +133,35 @@ void Engine::Withdraw(EndpointId id, const Withdrawal& withdrawal) {
   if (const auto waiting = endpoint.topics.WaitingOf(withdrawal.topic))
     lanes.push_back(waiting->lane);
   for (const std::uint64_t lane : lanes) {
-    outbox_.Hasten(id, lane);
+    outbox_.Hasten(endpoint.id, lane);
     endpoint.claimable = true;
   }
 }
 
-Topics::Place Engine::Enter(EndpointRecord& endpoint, const Event& event, Sequence sequence) const {
+// The event has just been appended. It is in the outbox also where it ends with the offer: so its
+// end is counted there, and a crash between the two leaves both.
+void Engine::EndCall(EndpointRecord& endpoint, const Event& event, Sequence sequence) {
+  const Topics::Offer offer = endpoint.topics.OfferOf(event.topic, WithdrawnUntil(endpoint, event));
+  if (offer == Topics::Offer::kNone) return;
+  WithdrawUntil(endpoint, {RecipientKey(event), event.topic, Final::kCancelled},
+                offer == Topics::Offer::kWaits ? sequence : sequence - 1);
+}
+
+Sequence Engine::WithdrawnUntil(const EndpointRecord& endpoint, const Event& event) {
   const Withdrawals& marks = endpoint.withdrawals;
-  if (marks.empty()) return endpoint.topics.Accept(event.topic, sequence, 0, 0);
-  const Sequence withdrawn =
-      std::max(marks.Until(RecipientMark(event)), marks.Until(TopicMark(event.topic)));
-  return endpoint.topics.Accept(event.topic, sequence, withdrawn,
-                                marks.Until(SupersededMark(event.topic)));
+  if (marks.empty()) return 0;
+  return std::max(marks.Until(RecipientMark(event)), marks.Until(TopicMark(event.topic)));
+}
+
+Topics::Place Engine::Enter(EndpointRecord& endpoint, const Event& event, Sequence sequence) const {
+  return endpoint.topics.Accept(event.topic, sequence, WithdrawnUntil(endpoint, event),
+                                endpoint.withdrawals.Until(SupersededMark(event.topic)));
 }
 
 void Engine::Supersede(EndpointRecord& endpoint, const Event& event, Sequence until,
                        Sequence earlier) {
   const auto is_earlier = [&event](const Delivery& delivery) {
-    return delivery.event->topic == event.topic;
+    return delivery.event->topic == event.topic && !EndsCall(*delivery.event);
   };
   // It is in the lane that the topic has now, unless a reload has changed that.
   const std::uint64_t lane = LaneOf(*endpoint.config, event, until);
@@ -188,26 +206,90 @@ bool Engine::MayLeave(EndpointRecord& endpoint, Delivery& delivery) {
     made_room_ = true;
     return false;
   }
+  const Millis now = clock_.MonotonicMs();
+  const auto lifetime = LifetimeOf(endpoint.config->schedule, delivery.event->kind);
+  if (lifetime && now > delivery.accepted_ms + *lifetime) {
+    endpoint.window.Advance(delivery.recipient);
+    Bury(endpoint, delivery,
+         {0,
+          "expired: " + std::to_string((now - delivery.accepted_ms) / 1'000) + " s old, a " +
+              delivery.event->kind + " is not sent after its max_age",
+          ""});
+    endpoint.claimable = true;  // what followed in its lane
+    made_room_ = true;
+    return false;
+  }
+  if (endpoint.shares_order) {
+    if (const auto due = SharedDueMs(delivery)) {
+      PutOff(endpoint, delivery, *due);
+      return false;
+    }
+  }
   const std::uint64_t topic = delivery.event->topic;
   if (topic == 0) return true;
-  const Millis now = clock_.MonotonicMs();
   // In a lane of its own nobody else waits for it.
-  const Millis interval =
-      delivery.recipient == topic ? IntervalOf(*endpoint.config, *delivery.event) : 0;
+  const bool has_interval = delivery.recipient == topic && !EndsCall(*delivery.event);
+  const Millis interval = has_interval ? IntervalOf(*endpoint.config, *delivery.event) : 0;
   const Millis due = interval > 0 ? endpoint.topics.EarliestMs(delivery, interval) : 0;
   if (due > now) {
-    const std::vector<Delivery> followers = endpoint.window.Dissolve(delivery.recipient);
-    if (endpoint.claiming) endpoint.held_back.insert(delivery.recipient);
-    outbox_.Reschedule(delivery, due, {});
-    endpoint.topics.Waits(delivery, Topics::Wait::kInterval);
-    ++endpoint.in_outbox;
-    for (const Delivery& follower : followers) Park(endpoint, follower);
-    endpoint.claimable = true;  // for the time at which it is due
-    made_room_ = true;
+    PutOff(endpoint, delivery, due);
     return false;
   }
   delivery.stands_for = endpoint.topics.StandsFor(delivery);
   return true;
+}
+
+// It waits in the outbox, and its lane with it, though it has not failed.
+void Engine::PutOff(EndpointRecord& endpoint, const Delivery& delivery, Millis due_ms) {
+  const std::vector<Delivery> followers = endpoint.window.Dissolve(delivery.recipient);
+  if (endpoint.claiming) endpoint.held_back.insert(delivery.recipient);
+  outbox_.Reschedule(delivery, due_ms, {});
+  endpoint.topics.Waits(delivery, Topics::Wait::kInterval);
+  ++endpoint.in_outbox;
+  for (const Delivery& follower : followers) Park(endpoint, follower);
+  endpoint.claimable = true;  // for the time at which it is due
+  made_room_ = true;
+}
+
+std::optional<Millis> Engine::SharedDueMs(const Delivery& delivery) {
+  constexpr Millis kFirstLookMs = 1'000;
+  const Millis now = clock_.MonotonicMs();
+  while (const auto before = order_.Before(delivery.recipient, delivery.sequence)) {
+    const EndpointRecord& first = endpoints_.at(*before);
+    const bool removed = first.origin == nullptr;
+    if (removed && now >= first.return_ms) {
+      ForgetShared(first);
+      continue;
+    }
+    order_.Waits(delivery.recipient, delivery.sequence);
+    const Millis age = now - delivery.accepted_ms;
+    return removed ? first.return_ms : now + std::clamp(age, kFirstLookMs, kLookMs);
+  }
+  return std::nullopt;
+}
+
+void Engine::EnterShared(const StoredLane& delivery, bool waits) {
+  if (order_.Add(delivery, waits)) return;
+  notices_.AddRarely("shared order", Notice::Level::kWarning,
+                     "more than " + std::to_string(SharedOrder::kMax) +
+                         " notifications of mod_available_post and mod_unavailable_post are "
+                         "pending on this node: those beyond keep no order between the two "
+                         "modules");
+}
+
+void Engine::LeaveShared(const EndpointRecord& endpoint, const Delivery& delivery) {
+  if (!endpoint.shares_order) return;
+  if (const auto next = order_.Remove(delivery.recipient, delivery.sequence)) Wake(*next);
+}
+
+void Engine::ForgetShared(const EndpointRecord& endpoint) {
+  for (const SharedOrder::Next& next : order_.Forget(endpoint.id)) Wake(next);
+}
+
+void Engine::Wake(const SharedOrder::Next& next) {
+  outbox_.Hasten(next.endpoint, next.lane);
+  endpoints_.at(next.endpoint).claimable = true;
+  made_room_ = true;  // its turn to claim may be over
 }
 
 }  // namespace offline_post

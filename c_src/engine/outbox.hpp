@@ -71,6 +71,14 @@ inline std::uint64_t StoredPending(const StoredEndpoint& stored) {
   return stored.accepted - stored.delivered - stored.dead - stored.cancelled - stored.purged;
 }
 
+// A pending delivery, and the lane in which it waits (Delivery::recipient).
+struct StoredLane {
+  EndpointId endpoint = 0;
+  Sequence sequence = 0;
+  std::uint64_t lane = 0;
+  bool tried = false;
+};
+
 // The answer to one Claim.
 struct Claimed {
   std::vector<Delivery> deliveries;  // for each recipient in order of sequence
@@ -185,6 +193,9 @@ class Outbox {
   // before the first command.
   virtual std::vector<StoredEndpoint> Stored() const = 0;
   virtual Sequence NextSequence() const = 0;
+  // What earlier runs have left of endpoints that share an order (engine/shared_order.hpp), the
+  // oldest first, about as many as that can know. Once, before the first command.
+  virtual std::vector<StoredLane> TakeStoredLanes() { return {}; }
   // What the recipients and topics that it keeps were made with (SetHashKey); none: it keeps none.
   virtual std::optional<HashKey> StoredHashKey() const { return std::nullopt; }
 

@@ -42,6 +42,15 @@ void Topics::Forget() {
   });
 }
 
+Topics::Offer Topics::OfferOf(std::uint64_t topic, Sequence withdrawn) const {
+  const auto found = topics_.find(topic);
+  if (found == topics_.end()) return incomplete_ ? Offer::kMixed : Offer::kNone;
+  const Topic& known = found->second;
+  if (known.in_flight != 0) return Offer::kMixed;
+  if (known.newest > withdrawn) return Offer::kWaits;
+  return incomplete_ && !known.complete ? Offer::kMixed : Offer::kNone;
+}
+
 bool Topics::IsSuperseded(std::uint64_t topic, Sequence sequence) const {
   const auto found = topics_.find(topic);
   return found != topics_.end() && found->second.newest > sequence;

@@ -31,6 +31,15 @@ class Topics {
   // `counted`: up to this one they are superseded already, as an earlier run has left it.
   Place Accept(std::uint64_t topic, Sequence sequence, Sequence withdrawn, Sequence counted);
 
+  // What is known of the deliveries before one that ends the topic's call.
+  enum class Offer {
+    kNone,   // none is pending
+    kWaits,  // the latest has not left, or waits for a retry
+    kMixed,  // one is in flight, or an earlier run has perhaps left some
+  };
+  // `withdrawn`: as of Accept.
+  Offer OfferOf(std::uint64_t topic, Sequence withdrawn) const;
+
   // A later one was accepted.
   bool IsSuperseded(std::uint64_t topic, Sequence sequence) const;
   // Of what was superseded: the newest stands for it too, unless it was counted already.

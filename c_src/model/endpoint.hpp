@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <tuple>
@@ -73,12 +74,27 @@ inline std::string OriginText(const Origin& origin) {
   return origin.scheme + "://" + origin.host + ":" + std::to_string(origin.port);
 }
 
+// How long notifications of a kind are of use.
+struct Lifetime {
+  std::string kind;
+  Millis ms = 0;  // from acceptance
+};
+
 struct RetrySchedule {
   // The wait before the second attempt, the third, ...; the last one repeats. Never empty.
   std::vector<Millis> waits_ms = {1'000,  2'000,   4'000,   8'000,   16'000, 32'000,
                                   64'000, 128'000, 256'000, 512'000, 600'000};
   Millis max_age_ms = 24LL * 3'600'000;  // from acceptance; then a failure is final
+  // Kinds with a lifetime of their own: nothing of them is sent later than that. Few, so a list.
+  std::vector<Lifetime> max_ages;
 };
+
+// The kind's own lifetime, if it has one.
+inline std::optional<Millis> LifetimeOf(const RetrySchedule& schedule, std::string_view kind) {
+  for (const Lifetime& lifetime : schedule.max_ages)
+    if (lifetime.kind == kind) return lifetime.ms;
+  return std::nullopt;
+}
 
 // How long dead letters are kept, and how many.
 struct Retention {

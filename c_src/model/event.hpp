@@ -41,6 +41,10 @@ struct Event {
   std::vector<Attribute> attributes;  // few; their order is kept
 };
 
+// The end of a call, whose topic is that of the call's offer: it withdraws the offer, and neither
+// collapses with anything nor waits for an interval.
+inline bool EndsCall(const Event& event) { return event.kind == "call_end"; }
+
 // What the event counts for against `queue_bytes`: about what it occupies in memory.
 std::size_t EventBytes(const Event& event);
 

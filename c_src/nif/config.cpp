@@ -115,6 +115,16 @@ bool Read(ErlNifEnv* env, ERL_NIF_TERM term, RetrySchedule& out) {
          !out.waits_ms.empty();
 }
 
+// [{Kind, Ms}]
+bool Read(ErlNifEnv* env, ERL_NIF_TERM term, std::vector<Lifetime>& out) {
+  return ForEach(env, term, [&](ERL_NIF_TERM element) {
+    const ERL_NIF_TERM* pair = Tuple<2>(env, element);
+    out.emplace_back();
+    return pair != nullptr && Read(env, pair[0], out.back().kind) &&
+           Read(env, pair[1], out.back().ms);
+  });
+}
+
 // A batch: none, or {MaxEvents, MaxDelayMs, MaxBytes, array | ndjson}.
 bool ReadBatch(ErlNifEnv* env, ERL_NIF_TERM term, EndpointConfig& config) {
   if (enif_is_identical(term, atoms.none_) != 0) return true;
@@ -159,6 +169,7 @@ std::optional<EndpointConfig> ReadConfig(ErlNifEnv* env, EndpointKeyView key, ER
       field(atoms.queue_bytes_, config.limits.bytes) &&
       field(atoms.retry_schedule_, config.schedule) &&
       field(atoms.max_age_, config.schedule.max_age_ms) &&
+      field(atoms.max_ages_, config.schedule.max_ages) &&
       ReadChoice<bool>(value(atoms.order_), {{atoms.none_, false}, {atoms.recipient_, true}},
                        config.ordered) &&
       field(atoms.dead_letter_retention_, config.retention.age_ms) &&

@@ -31,7 +31,7 @@ namespace {
 
 // Raise it together with -define(ABI, ...) in mod_offline_post_nif.erl whenever a function or a
 // term changes.
-constexpr int kAbi = 7;
+constexpr int kAbi = 8;
 
 // Who reads the log lines.
 std::mutex listener_mutex;

@@ -69,6 +69,7 @@ SpoolOutbox::SpoolOutbox(const SpoolOptions& options, const Clock& clock, Notice
       notices_(notices),
       wake_(std::move(wake)),
       stored_(store->Stored()),
+      stored_lanes_(store->StoredLanes()),
       next_sequence_(store->last_sequence() + 1),
       hash_key_(store->hash_key()),
       worker_(std::make_unique<SpoolWorker>(

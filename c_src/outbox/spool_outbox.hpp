@@ -18,6 +18,7 @@
 #include <mutex>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "engine/notices.hpp"
@@ -60,6 +61,7 @@ class SpoolOutbox final : public Outbox {
 
   std::vector<StoredEndpoint> Stored() const override { return stored_; }
   Sequence NextSequence() const override { return next_sequence_; }
+  std::vector<StoredLane> TakeStoredLanes() override { return std::exchange(stored_lanes_, {}); }
   std::optional<HashKey> StoredHashKey() const override { return hash_key_; }
   void Register(EndpointId endpoint, const EndpointKey& key) override;
   void SetPause(EndpointId endpoint, Pause pause, std::uint64_t paused_url) override;
@@ -108,6 +110,7 @@ class SpoolOutbox final : public Outbox {
   Notices& notices_;
   const std::function<void()> wake_;
   std::vector<StoredEndpoint> stored_;
+  std::vector<StoredLane> stored_lanes_;
   Sequence next_sequence_ = 1;
   HashKey hash_key_;
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "engine/shared_order.hpp"
 #include "outbox/attributes.hpp"
 
 namespace offline_post {
@@ -117,6 +118,23 @@ std::vector<StoredEndpoint> Store::Stored() {
                       book.recipients_waiting, book.out_of_order});
   }
   return stored;
+}
+
+std::vector<StoredLane> Store::StoredLanes() {
+  std::vector<StoredLane> lanes;
+  Statement rows(database_,
+                 "SELECT key, recipient, EXISTS (SELECT 1 FROM parked WHERE endpoint = ?4 AND"
+                 " recipient = log.recipient AND sequence = key - ?1 AND attempts > 0) FROM log"
+                 " WHERE key > ?1 AND key < ?2 ORDER BY key LIMIT ?3");
+  for (const auto& [id, book] : books_) {
+    if (!SharesOrder(book.key) || lanes.size() > SharedOrder::kMax) continue;
+    rows.Start(RowKey(id, 0), RowKey(id + 1, 0), SharedOrder::kMax + 1 - lanes.size(), id);
+    while (rows.Next()) {
+      lanes.push_back({id, SequenceOf(rows.Int(0)), rows.Unsigned(1), rows.Int(2) != 0});
+    }
+    rows.Reset();
+  }
+  return lanes;
 }
 
 std::vector<StoredWithdrawal> Store::StoredWithdrawals(const Book& book) {

@@ -71,6 +71,7 @@ class Store {
   Store& operator=(const Store&) = delete;
 
   std::vector<StoredEndpoint> Stored();
+  std::vector<StoredLane> StoredLanes();  // of endpoints that share an order
   // Of a delivery or of a withdrawal.
   Sequence last_sequence() const { return std::max(last_sequence_, withdrawn_until_); }
   // Transactions that the file has seen: tells whether one of unknown fate is in it.

@@ -43,7 +43,9 @@ void AddMessage(Program& program) {
   AddIfAny("message_id", Field::kMessageId, program);
   AddIfAny("stanza_id", Field::kStanzaId, program);
   AddIfAny("origin_id", Field::kOriginId, program);
+  AddIfAny("call_id", Field::kCallId, program);
   AddMember(R"(,"body":)", Field::kBody, program);
+  AddIfAny("text", Field::kText, program);
   AddIfAny("badge", Field::kBadge, program);
   AddMember(R"(,"count":)", Field::kCount, program);
 }

@@ -9,19 +9,19 @@ namespace offline_post {
 namespace {
 
 constexpr std::array<std::string_view, kFields> kNames = {
-    "id",    "type",      "kind",        "host",          "trigger",        "stored",
-    "to",    "to.user",   "to.server",   "to.resource",   "to.bare",        "to.full",
-    "from",  "from.user", "from.server", "from.resource", "from.bare",      "from.full",
-    "body",  "subject",   "thread",      "message.id",    "stanza.id",      "origin.id",
-    "room",  "room.user", "nick",        "sender",        "sender.user",    "resource",
-    "badge", "count",     "stanza",      "timestamp",     "timestamp.unix", "token"};
+    "id",          "type",           "kind",        "host",      "trigger", "stored", "to",
+    "to.user",     "to.server",      "to.resource", "to.bare",   "to.full", "from",   "from.user",
+    "from.server", "from.resource",  "from.bare",   "from.full", "body",    "text",   "subject",
+    "thread",      "message.id",     "stanza.id",   "origin.id", "call.id", "room",   "room.user",
+    "nick",        "sender",         "sender.user", "resource",  "badge",   "count",  "stanza",
+    "timestamp",   "timestamp.unix", "token"};
 
 struct AttributeField {
   Field field;
   std::string_view name;
 };
 // About in the order in which events have them.
-constexpr std::array<AttributeField, 12> kAttributeFields = {{{Field::kTrigger, "trigger"},
+constexpr std::array<AttributeField, 14> kAttributeFields = {{{Field::kTrigger, "trigger"},
                                                               {Field::kStored, "stored"},
                                                               {Field::kResource, "resource"},
                                                               {Field::kRoom, "room"},
@@ -29,7 +29,9 @@ constexpr std::array<AttributeField, 12> kAttributeFields = {{{Field::kTrigger, 
                                                               {Field::kSender, "sender"},
                                                               {Field::kStanzaId, "stanza_id"},
                                                               {Field::kOriginId, "origin_id"},
+                                                              {Field::kCallId, "call_id"},
                                                               {Field::kBadge, "badge"},
+                                                              {Field::kText, "text"},
                                                               {Field::kSubject, "subject"},
                                                               {Field::kThread, "thread"},
                                                               {Field::kStanza, "stanza"}}};
@@ -83,6 +85,7 @@ std::vector<std::string> NeededFor(const FieldSet& fields) {
   implies(Field::kType, Field::kRoom);
   implies(Field::kRoomUser, Field::kRoom);
   implies(Field::kSenderUser, Field::kSender);
+  implies(Field::kText, Field::kBody);
   std::vector<std::string> names;
   if (needed[static_cast<std::size_t>(Field::kBody)]) names.emplace_back("body");
   if (needed[static_cast<std::size_t>(Field::kMessageId)]) names.emplace_back("message_id");
@@ -92,7 +95,7 @@ std::vector<std::string> NeededFor(const FieldSet& fields) {
   return names;
 }
 
-std::string_view EventFields::Attribute(Field field) {
+const std::string* EventFields::Find(Field field) {
   static_assert(kAttributes == kAttributeFields.size());
   if (!indexed_) {
     indexed_ = true;
@@ -101,13 +104,22 @@ std::string_view EventFields::Attribute(Field field) {
       for (std::size_t i = 0; i < kAttributes; ++i) {
         const std::size_t index = (expected + i) % kAttributes;
         if (kAttributeFields[index].name != attribute.name) continue;
-        attributes_[index] = attribute.value;
+        attributes_[index] = &attribute.value;
         expected = index + 1;
         break;
       }
     }
   }
   return attributes_[kAttributeOf[static_cast<std::size_t>(field)]];
+}
+
+std::string_view EventFields::Attribute(Field field) {
+  const std::string* value = Find(field);
+  return value == nullptr ? std::string_view() : *value;
+}
+
+bool EventFields::Has(Field field) {
+  return field == Field::kText ? Find(field) != nullptr : !Value(field).empty();
 }
 
 // RFC 7622, section 3.1. Nobody's is empty.
@@ -179,6 +191,9 @@ std::string_view EventFields::Value(Field field) {
       return Address(event_.from, true);
     case Field::kBody:
       return event_.body;
+    case Field::kText:
+      // Nothing in the body is marked as anything but the author's.
+      return Find(field) == nullptr ? std::string_view(event_.body) : Attribute(field);
     case Field::kMessageId:
       return event_.message_id;
     case Field::kRoomUser:
@@ -199,6 +214,7 @@ std::string_view EventFields::Value(Field field) {
     case Field::kThread:
     case Field::kStanzaId:
     case Field::kOriginId:
+    case Field::kCallId:
     case Field::kRoom:
     case Field::kNick:
     case Field::kSender:

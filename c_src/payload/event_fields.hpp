@@ -35,11 +35,13 @@ enum class Field : std::uint8_t {
   kFromBare,
   kFromFull,
   kBody,
+  kText,
   kSubject,
   kThread,
   kMessageId,
   kStanzaId,
   kOriginId,
+  kCallId,
   kRoom,
   kRoomUser,
   kNick,
@@ -76,10 +78,15 @@ class EventFields {
 
   // Empty for what the event does not have. Valid until the next call.
   std::string_view Value(Field field);
+  // Whether JSON has a member for it, where that is optional: not if it is empty. But a text that
+  // is empty, because the author has written no part of the body, is not the body.
+  bool Has(Field field);
 
  private:
-  static constexpr std::size_t kAttributes = 12;
+  static constexpr std::size_t kAttributes = 14;
 
+  // nullptr: the event has none.
+  const std::string* Find(Field field);
   std::string_view Attribute(Field field);
   std::string_view Address(const Jid& jid, bool full);
   std::string_view Timestamp();
@@ -88,7 +95,7 @@ class EventFields {
   const Event& event_;
   const Endpoint& endpoint_;
   bool indexed_ = false;  // the attributes have been looked through
-  std::array<std::string_view, kAttributes> attributes_;
+  std::array<const std::string*, kAttributes> attributes_{};
   std::string made_;  // a value that is not in the event as such
 };
 

@@ -104,7 +104,7 @@ void Program::Render(EventFields& event, std::string& out) const {
       value = event.Value(source);
     }
     field = step.fields_end;
-    if (!step.optional || !value.empty()) {
+    if (!step.optional || event.Has(source)) {
       out += literals.substr(literal, step.literal_end - literal);
       // A token that is cut is none; it is no event's either.
       if (step.encoding == Encoding::kHeader && source != Field::kToken) {

@@ -32,7 +32,7 @@ class Program {
   void AddLiteral(std::string_view bytes);
   // The first of `fields` that is not empty.
   void AddValue(const std::vector<Field>& fields, Encoding encoding);
-  // `before` and the value, if that is not empty.
+  // `before` and the value, if the event has it.
   void AddOptional(std::string_view before, Field field, Encoding encoding);
   void AddTemplate(const Template& parts, Encoding texts, Encoding values);
 

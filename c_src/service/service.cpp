@@ -360,9 +360,10 @@ bool Service::CommandFor(EndpointKeyView key, std::function<void(EndpointId)> co
 }
 
 // Beyond a rate, where events are to collapse, one gets the topic for that. But a call that waits
-// is worth nothing, and must be withdrawn by its own topic. What a room says comes to each of its
-// members: it is not held against the room.
+// is worth nothing, and must be withdrawn by its own topic; its end is never too much. What a room
+// says comes to each of its members: it is not held against the room.
 bool Service::IsWithinRate(const Registration& registration, Event& event) const {
+  if (EndsCall(event)) return true;
   // Who sent it may be kept from us.
   const bool room =
       std::any_of(event.attributes.begin(), event.attributes.end(),

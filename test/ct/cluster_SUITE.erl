@@ -5,14 +5,15 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
--export([online_elsewhere/1, online_here/1, call_over_elsewhere/1, removed_elsewhere/1, node_pages/1]).
+-export([online_elsewhere/1, online_here/1, call_over_elsewhere/1, removed_elsewhere/1, node_pages/1,
+         without_the_module/1]).
 
 -define(HOST, "localhost").
 
 suite() -> [{timetrap, {minutes, 2}}].
 
 all() ->
-    [online_elsewhere, online_here, call_over_elsewhere, removed_elsewhere, node_pages].
+    [online_elsewhere, online_here, call_over_elsewhere, removed_elsewhere, node_pages, without_the_module].
 
 init_per_suite(Config) ->
     Backend = offline_post_backend:start(),
@@ -99,6 +100,29 @@ removed_elsewhere(Config) ->
     ok = offline_post_node:call(Second, ejabberd_auth, remove_user, [list_to_binary(?config(user, Config)), <<?HOST>>]),
     await(First, #{pending => 0}),
     ?assertEqual([1, 0], grown(purged, Config)),
+    nothing_arrives(Config).
+
+%% A third node of the cluster has ejabberd only. Whatever the others withdraw, its log says nothing of it; the last
+%% call is one that its log does tell of, and comes after all others.
+without_the_module(Config) ->
+    [First, Second] = ?config(nodes, Config),
+    User = list_to_binary(?config(user, Config)),
+    Third = offline_post_node:start(#{hosts => [{?HOST, #{}}], joins => First, install => false}),
+    try
+        say(Second, Config, "waits"),
+        await(Second, #{pending => 1}),
+        come_online(First, Config),
+        await(Second, #{pending => 0}),
+        ?assertEqual([0, 1], grown(cancelled, Config)),
+        come_online(Third, Config),
+        [ok = offline_post_node:call(First, Module, remove_user, [User, <<?HOST>>]) ||
+            Module <- [mod_available_post, mod_offline_post_online]],
+        ok = offline_post_node:call(First, erpc, cast, [maps:get(name, Third), no_such_module, the_last_one, []]),
+        offline_post_node:await_log(Third, "the_last_one"),
+        ?assertEqual(0, offline_post_node:count_log(Third, "offline_post"))
+    after
+        offline_post_node:cleanup(Third)
+    end,
     nothing_arrives(Config).
 
 %%%

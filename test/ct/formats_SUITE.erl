@@ -29,7 +29,7 @@ hosts(Backend) ->
                    Module <- ["mod_available_post", "mod_unavailable_post"]],
     [{?JSON, #{modules => [Modules, Presence],
                offline_post => [Url, "format: json\nbadge: events\n"
-                                "notify: [text, encrypted, call, file, reaction, marker, other]\n"]}},
+                                "notify: [text, encrypted, call, call_end, file, reaction, marker, other]\n"]}},
      {?GZIP, #{modules => Modules, offline_post => [Url, "compress: gzip\n"]}}].
 
 end_per_suite(Config) ->
@@ -130,7 +130,7 @@ schema(Config) ->
     %% Whatever the schema allows was there.
     [?assertMatch({_, {match, _}}, {Member, re:run([Body || #{body := Body} <- All], ["\"", Member, "\":"])}) ||
         Member <- ["trigger", "stored", "from", "resource", "room", "nick", "sender", "message_id", "stanza_id",
-                   "origin_id",
+                   "origin_id", "call_id", "text",
                    "badge", "count", "jid", "access_token", "presence.available\",\"timestamp",
                    "presence.unavailable\",\"timestamp"]].
 
@@ -140,9 +140,11 @@ contents() ->
      "</encrypted>",
      "<propose xmlns='urn:xmpp:jingle-message:0' id='s1'>"
      "<description xmlns='urn:xmpp:jingle:apps:rtp:1' media='audio'/></propose>",
+     "<retract xmlns='urn:xmpp:jingle-message:0' id='s1'/>",
      "<body>https://up.example/a.jpg</body><x xmlns='jabber:x:oob'><url>https://up.example/a.jpg</url></x>",
      "<reactions xmlns='urn:xmpp:reactions:0' id='m0'><reaction>👍</reaction></reactions>"
      "<store xmlns='urn:xmpp:hints'/>",
+     "<body>&gt; Hi\nYes</body><fallback xmlns='urn:xmpp:fallback:0' for='urn:xmpp:reply:0'><body start='0' end='5'/></fallback>",
      "<body>\"quotes\" \\ and \t lines\n, 🌹 \x{2028}</body>"].
 
 schema_can_refuse(Config) ->

@@ -7,11 +7,12 @@
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
 -export([subscriber_offline/1, subscriber_online/1, subscriber_hangs/1, other_nodes/1, real_sender/1, forged_sender/1,
-         forged_wrapper/1, none/1,
+         forged_wrapper/1, invited/1, none/1,
          member_away/1, member_in_room/1, member_elsewhere/1, member_without_presence/1, outcast/1, other_account/1,
          subscribed_member/1, members_only/1, private_message/1, join/1, subject/1, chat_state/1, archived/1,
-         mentions/1, other_virtual_host/1, blocked_room/1, no_such_user/1, hanging_elsewhere/1, hanging_in_room/1,
-         two_hanging_in_room/1]).
+         mentions/1, fallback_mentions/1, other_virtual_host/1, blocked_room/1, no_such_user/1, hanging_elsewhere/1,
+         hanging_in_room/1, two_hanging_in_room/1, subscriber_in_room_hangs/1, subscriber_sent_again/1, own_message/1,
+         room_message_before_login/1, room_message_before_logout/1, room_message_other_dead/1]).
 
 -define(HOSTS, ["mucsub.localhost", "members.localhost", "mentions.localhost", "none.localhost"]).
 -define(END, <<"the end">>).
@@ -20,10 +21,11 @@ suite() -> [{timetrap, {minutes, 2}}].
 
 all() ->
     [subscriber_offline, subscriber_online, subscriber_hangs, other_nodes, real_sender, forged_sender, forged_wrapper,
-     none,
+     invited, none,
      member_away, member_in_room, member_elsewhere, member_without_presence, outcast, other_account, subscribed_member,
-     members_only, private_message, join, subject, chat_state, archived, mentions, other_virtual_host, blocked_room,
-     no_such_user, hanging_elsewhere, hanging_in_room, two_hanging_in_room].
+     members_only, private_message, join, subject, chat_state, archived, mentions, fallback_mentions, other_virtual_host,
+     blocked_room, no_such_user, hanging_elsewhere, hanging_in_room, two_hanging_in_room, subscriber_in_room_hangs,
+     subscriber_sent_again, own_message, room_message_before_login, room_message_before_logout, room_message_other_dead].
 
 init_per_suite(Config) ->
     Backend = offline_post_backend:start(),
@@ -74,9 +76,11 @@ end_per_testcase(_Case, Config) ->
 
 host(Case) when Case =:= subscriber_offline; Case =:= subscriber_online; Case =:= subscriber_hangs;
                 Case =:= other_nodes;
-                Case =:= real_sender; Case =:= forged_sender; Case =:= forged_wrapper -> "mucsub.localhost";
+                Case =:= subscriber_in_room_hangs; Case =:= subscriber_sent_again; Case =:= own_message;
+                Case =:= real_sender; Case =:= forged_sender; Case =:= forged_wrapper;
+                Case =:= invited -> "mucsub.localhost";
 host(none) -> "none.localhost";
-host(mentions) -> "mentions.localhost";
+host(Case) when Case =:= mentions; Case =:= fallback_mentions -> "mentions.localhost";
 host(_) -> "members.localhost".
 
 %%% MUC/Sub
@@ -153,6 +157,14 @@ forged_wrapper(Config) ->
           "<message xmlns='jabber:client' type='groupchat' from='", ?config(room, Config), "/owner'>"
           "<body>Forged</body></message></item></items></event></message>"]),
     ?assertEqual([], told(Config)).
+
+%% Into the room: by the room itself, and by a member's own message.
+invited(Config) ->
+    send(Config, "owner", ["<message to='", ?config(room, Config), "'><x xmlns='http://jabber.org/protocol/muc#user'><invite to='",
+                           jid(Config, "anna"), "'><reason>Come</reason></invite></x></message>"]),
+    send(Config, "owner", ["<message to='", jid(Config, "ben"), "'><x xmlns='jabber:x:conference' jid='", ?config(room, Config),
+                           "'/></message>"]),
+    ?assertEqual([{invitation, "anna"}, {invitation, "ben"}], kinds(Config, told(Config))).
 
 %% groupchat: none. A chat message shows that all before it is over.
 none(Config) ->
@@ -305,6 +317,20 @@ mentions(Config) ->
                   {recipient(Config, "carl"), offline}],
                  lists:sort([{To, Trigger} || #{to := To, trigger := Trigger} <- Events])).
 
+%% Whom only the quotation in a reply names, is not mentioned, member or subscriber; nor is anybody by what a client
+%% writes for those who cannot decrypt a message.
+fallback_mentions(Config) ->
+    [affiliate(Config, User, "member") || User <- ["anna", "ben"]],
+    subscribe(Config, "carl", "messages"),
+    Quotation = lists:flatten(["> ", user(Config, "anna"), ", ", user(Config, "carl"), ": shall we go?\n"]),
+    Say = fun(Content) -> send(Config, "owner", ["<message type='groupchat' to='", ?config(room, Config), "'>", Content, "</message>"]) end,
+    Say(["<body>", offline_post_client:escape(Quotation), "yes, ", user(Config, "ben"), "</body>"
+         "<reply xmlns='urn:xmpp:reply:0' id='1'/><fallback xmlns='urn:xmpp:fallback:0' for='urn:xmpp:reply:0'>"
+         "<body start='0' end='", integer_to_list(length(Quotation)), "'/></fallback>"]),
+    Say(["<body>", user(Config, "anna"), ": this message is encrypted</body><openpgp xmlns='urn:xmpp:openpgp:0'>aa</openpgp>"]),
+    say(Config, "owner", ["the end, ", user(Config, "last")]),
+    ?assertEqual([recipient(Config, "ben")], who(before_end(Config, list_to_binary(["the end, ", user(Config, "last")])))).
+
 %% The member's own virtual host decides.
 other_virtual_host(Config) ->
     Node = ?config(node, Config),
@@ -375,6 +401,100 @@ two_hanging_in_room(Config) ->
     say(Config, "owner", "Hello"),
     Events = told(Config),
     ?assertMatch([#{trigger := pending, body := <<"Hello">>, to := {_, _, <<_, _/binary>>}}], Events).
+
+%% A subscriber who is in the room gets the message as an occupant does. Once, whatever becomes of it at the session's end.
+subscriber_in_room_hangs(Config) ->
+    subscribe(Config, "anna", "messages"),
+    online(Config, "anna", fun offline_post_client:login_resumable/4),
+    enter(Config, "anna"),
+    kill(Config, "anna"),
+    say(Config, "owner", "Hello"),
+    [#{resource := <<"test">>} = Event] = [Event || #{trigger := pending} = Event <- await(Config, 2)],
+    ?assertMatch(#{kind := text, body := <<"Hello">>, nick := <<"owner">>}, Event),
+    kick(Config, "anna"),
+    ?assertEqual([], told(Config)).
+
+%% mod_stream_mgmt sends the wrapper again with another message inside.
+subscriber_sent_again(Config) ->
+    subscribe(Config, "anna", "messages"),
+    hang(Config, "anna"),
+    say(Config, "owner", "Hello"),
+    ?assertMatch([#{body := <<"Hello">>}], [Event || #{trigger := pending} = Event <- await(Config, 2)]),
+    kick(Config, "anna"),
+    {User, Host, _} = recipient(Config, "anna"),
+    ?assertEqual(1, offline_post_node:call(?config(node, Config), mod_offline, count_offline_messages, [User, Host])),
+    ?assertEqual([], who(told(Config)) -- all(Config, ["owner"])).
+
+%% What the room sends back to its author is no news.
+own_message(Config) ->
+    online(Config, "anna", fun offline_post_client:login_resumable/4),
+    enter(Config, "anna"),
+    offline_post_client:deaf(?config(clients, Config), user(Config, "anna")),
+    say(Config, "anna", "mine"),
+    received(Config, "anna", "mine"),
+    kill(Config, "anna"),
+    ?assertEqual([], [Event || #{body := <<"mine">>} = Event <- told(Config)]).
+
+%% The phone in the room is dead before the message. Whoever logs in later was not there.
+room_message_before_login(Config) ->
+    dead_in_room(Config),
+    say(Config, "owner", "Hello"),
+    received(Config, "anna", "Hello"),
+    desktop(Config),
+    kill_phone(Config),
+    ?assertMatch([#{trigger := pending, body := <<"Hello">>, resource := <<"test">>}], told(Config)).
+
+%% Who was there and could be reached is not told, as any member who is online elsewhere.
+room_message_before_logout(Config) ->
+    dead_in_room(Config),
+    desktop(Config),
+    say(Config, "owner", "Hello"),
+    received(Config, "anna", "Hello"),
+    logout(Config, "desktop"),
+    kill_phone(Config),
+    ?assertEqual([], told(Config)).
+
+%% A device that is not in the room, and found dead before, has received nothing.
+room_message_other_dead(Config) ->
+    {Node, Clients, Desktop} = {?config(node, Config), ?config(clients, Config), user(Config, "desktop")},
+    dead_in_room(Config),
+    offline_post_client:login_resumable(Clients, Desktop, jid(Config, "anna") ++ "/desktop", Node),
+    offline_post_client:online(Clients, Desktop),
+    say(Config, "owner", "Hello"),
+    received(Config, "anna", "Hello"),
+    offline_post_client:kill(Clients, Desktop),
+    hangs(Config, <<"desktop">>),
+    kill_phone(Config),
+    ?assertMatch([#{trigger := pending, body := <<"Hello">>, resource := <<"test">>}], told(Config)).
+
+dead_in_room(Config) ->
+    online(Config, "anna", fun offline_post_client:login_resumable/4),
+    enter(Config, "anna"),
+    offline_post_client:deaf(?config(clients, Config), user(Config, "anna")).
+
+desktop(Config) ->
+    Clients = ?config(clients, Config),
+    offline_post_client:login(Clients, user(Config, "desktop"), jid(Config, "anna") ++ "/desktop", ?config(node, Config)),
+    offline_post_client:online(Clients, user(Config, "desktop")).
+
+kill_phone(Config) ->
+    offline_post_client:kill(?config(clients, Config), user(Config, "anna")),
+    hangs(Config, <<"test">>).
+
+hangs(Config, Resource) ->
+    {User, Host, _} = recipient(Config, "anna"),
+    offline_post_wait:until(fun() ->
+        Info = offline_post_node:call(?config(node, Config), ejabberd_sm, get_user_info, [User, Host, Resource]),
+        lists:keymember(offline_post_hanging, 1, Info)
+    end).
+
+%% Ends the sessions.
+kick(Config, Role) ->
+    {User, Host, _} = recipient(Config, Role),
+    1 = offline_post_node:call(?config(node, Config), ejabberd_sm, kick_user, [User, Host]),
+    offline_post_wait:until(fun() ->
+        offline_post_node:call(?config(node, Config), ejabberd_sm, get_user_resources, [User, Host]) =:= []
+    end).
 
 %%% Rooms
 

@@ -24,7 +24,8 @@ init_per_suite(Config) ->
 
 node_config(Backend, Some) ->
     Url = ["post_url: \"", offline_post_backend:url(Backend), "\"\n"],
-    Every = lists:join(", ", [atom_to_list(Kind) || Kind <- mod_offline_post_kind:kinds()]),
+    %% The end of a call is no message: calls_SUITE.
+    Every = lists:join(", ", [atom_to_list(Kind) || Kind <- mod_offline_post_kind:kinds() -- [call_end]]),
     #{hosts => [{Host, #{offline_post => [Url, Options]}} ||
                    {Host, Options} <- lists:zip(?HOSTS, [["notify: [", Every, "]\n"], "", ["notify: ", Some, "\n"],
                                                          ["notify: [", Every, "]\ninclude_body:\n  encrypted: \"You have mail\"\n"]])]}.
@@ -80,7 +81,7 @@ errors(Config) ->
 by_default(Config) ->
     Rows = mod_offline_post_kind_tests:content(),
     [send(Config, "chat", Name, Content) || {Name, _, Content} <- Rows],
-    ?assertEqual([{list_to_binary(Name), Kind} || {Name, Kind, _} <- Rows, lists:member(Kind, [text, encrypted, call, file])],
+    ?assertEqual([{list_to_binary(Name), Kind} || {Name, Kind, _} <- Rows, lists:member(Kind, [text, encrypted, call, file, invitation])],
                  told(Config)).
 
 some(Config) ->

@@ -8,11 +8,12 @@
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
 -export([warnings/1, warning_after_reload/1, blocked_sender/1, privacy_list/1, stranger/1, odd_sender/1, offline_on/1,
          offline_off/1,
-         offline_full/1, headline/1, no_store/1, import/1, announce/1, external_users/1, module_removed/1,
-         host_removed/1]).
+         offline_full/1, headline/1, no_store/1, import/1, jabberd_import/1, announcements/1, commands/1, not_xml/1,
+         external_users/1, module_removed/1, host_removed/1]).
 
 -define(HOSTS, ["plain.localhost", "bare.localhost", "full.localhost", "strangers.localhost", "headline.localhost",
                 "push.localhost",
+                "stanza.localhost", "fields.localhost",
                 "external.localhost"]).
 %% Comes and goes.
 -define(GUEST, "guest.localhost").
@@ -23,7 +24,8 @@ suite() -> [{timetrap, {minutes, 2}}].
 all() ->
     [warnings, warning_after_reload, blocked_sender, privacy_list, stranger, odd_sender, offline_on, offline_off,
      offline_full, headline,
-     no_store, import, announce, external_users, module_removed, host_removed].
+     no_store, import, jabberd_import, announcements, commands, not_xml, external_users, module_removed,
+     host_removed].
 
 init_per_suite(Config) ->
     Backend = offline_post_backend:start(),
@@ -54,13 +56,16 @@ node_config(Config, Hosts) ->
 %% More: modules for a host, beyond its own; without: no mod_offline_post there.
 node_config(Config, Hosts, More) ->
     Post = ["post_url: \"", offline_post_backend:url(?config(backend, Config)), "\"\nshutdown_timeout: 300 ms\n"],
-    #{top => ["shaper_rules:\n  one: 1\nextauth_program: \"", ?config(program, Config), "\"\n"
+    #{api => true, top => ["shaper_rules:\n  one: 1\nextauth_program: \"", ?config(program, Config), "\"\n"
               "append_host_config:\n  \"external.localhost\":\n    auth_method: [external]\n"],
       hosts => [{Host, options(Host, Post, maps:get(Host, More, ""))} || Host <- Hosts]}.
 
 options(Host, _Post, without) -> #{modules => modules(Host)};
 options("headline.localhost" = Host, Post, More) -> #{modules => [modules(Host), More],
                                                       offline_post => [Post, "notify: [text, headline]\n"]};
+options("stanza.localhost" = Host, Post, More) -> #{modules => [modules(Host), More], offline_post => [Post, "format: stanza\n"]};
+options("fields.localhost" = Host, Post, More) -> #{modules => [modules(Host), More],
+                                                    offline_post => [Post, "fields:\n  xml: \"{{stanza}}\"\n"]};
 options(Host, Post, More) -> #{modules => [modules(Host), More], offline_post => Post}.
 
 modules("bare.localhost") -> "mod_ping: {}\n";
@@ -69,7 +74,7 @@ modules("strangers.localhost") -> "mod_ping: {}\nmod_offline: {}\nmod_roster: {}
                                   "mod_block_strangers:\n  allow_local_users: false\n";
 modules("push.localhost") -> "mod_ping: {}\nmod_offline: {}\nmod_push: {}\nmod_mam: {}\nmod_mix: {}\n"
                              "mod_stream_mgmt: {}\n";
-modules(_) -> "mod_ping: {}\nmod_offline: {}\nmod_privacy: {}\nmod_blocking: {}\nmod_adhoc: {}\n"
+modules(_) -> "mod_ping: {}\nmod_offline: {}\nmod_privacy: {}\nmod_blocking: {}\nmod_adhoc: {}\nmod_admin_extra: {}\n"
                   "mod_announce:\n  access: all\n"
                   "mod_stream_mgmt:\n  resend_on_timeout: if_offline\n".
 
@@ -222,18 +227,123 @@ import(Config) ->
     sender(Config, Host),
     ?assertEqual([], until_end(Config, Host)).
 
-%% mod_announce to all is a message to each of them: who is offline is told.
-announce(Config) ->
-    Host = "headline.localhost",
+%% The same from another server's files (`import_file`, `import_dir`).
+jabberd_import(Config) ->
+    Host = "plain.localhost",
+    Node = ?config(node, Config),
+    account(Config, Host, "imported"),
+    File = filename:join([?config(priv_dir, Config), Host, user(Config, "imported") ++ ".xml"]),
+    ok = filelib:ensure_dir(File),
+    ok = file:write_file(File, ["<xdb><foo xmlns='jabber:x:offline'>"
+                                "<message xmlns='jabber:client' type='chat' from='bob@elsewhere.example/x' to='", user(Config, "imported"),
+                                "@", Host, "'><body>old</body></message></foo></xdb>"]),
+    ok = offline_post_node:call(Node, jd2ejd, import_file, [unicode:characters_to_binary(File)]),
+    ?assertEqual(1, offline_post_node:call(Node, mod_offline, count_offline_messages,
+                                           [list_to_binary(user(Config, "imported")), list_to_binary(Host)])),
     sender(Config, Host),
-    [account(Config, Host, Role) || Role <- ["one", "two"]],
-    send(Config, ["<message to='", Host,
-                  "/announce/all'><subject>Maintenance</subject><body>Tonight</body></message>"]),
-    Told = [{User, From} || #{to := {User, _, _}, from := From, body := <<"Tonight">>} <- until_end(Config, Host)],
-    To = fun(Role) -> [From || {User, From} <- Told, User =:= list_to_binary(user(Config, Role))] end,
-    ?assertEqual([{<<>>, list_to_binary(Host), <<>>}], To("one")),
-    ?assertEqual([{<<>>, list_to_binary(Host), <<>>}], To("two")),
-    ?assertEqual([], To("sender")).
+    ?assertEqual([], until_end(Config, Host)).
+
+%%% What does not come from a client to a user
+
+%% Which announcements are posted for a user who is offline, each on a virtual host that is told of texts, and on one
+%% that is told of headlines, too. The text says how it was sent.
+announcements(Config) ->
+    Ways = [{["message to ", Resource, Type], Expected, fun(Host, Text) -> by_message(Config, Host, Resource, Type, Text) end} ||
+               {Resource, Announced} <- [{"announce/all", true}, {"announce/all-hosts/all", true}, {"announce/online", false},
+                                         {"announce/all-hosts/online", false}, {"announce/motd", false},
+                                         {"announce/motd/update", false}, {"announce/motd/delete", false}],
+               {Type, Kind} <- [{"", text}, {" type='normal'", text}, {" type='chat'", text}, {" type='headline'", headline}],
+               Expected <- [case Announced of true -> Kind; false -> none end]]
+        ++ [{["command ", Command], Expected, fun(Host, Text) -> by_adhoc(Config, Host, Command, Text) end} ||
+               {Command, Expected} <- [{"announce-all", headline}, {"announce", none}, {"announce-all-allhosts", headline},
+                                       {"announce-allhosts", none}, {"set-motd", none}]],
+    entries(Config, Ways, fun(Host) -> by_message(Config, Host, "announce/motd/delete", "", "over") end).
+
+by_message(Config, Host, Resource, Type, Text) ->
+    send(Config, ["<message to='", Host, "/", Resource, "'", Type, "><body>", offline_post_client:escape(Text), "</body></message>"]),
+    announced(Config, Host).
+
+by_adhoc(Config, Host, Command, Text) ->
+    offline_post_client:send(?config(clients, Config), user(Config, "sender"),
+                             ["<iq type='set' id='adhoc' to='", Host, "'><command xmlns='http://jabber.org/protocol/commands' "
+                              "node='http://jabber.org/protocol/admin#", Command, "'><x xmlns='jabber:x:data' type='submit'>"
+                              "<field var='FORM_TYPE'><value>http://jabber.org/protocol/admin</value></field>"
+                              "<field var='subject'><value>Maintenance</value></field><field var='body'><value>", Text,
+                              "</value></field></x></command></iq>"]),
+    offline_post_client:received(?config(clients, Config), user(Config, "sender"), "id=\"adhoc\""),
+    announced(Config, Host).
+
+%% A process of mod_announce's does it.
+announced(Config, Host) ->
+    offline_post_client:request(?config(clients, Config), user(Config, "sender"), "get", "<ping xmlns='urn:xmpp:ping'/>"),
+    Node = ?config(node, Config),
+    Process = offline_post_node:call(Node, gen_mod, get_module_proc, [list_to_binary(Host), mod_announce]),
+    _ = offline_post_node:call(Node, sys, get_state, [Process]),
+    ok.
+
+%% The commands that send messages. What a type means is the same as in a client's message.
+commands(Config) ->
+    From = fun(Host) -> [user(Config, "sender"), "@", Host] end,
+    To = fun(Host) -> [user(Config, "recipient"), "@", Host] end,
+    Command = fun(Name, Fields) ->
+        Json = ["{", lists:join(",", [["\"", Key, "\":\"", Value, "\""] || {Key, Value} <- Fields]), "}"],
+        {200, _} = offline_post_node:http(?config(node, Config), Name, Json)
+    end,
+    Message = fun(Host, Type, Text) ->
+        ["<message type='", Type, "' from='", From(Host), "/x' to='", To(Host), "'><body>", Text, "</body></message>"]
+    end,
+    Ways = [{["send_message ", Type], Kind, fun(Host, Text) ->
+                Command("send_message", [{"type", Type}, {"from", From(Host)}, {"to", To(Host)}, {"subject", ""}, {"body", Text}])
+             end} || {Type, Kind} <- [{"chat", text}, {"normal", text}, {"headline", headline}]]
+        ++ [{["send_stanza ", Type], Kind, fun(Host, Text) ->
+                Command("send_stanza", [{"from", From(Host)}, {"to", To(Host)}, {"stanza", Message(Host, Type, Text)}])
+             end} || {Type, Kind} <- [{"chat", text}, {"normal", text}, {"headline", headline}]],
+    entries(Config, Ways, fun(_) -> ok end).
+
+%% Each of Ways, {its text, the kind or none, how it is sent}; Finish: what is done afterwards on a virtual host.
+entries(Config, Ways, Finish) ->
+    [begin
+         sender(Config, Host),
+         account(Config, Host, "recipient"),
+         [Send(Host, Text) || {Text, _, Send} <- Ways],
+         Recipient = list_to_binary(user(Config, "recipient")),
+         Came = [{Body, Kind} || #{to := {User, H, _}, kind := Kind, body := Body, from := From} <- until_end(Config, Host),
+                                 User =:= Recipient, H =:= list_to_binary(Host), is_sender(From, Host, Config)],
+         [?assertEqual({Host, Text, [Kind || Kind <- [Expected], lists:member(Kind, Kinds)]},
+                       {Host, Text, [Kind || {Body, Kind} <- Came, Body =:= iolist_to_binary(Text)]}) || {Text, Expected, _} <- Ways],
+         Finish(Host),
+         leave(Config)
+     end || {Host, Kinds} <- [{"plain.localhost", [text]}, {"headline.localhost", [text, headline]}]].
+
+%% The server, of an announcement.
+is_sender({User, Host, _}, OnHost, Config) ->
+    Host =:= list_to_binary(OnHost) andalso (User =:= <<>> orelse User =:= list_to_binary(user(Config, "sender"))).
+
+%% A command does not look at what it is given: the XML that is posted parses all the same.
+not_xml(Config) ->
+    Bad = ["a\\u0002b", "a\\u0000b", "a\\ufffeb", "a\\uffffb", "a<b>&amp;\\u001bb"],
+    Expected = [<<"a", 16#FFFD/utf8, "b">>, <<"a", 16#FFFD/utf8, "b">>, <<"a", 16#FFFD/utf8, "b">>, <<"a", 16#FFFD/utf8, "b">>,
+                <<"a<b>&amp;", 16#FFFD/utf8, "b">>],
+    [begin
+         account(Config, Host, "recipient"),
+         [{200, _} = offline_post_node:http(?config(node, Config), "send_message",
+                                            ["{\"type\": \"chat\", \"from\": \"bob@elsewhere.example\", \"to\": \"", user(Config, "recipient"),
+                                             "@", Host, "\", \"subject\": \"\", \"body\": \"", Text, "\"}"]) || Text <- Bad],
+         Posts = offline_post_backend:await(?config(backend, Config), length(Bad)),
+         ?assertEqual(Expected, [body(Config, Xml(Post)) || Post <- Posts])
+     end || {Host, Xml} <- [{"stanza.localhost", fun(#{body := Body}) -> Body end},
+                            {"fields.localhost", fun(Post) -> offline_post_case:field(<<"xml">>, Post) end}]].
+
+%% As a parser that nobody here wrote (expat) has it.
+body(Config, Xml) ->
+    File = filename:join(?config(priv_dir, Config), "stanza.xml"),
+    ok = file:write_file(File, Xml),
+    Said = os:cmd("/usr/bin/python3 -c 'import base64, sys, xml.etree.ElementTree as tree; "
+                  "print(base64.b64encode(tree.parse(sys.argv[1]).getroot().find(\"{jabber:client}body\").text.encode()).decode())' "
+                  ++ File ++ " 2>&1"),
+    try base64:decode(string:trim(Said))
+    catch error:_ -> {Said, Xml}
+    end.
 
 %% Of whom the program says that there is no such user ejabberd rejects a message: no hook runs, nothing is posted.
 external_users(Config) ->

@@ -5,7 +5,7 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -export([prepare/2, init/3, finish/1]).
--export([phone/2, phone/3, available/3, managed/2, deaf/2, kill/2, lose/2, hangs/2, gone/2, say/2, say/3, send/2]).
+-export([phone/2, phone/3, available/3, managed/2, acknowledged/2, deaf/2, kill/2, lose/2, hangs/2, gone/2, say/2, say/3, send/2]).
 -export([told/1, events/1, counted/2, call/4, jid/2]).
 
 -define(END, <<"the end">>).
@@ -53,6 +53,10 @@ available(Config, Name, Priority) ->
     Clients = ?config(clients, Config),
     offline_post_client:send(Clients, Name, ["<presence><priority>", Priority, "</priority></presence>"]),
     offline_post_client:request(Clients, Name, "get", "<ping xmlns='urn:xmpp:ping'/>").
+
+%% What the client has received so far: a request is answered behind the server's question, the next one behind its answer.
+acknowledged(Config, Name) ->
+    [offline_post_client:request(?config(clients, Config), Name, "get", "<ping xmlns='urn:xmpp:ping'/>") || _ <- [1, 2]].
 
 deaf(Config, Name) ->
     offline_post_client:deaf(?config(clients, Config), Name).

@@ -10,7 +10,7 @@ main([Url, Authority, Spool, Seed]) ->
                                                queue_bytes => 100000000, tls_verify => true,
                                                ca_file => list_to_binary(Authority), spool => true,
                                                spool_dir => list_to_binary(Spool), spool_min_free => 0,
-                                               retry_schedule => [1000], max_age => 60000, order => recipient,
+                                               retry_schedule => [1000], max_age => 60000, max_ages => [], order => recipient,
                                                dead_letter_retention => 60000, dead_letter_limit => 10,
                                                collapse_interval => 0, rate_sender => 0, rate_recipient => 0,
                                                rate_beyond => drop, form => message, client_cert => <<>>,

@@ -75,7 +75,7 @@ join(undefined, _Node) ->
 join(#{name := Other} = To, #{name := Name} = Node) ->
     ok = call(Node, ejabberd_cluster, join, [Other]),
     offline_post_wait:until(fun() ->
-        is_up(Node) andalso lists:sort(call(Node, ejabberd_cluster, get_nodes, [])) =:= lists:sort([Name, Other])
+        is_up(Node) andalso [Name, Other] -- call(Node, ejabberd_cluster, get_nodes, []) =:= []
             andalso lists:member(Name, call(To, ejabberd_cluster, get_nodes, []))
     end, ?BOOT_MS).
 

@@ -6,7 +6,7 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
--export([archived_and_stored/1, own_resend/1, same_id/1, resend_while_hanging/1, two_hanging/1, copies/1, too_late/1,
+-export([archived_and_stored/1, own_resend/1, other_text/1, same_id/1, resend_while_hanging/1, two_hanging/1, copies/1, too_late/1,
          too_late_without_pending/1, too_late_archived/1, fetched/1, stats/1]).
 
 -define(HOSTS, ["localhost", "offline.localhost", "archive.localhost"]).
@@ -14,7 +14,7 @@
 suite() -> [{timetrap, {minutes, 2}}].
 
 all() ->
-    [archived_and_stored, own_resend, same_id, resend_while_hanging, two_hanging, copies, too_late, too_late_without_pending,
+    [archived_and_stored, own_resend, other_text, same_id, resend_while_hanging, two_hanging, copies, too_late, too_late_without_pending,
      too_late_archived, fetched, stats].
 
 %% Sessions wait a second to be resumed; what they leave is sent again.
@@ -72,6 +72,15 @@ own_resend(Config) ->
     say(Config, "m1", origin("o1")),
     say(Config, "m2", origin("o2")),
     ?assertMatch([#{message_id := <<"m1">>, origin_id := <<"o1">>}, #{message_id := <<"m2">>, origin_id := <<"o2">>}], told(Config)),
+    duplicates(Config, 1).
+
+%% A client that uses an origin-id twice has made a mistake; what it says is not the same.
+other_text(Config) ->
+    say(Config, "m1", [origin("o4"), "<active xmlns='http://jabber.org/protocol/chatstates'/>"]),
+    say(Config, "m2", [origin("o4"), "<subject>News</subject>"]),
+    say(Config, "m3", origin("o4")),
+    say(Config, "m4", ["<x xmlns='jabber:x:oob'><url>https://files.example/1</url></x>", origin("o4")]),
+    ?assertMatch([#{message_id := <<"m1">>}, #{message_id := <<"m2">>}, #{message_id := <<"m4">>}], told(Config)),
     duplicates(Config, 1).
 
 %% The id of a message is nobody's promise.

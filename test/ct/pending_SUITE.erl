@@ -5,7 +5,7 @@
 -include_lib("common_test/include/ct.hrl").
 -include_lib("stdlib/include/assert.hrl").
 
--import(offline_post_devices, [phone/2, phone/3, managed/2, deaf/2, kill/2, lose/2, hangs/2, gone/2, say/2, say/3,
+-import(offline_post_devices, [phone/2, phone/3, available/3, managed/2, acknowledged/2, deaf/2, kill/2, lose/2, hangs/2, gone/2, say/2, say/3,
                                send/2, told/1,
                                counted/2, call/4, jid/2]).
 
@@ -14,6 +14,8 @@
          repeated_by_client/1,
          one_online/1, one_offline/1, negative_priority/1, no_presence/1, two_hanging/1, hanging_then_other/1,
          full_address/1, full_address_copied/1, copied/1, not_copied/1, not_to_be_copied/1, copy_lost/1,
+         logged_in_later/1, raised_later/1, copied_later/1, received_by_one_gone/1, received_and_sent_again/1,
+         acknowledged_then_lost/1, resumed_then_other_lost/1,
          notify_hanging_device/1, no_pending_trigger/1, stored_before/1,
          too_late_bounced/1, too_late_stored/1, too_late_if_offline/1, too_late_if_offline_other/1,
          too_late_archived/1, too_late_archived_stored/1, too_late_archived_if_offline/1,
@@ -26,6 +28,8 @@ all() ->
     [healthy, queued_and_arriving, many, nothing_to_tell, resumed_in_time, lost_again, repeated_by_client,
      one_online, one_offline, negative_priority, no_presence, two_hanging, hanging_then_other,
      full_address, full_address_copied, copied, not_copied, not_to_be_copied, copy_lost,
+     logged_in_later, raised_later, copied_later, received_by_one_gone, received_and_sent_again,
+     acknowledged_then_lost, resumed_then_other_lost,
      notify_hanging_device, no_pending_trigger, stored_before,
      too_late_bounced, too_late_stored, too_late_if_offline, too_late_if_offline_other,
      too_late_archived, too_late_archived_stored, too_late_archived_if_offline,
@@ -196,7 +200,7 @@ two_hanging(Config) ->
     say(Config, "one"),
     [{"one", pending, none, Phone}] = told(Config),
     ?assert(lists:member(Phone, ["a", "b"])),
-    ?assertEqual(1, counted(duplicates, Config)).
+    ?assertEqual(0, counted(duplicates, Config)).
 
 %% The one that was there is lost too, before it has acknowledged.
 hanging_then_other(Config) ->
@@ -271,6 +275,85 @@ copy_lost(Config) ->
     ?assertEqual([], told(Config)),
     lose(Config, "b"),
     ?assertEqual([{"one", pending, none, "b"}], told(Config)).
+
+%%% Who received it is decided when the message is routed
+
+%% In each of these the phone is dead before the message, and only the server does not know.
+logged_in_later(Config) ->
+    phone(Config, "a"),
+    deaf(Config, "a"),
+    say(Config, "one"),
+    offline_post_client:received(?config(clients, Config), "a", "one"),
+    phone(Config, "b"),
+    lose(Config, "a"),
+    ?assertEqual([{"one", pending, none, "a"}], told(Config)).
+
+raised_later(Config) ->
+    phone(Config, "a", "0"),
+    phone(Config, "b", "-1"),
+    deaf(Config, "a"),
+    say(Config, "one"),
+    offline_post_client:received(?config(clients, Config), "a", "one"),
+    available(Config, "b", "5"),
+    lose(Config, "a"),
+    ?assertEqual([{"one", pending, none, "a"}], told(Config)).
+
+copied_later(Config) ->
+    phone(Config, "a", "5"),
+    phone(Config, "b", "0"),
+    deaf(Config, "a"),
+    say(Config, "one"),
+    offline_post_client:received(?config(clients, Config), "a", "one"),
+    offline_post_client:carbons(?config(clients, Config), "b"),
+    lose(Config, "a"),
+    ?assertEqual([{"one", pending, none, "a"}], told(Config)).
+
+%% The other device has received it, wherever it is now.
+received_by_one_gone(Config) ->
+    received_by_other(Config),
+    lose(Config, "a"),
+    ?assertEqual([], told(Config)).
+
+%% Nor when the server sends it again at the session's end, and stores it.
+received_and_sent_again(Config) ->
+    received_by_other(Config),
+    lose(Config, "a"),
+    1 = call(Config, ejabberd_sm, kick_user, []),
+    gone(Config, "a"),
+    ?assertEqual(1, call(Config, mod_offline, count_offline_messages, [])),
+    ?assertEqual([], told(Config)).
+
+received_by_other(Config) ->
+    [phone(Config, Phone) || Phone <- ["a", "b"]],
+    deaf(Config, "a"),
+    say(Config, "one"),
+    offline_post_client:received(?config(clients, Config), "b", "one"),
+    offline_post_client:offline(?config(clients, Config), "b"),
+    gone(Config, "b").
+
+%% A device that is found dead after it has acknowledged the message has received it.
+acknowledged_then_lost(Config) ->
+    [phone(Config, Phone) || Phone <- ["a", "b"]],
+    deaf(Config, "a"),
+    say(Config, "one"),
+    offline_post_client:received(?config(clients, Config), "b", "one"),
+    acknowledged(Config, "b"),
+    [lose(Config, Phone) || Phone <- ["b", "a"]],
+    ?assertEqual([], told(Config)).
+
+%% What a resume brings is received.
+resumed_then_other_lost(Config) ->
+    [phone(Config, Phone) || Phone <- ["a", "b"]],
+    [deaf(Config, Phone) || Phone <- ["a", "b"]],
+    say(Config, "one"),
+    [offline_post_client:received(?config(clients, Config), Phone, "one") || Phone <- ["a", "b"]],
+    lose(Config, "a"),
+    offline_post_client:hear(?config(clients, Config), "a"),
+    offline_post_client:resume(?config(clients, Config), "a"),
+    offline_post_client:received(?config(clients, Config), "a", "one"),
+    acknowledged(Config, "a"),
+    lose(Config, "b"),
+    ?assertEqual([], told(Config)).
 
 %%% Options
 

@@ -8,7 +8,8 @@
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
 -export([bytes/1, odd_user/1, changes/1, pairs/1, no_presence/1, directed/1, unavailable_twice/1, logged_out/1,
          lost/1, kicked/1, replaced/1, resumed/1, not_resumed/1, two_devices/1, no_messages/1, spooled/1, one_only/1,
-         own_counters/1, signed_json/1, paused_by_answer/1, steered/1, tested/1, beside_messages/1, removed/1, stopped/1]).
+         own_counters/1, signed_json/1, paused_by_answer/1, steered/1, tested/1, beside_messages/1, removed/1, times/1,
+         one_order/1, one_order_kept/1, stopped/1]).
 
 -define(SECRET, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").
 
@@ -17,25 +18,32 @@ suite() -> [{timetrap, {minutes, 2}}].
 all() ->
     [bytes, odd_user, changes, pairs, no_presence, directed, unavailable_twice, logged_out, lost, kicked, replaced,
      resumed, not_resumed, two_devices, no_messages, spooled, one_only, own_counters, signed_json,
-     paused_by_answer, steered, tested, beside_messages, removed, stopped].
+     paused_by_answer, steered, tested, beside_messages, removed, times, one_order, one_order_kept, stopped].
 
 %% both: without mod_offline_post. all: beside it. one: only the unavailable.
 init_per_suite(Config) ->
     Backend = offline_post_backend:start(),
-    Post = fun(Module, Path) ->
+    Fast = "  retry_schedule: [200 ms]\n",
+    Post = fun(Module, Path, Schedule) ->
                    [Module, ":\n  post_url: \"", offline_post_backend:url(Backend, Path), "\"\n",
-                    "  auth_token: \"s3cret&=+\"\n  retry_schedule: [200 ms]\n"]
+                    "  auth_token: \"s3cret&=+\"\n", Schedule]
            end,
-    Available = Post("mod_available_post", "/available"),
-    Unavailable = Post("mod_unavailable_post", "/unavailable"),
+    Available = Post("mod_available_post", "/available", Fast),
+    Unavailable = Post("mod_unavailable_post", "/unavailable", Fast),
     Base = "mod_ping: {}\nmod_stream_mgmt:\n  resume_timeout: 60\n",
     Json = "  format: json\n  signing_secrets: [\"" ?SECRET "\"]\n  headers: {X-Host: \"{{host}}\"}\n",
+    Times = ["  fields: {user: \"{{to.user}}\", event: \"{{kind}}\", at: \"{{timestamp}}\", seconds: \"{{timestamp.unix}}\"}\n"
+             "  headers: {X-At: \"{{timestamp}}\"}\n"],
+    Slow = "  retry_schedule: [5 s]\n",
     Messages = ["post_url: \"", offline_post_backend:url(Backend, "/offline"), "\"\n"],
     Node = offline_post_node:start(
              #{hosts => [{"both.localhost", #{modules => [Base, Available, Unavailable]}},
                          {"one.localhost", #{modules => [Base, Unavailable]}},
                          {"all.localhost", #{modules => [Base, "mod_offline: {}\n", Available, Unavailable],
                                              offline_post => Messages}},
+                         {"times.localhost", #{modules => [Base, Available, Times, Unavailable, "  format: json\n", Times]}},
+                         {"order.localhost", #{modules => [Base, Post("mod_available_post", "/available", Slow),
+                                                           Post("mod_unavailable_post", "/unavailable", Slow)]}},
                          {"json.localhost", #{modules => [Base, Available, Json, Unavailable, Json]}},
                          {"short.localhost", #{modules => ["mod_ping: {}\nmod_stream_mgmt:\n  resume_timeout: 1\n",
                                                            Available, Unavailable]}}]}),
@@ -44,8 +52,10 @@ init_per_suite(Config) ->
 end_per_suite(Config) ->
     offline_post_suite:finish(Config).
 
-init_per_testcase(Case, Config) ->
-    {Node, Clients, Backend} = {?config(node, Config), ?config(clients, Config), ?config(backend, Config)},
+init_per_testcase(Case, Shared) ->
+    {up, Node} = offline_post_node:current(?config(node, Shared)), % as the last case has left it
+    Config = lists:keystore(node, 1, Shared, {node, Node}),
+    {Clients, Backend} = {?config(clients, Config), ?config(backend, Config)},
     offline_post_client:take(Clients),
     offline_post_backend:listen(Backend),
     offline_post_backend:set(Backend, {reply, 200}),
@@ -54,7 +64,9 @@ init_per_testcase(Case, Config) ->
     [offline_post_node:register(Node, Name, Host, [Name, "-password"]) || Name <- [User, "last." ++ User]],
     [{host, Host}, {user, User} | Config].
 
-end_per_testcase(_Case, Config) ->
+end_per_testcase(_Case, Started) ->
+    {up, Node} = offline_post_node:current(?config(node, Started)),
+    Config = lists:keystore(node, 1, Started, {node, Node}),
     offline_post_client:reset(?config(clients, Config)),
     call(Config, ejabberd_sm, kick_user),
     await_sessions(Config, 0),
@@ -63,6 +75,9 @@ end_per_testcase(_Case, Config) ->
     [?assertEqual([], offline_post_law:violations(Stats)) || Stats <- all_stats(Config)].
 
 host(one_only) -> "one.localhost";
+host(times) -> "times.localhost";
+host(one_order) -> "order.localhost";
+host(one_order_kept) -> "order.localhost";
 host(signed_json) -> "json.localhost";
 host(not_resumed) -> "short.localhost";
 host(beside_messages) -> "all.localhost";
@@ -320,11 +335,70 @@ removed(Config) ->
     offline_post_backend:set(Backend, {reply, 200}),
     ?assertEqual([unavailable], [What || What <- told(Config), What =:= unavailable]).
 
+%% When it happened, in both formats, in fields and headers: the same in each attempt.
+times(Config) ->
+    Backend = ?config(backend, Config),
+    Before = erlang:system_time(second),
+    online(Config, "a"),
+    #{body := Form, headers := FormHeaders} = offline_post_backend:await(Backend),
+    [{<<"user">>, <<"times">>}, {<<"event">>, <<"available">>}, {<<"at">>, At}, {<<"seconds">>, Seconds}] =
+        uri_string:dissect_query(Form),
+    ?assertEqual(At, proplists:get_value(<<"x-at">>, FormHeaders)),
+    ?assertEqual(binary_to_integer(Seconds), calendar:rfc3339_to_system_time(binary_to_list(At))),
+    offline_post_backend:set(Backend, {reply, 503}),
+    send(Config, "a", "<presence type='unavailable'/>"),
+    #{body := Json, headers := JsonHeaders} = offline_post_backend:await(Backend),
+    offline_post_backend:set(Backend, {reply, 200}),
+    #{body := Json, headers := AgainHeaders} = offline_post_backend:await(Backend),
+    {match, [Later, LaterSeconds]} =
+        re:run(Json, "^\\{\"user\":\"times\",\"event\":\"unavailable\",\"at\":\"([-0-9T:.]+Z)\",\"seconds\":([0-9]+)\\}$",
+               [{capture, all_but_first, binary}]),
+    [?assertEqual(Later, proplists:get_value(<<"x-at">>, Headers)) || Headers <- [JsonHeaders, AgainHeaders]],
+    ?assert(Later >= At),
+    ?assert(Before =< binary_to_integer(Seconds) andalso
+            binary_to_integer(LaterSeconds) =< erlang:system_time(second)).
+
+%% The older one's POST fails and waits for its retry; the newer ones, of the other module and of its own, wait for it.
+one_order(Config) ->
+    {Backend, Clients} = {?config(backend, Config), ?config(clients, Config)},
+    out_of_reach(Config),
+    offline_post_client:login(Clients, "nurse", "last.one.order@order.localhost", ?config(node, Config)),
+    offline_post_client:online(Clients, "nurse"), % other users do not wait
+    Posts = [post(Post) || Post <- offline_post_backend:await(Backend, 4)],
+    ?assertEqual([{"last.one.order", available}], [Post || {"last.one.order", _} = Post <- Posts]),
+    ?assertEqual([unavailable, available, unavailable], [What || {"one.order", What} <- Posts]).
+
+%% The same over the node's end.
+one_order_kept(Config) ->
+    {Backend, Node} = {?config(backend, Config), ?config(node, Config)},
+    out_of_reach(Config),
+    offline_post_backend:set(Backend, silent), % a stop sends what it can
+    dumped = offline_post_node:call(Node, mnesia, dump_log, []),
+    0 = offline_post_node:finish(Node, init_stop),
+    _ = offline_post_backend:posts(Backend),
+    offline_post_backend:set(Backend, {reply, 200}),
+    offline_post_node:boot(Node),
+    ?assertEqual([{"one.order.kept", What} || What <- [unavailable, available, unavailable]],
+                 [post(Post) || Post <- offline_post_backend:await(Backend, 3)]).
+
+%% The end of a session could not be posted yet; then one begins and ends.
+out_of_reach(Config) ->
+    Backend = ?config(backend, Config),
+    online(Config, "a"),
+    ?assertEqual({?config(user, Config), available}, post(offline_post_backend:await(Backend))),
+    offline_post_backend:set(Backend, fun(#{path := <<"/unavailable">>}) -> {reply, 503}; (_) -> {reply, 200} end),
+    send(Config, "a", "<presence type='unavailable'/>"),
+    ?assertEqual({?config(user, Config), unavailable}, post(offline_post_backend:await(Backend))),
+    offline_post_wait:until(fun() -> maps:get(in_flight, stats(Config, mod_unavailable_post)) =:= 0 end),
+    offline_post_backend:set(Backend, {reply, 200}),
+    send(Config, "a", "<presence/>"),
+    send(Config, "a", "<presence type='unavailable'/>").
+
 %% Each of the three goes on without the others; the last one to stop takes the thread with it, and the first one to
 %% start brings it back.
 stopped(Config) ->
     Node = ?config(node, Config),
-    Running = [{Host, Module} || Host <- ["both.localhost", "one.localhost", "all.localhost", "short.localhost", "json.localhost"],
+    Running = [{Host, Module} || Host <- ["both.localhost", "one.localhost", "all.localhost", "short.localhost", "json.localhost", "times.localhost", "order.localhost"],
                                  Module <- [mod_offline_post | modules()],
                                  offline_post_node:call(Node, gen_mod, is_loaded, [list_to_binary(Host), Module])],
     {Last, Others} = {{"all.localhost", mod_available_post}, Running -- [{"all.localhost", mod_available_post}]},

@@ -6,7 +6,7 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
--export([names/1, names_in_a_room/1, table_of_names/1, excluded/1, unused/1, places/1, mistakes/1,
+-export([names/1, names_in_a_room/1, marked/1, table_of_names/1, excluded/1, unused/1, places/1, mistakes/1,
          mistakes_together/1]).
 
 -define(NAMES, "names.localhost").
@@ -19,7 +19,7 @@
 suite() -> [{timetrap, {minutes, 2}}].
 
 all() ->
-    [names, names_in_a_room, table_of_names, excluded, unused, places, mistakes, mistakes_together].
+    [names, names_in_a_room, marked, table_of_names, excluded, unused, places, mistakes, mistakes_together].
 
 init_per_suite(Config) ->
     Own = offline_post_recipes:start([], ["https://backend.example"], fun(Backend) ->
@@ -74,7 +74,8 @@ names(Config) ->
                           {"from.server", <<"\"verona.example\"">>}, {"from.resource", <<"\"balcony\"">>},
                           {"from.bare", <<"\"romeo@verona.example\"">>},
                           {"from.full", <<"\"romeo@verona.example/balcony\"">>},
-                          {"body", <<"\"Good night & à demain!\""/utf8>>}, {"subject", <<"\"Éclat\""/utf8>>},
+                          {"body", <<"\"Good night & à demain!\""/utf8>>},
+                          {"text", <<"\"Good night & à demain!\""/utf8>>}, {"call.id", <<"\"\"">>}, {"subject", <<"\"Éclat\""/utf8>>},
                           {"thread", <<"\"t1\"">>}, {"message.id", <<"\"m1\"">>}, {"origin.id", <<"\"o1\"">>},
                           {"room", <<"\"\"">>}, {"room.user", <<"\"\"">>}, {"nick", <<"\"\"">>},
                           {"sender", <<"\"\"">>}, {"sender.user", <<"\"\"">>}, {"resource", <<"\"\"">>},
@@ -99,6 +100,20 @@ names_in_a_room(Config) ->
                           {"sender", <<"\"romeo@names.localhost\"">>}, {"sender.user", <<"\"romeo\"">>},
                           {"to", <<"\"juliet@names.localhost\"">>}]],
     ?assertMatch({match, _}, re:run(value("stanza", Body), "from='orchard@conference.names.localhost/Romeo'")).
+
+%% The text is the body without what is marked as a fallback; an excluded body has none.
+marked(Config) ->
+    Reply = ["<body>&gt; Nürse: &#x1F339;?\nYes</body><reply xmlns='urn:xmpp:reply:0' id='m0'/>"
+             "<fallback xmlns='urn:xmpp:fallback:0' for='urn:xmpp:reply:0'><body start='0' end='12'/></fallback>"],
+    #{body := Body} = offline_post_recipes:posted(Config, ?NAMES, Reply),
+    ?assertEqual({<<"\"> Nürse: 🌹?\\nYes\""/utf8>>, <<"\"Yes\"">>}, {value("body", Body), value("text", Body)}),
+    #{body := Encrypted} = offline_post_recipes:posted(
+                             Config, ?NAMES, "<body>Get a better client</body><openpgp xmlns='urn:xmpp:openpgp:0'>aa</openpgp>"),
+    ?assertEqual({<<"\"Get a better client\"">>, <<"\"\"">>}, {value("body", Encrypted), value("text", Encrypted)}),
+    #{body := Excluded} = offline_post_recipes:posted(Config, ?EXCLUDED, Reply),
+    ?assertEqual(nomatch, binary:match(Excluded, <<"Yes">>)),
+    #{body := Call} = offline_post_recipes:posted(Config, ?NAMES, "<propose xmlns='urn:xmpp:jingle-message:0' id='s1'/>"),
+    ?assertEqual(<<"\"s1\"">>, value("call.id", Call)).
 
 %% It lists what the error lists, and nothing else.
 table_of_names(Config) ->

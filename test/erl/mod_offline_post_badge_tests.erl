@@ -77,7 +77,7 @@ hangs(Vm) ->
     ?assertMatch([_], [flush || {'$gen_call', _, flush} <- Messages]),
     set(Vm, count, next),
     ?assertEqual([1, 2], await(Vm, 2)),
-    offline_post_vm:await_end(Vm, mod_offline_post_badge_flush),
+    offline_post_vm:await_answers(Vm, mod_offline_post_badge),
     ask(Vm, 2),
     ok = offline_post_vm:call(Vm, mod_offline_post_badge, flush, []),
     ?assertEqual([3, 4], got(Vm)).

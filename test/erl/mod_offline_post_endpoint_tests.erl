@@ -10,7 +10,7 @@ endpoint_test_() ->
     {setup, fun setup/0, fun offline_post_vm:stop/1,
      fun(Vm) -> [{Name, {timeout, 60, fun() -> Test(Vm) end}} ||
                     {Name, Test} <- [{"defaults", fun defaults/1}, {"in memory", fun in_memory/1}, {"as written", fun as_written/1},
-                                     {"what does nothing", fun warnings/1}, {"rates", fun rates/1}, {"a refusal", fun refusal/1},
+                                     {"what does nothing", fun warnings/1}, {"rates", fun rates/1}, {"ages", fun ages/1}, {"a refusal", fun refusal/1},
                                      {"of a sibling", fun presence/1},
                                      {"settings in files", fun files/1}, {"left behind", fun left_behind/1}]]
      end}.
@@ -18,7 +18,7 @@ endpoint_test_() ->
 defaults(Vm) ->
     Config = configured(Vm, #{}),
     ?assertMatch(#{post_url := ?URL, spool := true, queue_bytes := 8589934592, spool_min_free := 268435456, order := recipient,
-                   max_age := 86400000, dead_letter_retention := 604800000, dead_letter_limit := 100000,
+                   max_age := 86400000, max_ages := [{<<"call">>, 60000}, {<<"call_end">>, 60000}], dead_letter_retention := 604800000, dead_letter_limit := 100000,
                    retry_schedule := [1000, 2000 | _], ca_file := <<>>, collapse_interval := 0, rate_sender := 0,
                    rate_recipient := 0, rate_beyond := collapse, form := message, format := form, content_type := <<>>,
                    fields := none, room_fields := none, headers := [], auth := body, signing_secrets := [], batch := none,
@@ -53,7 +53,9 @@ warnings(Vm) ->
                  {#{sync_commit => true, spool => false}, "sync_commit has no effect for a.example"},
                  {#{max_rate => #{per_sender => 5}}, none},
                  {#{max_rate => #{per_recipient => 5}, include_sender => false}, none},
-                 {#{max_rate => #{per_sender => 5}, include_sender => false}, "per_sender has no effect for a.example"}]].
+                 {#{max_rate => #{per_sender => 5}, include_sender => false}, "per_sender has no effect for a.example"},
+                 {#{notify => [text, call, call_end]}, none},
+                 {#{notify => [text, call_end]}, "call_end in notify has no effect for a.example"}]].
 
 rates(Vm) ->
     [?assertMatch(#{rate_sender := Sender, rate_recipient := Recipient, rate_beyond := Beyond, collapse_interval := Interval},
@@ -65,6 +67,21 @@ rates(Vm) ->
              {#{max_rate => #{per_sender => 5, per_recipient => 6}, include_sender => false}, 0, 6, collapse, 0}]],
     ok = set(Vm, log, []).
 
+%% A call has a lifetime of its own in any case, and its end has the call's.
+ages(Vm) ->
+    Minute = 60000,
+    [begin
+         #{max_age := All, max_ages := PerKind} = configured(Vm, #{max_age => MaxAge}),
+         ?assertEqual({MaxAge, Default, lists:sort(Ages)}, {MaxAge, All, lists:sort(PerKind)})
+     end || {MaxAge, Default, Ages} <-
+                [{86400000, 86400000, [{<<"call">>, Minute}, {<<"call_end">>, Minute}]},
+                 {500, 500, [{<<"call">>, 500}, {<<"call_end">>, 500}]},
+                 {#{default => 70000}, 70000, [{<<"call">>, Minute}, {<<"call_end">>, Minute}]},
+                 {#{text => 5}, 86400000, [{<<"call">>, Minute}, {<<"call_end">>, Minute}, {<<"text">>, 5}]},
+                 {#{default => 7, call => 9}, 7, [{<<"call">>, 9}, {<<"call_end">>, 9}]},
+                 {#{call_end => 8}, 86400000, [{<<"call">>, Minute}, {<<"call_end">>, 8}]},
+                 {#{call => 9, call_end => 8}, 86400000, [{<<"call">>, 9}, {<<"call_end">>, 8}]}]].
+
 %% It has the options of delivery, and no others.
 presence(Vm) ->
     Delivery = [post_url, auth_token, timeout, connect_timeout, max_connections, queue_limit, queue_bytes, format, content_type,
@@ -73,7 +90,7 @@ presence(Vm) ->
                 spool, spool_dir, spool_min_free, retry_schedule, max_age, order, dead_letter_retention, dead_letter_limit],
     {ok, _} = offline_post_vm:call(Vm, mod_offline_post_endpoint, configure,
                               [?HOST, mod_available_post, maps:with(Delivery, options(#{}))]),
-    ?assertMatch(#{form := presence, room_fields := none, post_url := ?URL, collapse_interval := 0, rate_sender := 0},
+    ?assertMatch(#{form := presence, max_ages := [], room_fields := none, post_url := ?URL, collapse_interval := 0, rate_sender := 0},
                  offline_post_vm:call(Vm, persistent_term, get, [{fake, config}])),
     ?assertEqual({?HOST, <<"mod_available_post">>}, offline_post_vm:call(Vm, persistent_term, get, [{fake, key}])).
 

@@ -11,6 +11,7 @@ event_test_() ->
      [{Name, Test} || {Name, Test} <- [{"fields", fun fields/0}, {"addresses", fun addresses/0}, {"ids", fun ids/0},
                                        {"of a group", fun group/0}, {"of a device that hangs", fun resource/0},
                                        {"include_sender: false", fun no_sender/0}, {"include_body", fun bodies/0},
+                                       {"fallback text", fun marked/0}, {"calls", fun calls/0}, {"the end of a call", fun call_end/0},
                                        {"topics", fun topics/0}, {"for the native side", fun native/0}, {"what is not used", fun unused/0},
                                        {"subject and thread", fun subject/0},
                                        {"what a handler may return", fun returned/0}]]}.
@@ -76,6 +77,46 @@ bodies() ->
     Large = binary:copy(<<"ä"/utf8>>, 512 * 1024),
     ?assertMatch(#{body := Large}, event(message([text(Large)]))).
 
+%% What the author has written follows include_body as the body does.
+marked() ->
+    Quotation = #xmlel{name = <<"fallback">>, attrs = [{<<"xmlns">>, <<"urn:xmpp:fallback:0">>}],
+                       children = [#xmlel{name = <<"body">>, attrs = [{<<"start">>, <<"0">>}, {<<"end">>, <<"5">>}]}]},
+    Reply = (message([text(<<"> Hi\nYes">>)]))#message{sub_els = [Quotation]},
+    Encrypted = (message([text(<<"Get a client">>)]))#message{sub_els = [#xmlel{name = <<"encryption">>,
+                                                                               attrs = [{<<"xmlns">>, <<"urn:xmpp:eme:0">>}]}]},
+    [?assertEqual({Kind, Content, Body, Text},
+                  begin
+                      Event = event(Message, Kind, ?OFFLINE, #{include_body => #{default => Content}}),
+                      {Kind, Content, maps:get(body, Event), maps:get(text, Event, none)}
+                  end) ||
+        {Message, Kind, Content, Body, Text} <-
+            [{Reply, text, true, <<"> Hi\nYes">>, <<"Yes">>}, {Reply, text, false, <<>>, none}, {Reply, text, <<"News">>, <<"News">>, none},
+             {Encrypted, encrypted, true, <<"Get a client">>, <<>>}, {Encrypted, encrypted, <<"News">>, <<"News">>, none},
+             {message([text(<<"Hi">>)]), text, true, <<"Hi">>, none}, {message([]), reaction, true, <<>>, none}]],
+    ?assertMatch({<<"encrypted">>, _, _, _, <<"Get a client">>, <<>>, [_, _, {<<"text">>, <<>>}]},
+                 mod_offline_post_event:to_native(event(Encrypted, encrypted, ?OFFLINE, #{}), <<>>, all())).
+
+%% The id is in the events of calls alone.
+calls() ->
+    Call = (message([]))#message{sub_els = [#xmlel{name = <<"invite">>, attrs = [{<<"xmlns">>, <<"urn:xmpp:call-invites:0">>}]}]},
+    ?assertMatch(#{call_id := <<"m1">>}, event(Call, call, ?OFFLINE, #{})),
+    ?assertNot(is_map_key(call_id, event(Call, other, ?OFFLINE, #{}))),
+    ?assertNot(is_map_key(call_id, event(Call#message{id = <<>>}, call, ?OFFLINE, #{}))),
+    ?assertEqual(<<"call:m1">>, topic(Call, call, ?OFFLINE, #{})).
+
+call_end() ->
+    Offer = mod_offline_post_event:call_offer(
+              (event(room_message(), call, room_context(), #{}))#{call_id => <<"c">>, subject => <<"s">>, text => <<"t">>,
+                                                                  thread => <<"t">>, stanza => <<"<m/>">>, badge => 3}),
+    Plain = mod_offline_post_event:call_end(Offer, policy(#{})),
+    ?assertMatch(#{kind := call_end, to := {<<"carl">>, _, _}, from := {<<"room">>, _, <<"Bob B.">>}, nick := <<"Bob B.">>, body := <<>>,
+                   sender := <<"bob@b.example">>, stored := none, trigger := groupchat, call_id := <<"c">>, message_id := <<"m1">>}, Plain),
+    ?assertEqual([], [Key || Key <- [subject, text, thread, stanza, badge], is_map_key(Key, Plain)]),
+    ?assert(mod_offline_post_event:is_event(Plain)),
+    ?assertMatch(#{body := <<"Over">>}, mod_offline_post_event:call_end(Offer, policy(#{include_body => #{default => true, call_end => <<"Over">>}}))),
+    Hidden = mod_offline_post_event:call_end(Offer, policy(#{include_sender => false})),
+    [nothing_of(Secret, term_to_binary(Hidden)) || Secret <- [<<"bob">>, <<"Bob B.">>]].
+
 topics() ->
     Propose = #xmlel{name = <<"propose">>, attrs = [{<<"xmlns">>, <<"urn:xmpp:jingle-message:0">>}, {<<"id">>, <<"s1">>}]},
     Call = (message([]))#message{sub_els = [Propose]},
@@ -136,27 +177,8 @@ returned() ->
             [{Event, true}, {Event#{body := <<"y">>, badge => 7, room => <<"r">>}, true}, {Event#{kind := other}, true},
              {Event#{kind := own}, false}, {Event#{kind := <<"text">>}, false}, {Event#{body := "y"}, false},
              {Event#{to := <<"anna">>}, false}, {Event#{from := {<<>>, <<>>}}, false}, {Event#{badge => -1}, false},
-             {Event#{badge => <<"1">>}, false}, {Event#{subject => "x"}, false}, {Event#{stanza => <<"<m/>">>}, true}, {Event#{nick => undefined}, false}, {Event#{stored := true}, false},
+             {Event#{badge => <<"1">>}, false}, {Event#{subject => "x"}, false}, {Event#{text => <<"y">>, call_id => <<"c">>}, true}, {Event#{text => 1}, false}, {Event#{call_id => x}, false}, {Event#{stanza => <<"<m/>">>}, true}, {Event#{nick => undefined}, false}, {Event#{stored := true}, false},
              {maps:remove(kind, Event), false}, {ok, false}, {undefined, false}, {{stop, Event}, false}]].
-
-language_test_() ->
-    En = text(<<"en">>, <<"Hello">>),
-    De = text(<<"de">>, <<"Hallo">>),
-    None = text(<<"Salut">>),
-    [{Name, ?_assertEqual(Expected, mod_offline_post_event:text((message(Bodies))#message{lang = Lang}))} ||
-        {Name, Lang, Bodies, Expected} <-
-            [{"the message's language", <<"de">>, [En, De], <<"Hallo">>},
-             {"a variant of it", <<"DE-at">>, [En, De], <<"Hallo">>},
-             {"another language: the first", <<"fr">>, [En, De], <<"Hello">>},
-             {"no language: the first", <<>>, [De, En], <<"Hallo">>},
-             {"inherited", <<"fr">>, [En, De, None], <<"Salut">>},
-             {"explicit before inherited", <<"de">>, [None, De], <<"Hallo">>},
-             {"an empty one does not count", <<"de">>, [text(<<"de">>, <<>>), En], <<"Hello">>},
-             {"the only one", <<"de">>, [En], <<"Hello">>}]].
-
-every_text_is_taken_as_it_is_test_() ->
-    [?_assertEqual(Text, mod_offline_post_event:text(message([text(Text)]))) ||
-        Text <- [<<"&a=b&to=x">>, <<"1+1=2 100%">>, <<"a\nb\r\nc\t">>, <<"😀 👩‍👩‍👧"/utf8>>, <<" ">>]].
 
 %%%
 
@@ -174,8 +196,8 @@ policy(Policy) ->
 
 all() ->
     mod_offline_post_event:uses([<<"body">>, <<"message_id">>, <<"trigger">>, <<"stored">>, <<"resource">>, <<"room">>,
-                                 <<"nick">>, <<"sender">>, <<"stanza_id">>, <<"origin_id">>, <<"badge">>, <<"subject">>,
-                                 <<"thread">>]).
+                                 <<"nick">>, <<"sender">>, <<"stanza_id">>, <<"origin_id">>, <<"call_id">>, <<"badge">>, <<"text">>,
+                                 <<"subject">>, <<"thread">>]).
 
 nothing_of(Secret, Bytes) ->
     ?assertEqual({Secret, nomatch}, {Secret, binary:match(Bytes, Secret)}).

@@ -89,7 +89,7 @@ handed_over(Vm) ->
 goes_on(Vm) ->
     Message = message(),
     {#message{meta = #{offline_post := _} = Meta} = Result, _} = run(Vm, Message, room(#{})),
-    ?assertEqual(Message, Result#message{meta = maps:remove(offline_post, Meta)}),
+    ?assertEqual(Message, Result#message{meta = maps:without([offline_post, offline_post_author], Meta)}),
     Private = Message#message{type = chat},
     ?assertEqual({Private, []}, run(Vm, Private, room(#{}))).
 
@@ -155,7 +155,7 @@ options() ->
     Options.
 
 outcome({ok, #message{} = Inner, Of}) -> {maps:get(nick, Of), jid:encode(maps:get(room, Of)),
-                                          jid:encode(maps:get(to, Of)), mod_offline_post_event:text(Inner)};
+                                          jid:encode(maps:get(to, Of)), mod_offline_post_body:text(Inner)};
 outcome(Other) -> Other.
 
 unwrap_table() ->
@@ -189,7 +189,17 @@ unwrap_table() ->
      {"a normal message", (message())#message{type = normal}, Mucsub, none},
      {"a chat message", (message())#message{type = chat}, Mucsub, none},
      {"to a client in the room, members", direct(), Members, setelement(3, Told, <<"anna@a.example/phone">>)},
-     {"to a client in the room, mucsub", direct(), Mucsub, ignore},
+     {"to a client in the room, mucsub", direct(), Mucsub, setelement(3, Told, <<"anna@a.example/phone">>)},
+     {"one's own, to a client in the room", own(direct()), Mucsub, ignore},
+     {"one's own, wrapped", wrapped(own(inner())), Mucsub, ignore},
+     {"one's own, wrapped and sent again", sent_again(wrapped(own(inner()))), Mucsub, ignore},
+     {"somebody else's, wrapped and sent again", sent_again(wrapped(inner())), Mucsub, Told},
+     {"a wrapper in a wrapper", wrapped(wrapped(inner())), Mucsub, ignore},
+     {"a carbon in a wrapper", wrapped(#message{sub_els = [#carbons_received{forwarded = #forwarded{sub_els = [inner()]}}]}),
+      Mucsub, ignore},
+     {"a wrapper in a carbon", #message{type = chat, from = jid:make(?ROOM, ?MUC), to = jid:make(<<"anna">>, ?A),
+                                        sub_els = [#carbons_received{forwarded = #forwarded{sub_els = [wrapped(inner())]}}]},
+      Mucsub, none},
      {"to a client in the room, none", direct(), None, ignore},
      {"to a client in the room, not mentioned", direct(), Mentions, ignore}].
 
@@ -219,6 +229,20 @@ direct() ->
 
 inner() ->
     (message())#message{from = jid:make(?ROOM, ?MUC, <<"nick">>), to = undefined}.
+
+%% As the room's process marks it.
+own(Message) ->
+    Message#message{meta = #{offline_post => {1, 2}, offline_post_author => {<<"anna">>, ?A, <<>>}}}.
+
+%% As mod_stream_mgmt does, when the session manager has had it before: what is inside has lost its meta.
+sent_again(#message{sub_els = [#ps_event{items = #ps_items{items = [#ps_item{sub_els = [Inner]}]} = Items} = Event]} = Wrapper) ->
+    #message{sub_els = [Event]} = Stamped = stamped(stamped(Wrapper)),
+    New = #ps_item{sub_els = [Inner#message{meta = #{}}]},
+    Stamped#message{sub_els = [Event#ps_event{items = Items#ps_items{items = [New]}}]}.
+
+stamped(Message) ->
+    persistent_term:put(mod_offline_post_once, {none, 1}),
+    mod_offline_post_once:stamp(Message).
 
 wrapped(Inner) ->
     wrapped(Inner, ?NS_MUCSUB_NODES_MESSAGES).

@@ -43,6 +43,33 @@ reference_test_() ->
                                                         [#delay{stamp = erlang:timestamp()},
                                                          #xmlel{name = <<"reference">>}]))}].
 
+%% What is marked as a fallback is not the author's, nor is the body of an encrypted message.
+fallback_test_() ->
+    {ok, _} = application:ensure_all_started(xmpp),
+    Text = <<"> nurse: shall we go?\nyes, juliet">>,
+    [?_assertEqual({Els, Expected}, {Els, [is_mentioned(User, Text, Els) || User <- [<<"nurse">>, <<"juliet">>]]}) ||
+        {Els, Expected} <-
+            [{[], [true, true]},
+             {[fallback([{<<"start">>, <<"0">>}, {<<"end">>, <<"22">>}])], [false, true]},
+             {[fallback([])], [false, false]},
+             {[#xmlel{name = <<"openpgp">>, attrs = [{<<"xmlns">>, <<"urn:xmpp:openpgp:0">>}]}], [false, false]},
+             {[fallback([]), reference(<<"mention">>, <<"xmpp:nurse@a.example">>)], [true, false]}]].
+
+%% A look-up for each member, however many references there are.
+many_references_test() ->
+    {ok, _} = application:ensure_all_started(xmpp),
+    References = [reference(<<"mention">>, <<"xmpp:user", (integer_to_binary(N))/binary, "@a.example">>) || N <- lists:seq(1, 3000)],
+    Prepared = mod_offline_post_mention:prepare(#message{type = groupchat, body = [#text{data = <<"all">>}], sub_els = References}),
+    {_, Before} = process_info(self(), reductions),
+    [?assertEqual(N =< 3000, mod_offline_post_mention:is_mentioned({<<"user", (integer_to_binary(N))/binary>>, <<"a.example">>, <<>>},
+                                                                   Prepared)) || N <- lists:seq(1, 6000)],
+    {_, After} = process_info(self(), reductions),
+    ?assert((After - Before) / 6000 < 200).
+
+fallback(Range) ->
+    #xmlel{name = <<"fallback">>, attrs = [{<<"xmlns">>, <<"urn:xmpp:fallback:0">>}, {<<"for">>, <<"urn:xmpp:reply:0">>}],
+           children = [#xmlel{name = <<"body">>, attrs = Range}]}.
+
 is_mentioned(User, Text, Els) ->
     Message = #message{type = groupchat, body = [#text{data = Text}], sub_els = Els},
     mod_offline_post_mention:is_mentioned({User, <<"a.example">>, <<>>}, mod_offline_post_mention:prepare(Message)).

@@ -8,7 +8,9 @@
 
 %% What the requests use: all.
 -define(USES, [<<"body">>, <<"message_id">>, <<"trigger">>, <<"stored">>, <<"resource">>, <<"room">>, <<"nick">>,
-               <<"sender">>, <<"stanza_id">>, <<"origin_id">>, <<"badge">>]).
+               <<"sender">>, <<"stanza_id">>, <<"origin_id">>, <<"call_id">>, <<"badge">>]).
+-define(JINGLE, <<"urn:xmpp:jingle-message:0">>).
+-define(INVITES, <<"urn:xmpp:call-invites:0">>).
 -define(OFFLINE, #{trigger => offline, stored => none}).
 -define(PENDING, #{trigger => pending, stored => none, resource => <<"phone">>}).
 
@@ -20,6 +22,11 @@ notify_test_() ->
                                      {"refused", fun refused/1}, {"limited", fun limited/1}, {"privacy", fun privacy/1},
                                      {"veto", fun veto/1}, {"bad handlers", fun bad_handlers/1}, {"badge", fun badge/1},
                                      {"calls", fun calls/1}, {"no calls", fun no_calls/1},
+                                     {"calls in a room", fun calls_in_room/1}, {"answered elsewhere", fun answered/1},
+                                     {"a call's end", fun call_end/1}, {"what its end tells", fun call_end_policy/1},
+                                     {"no call's end", fun no_call_end/1}, {"an end before its call", fun ended/1},
+                                     {"an end while the badge is counted", fun call_end_badge/1},
+                                     {"many calls", fun many_calls/1},
                                      {"a defect", fun defect/1}, {"commits", fun commits/1}, {"withdrawn behind", fun behind/1}, {"groups", fun groups/1}]]
      end}.
 
@@ -163,24 +170,172 @@ badge(Vm) ->
     ?assertEqual([<<"7">>, undefined, undefined, <<"12">>, undefined],
                  [proplists:get_value(<<"badge">>, Attributes) || {submit, {_, _, _, _, _, _, Attributes}} <- given(Vm)]).
 
-%% Whoever ends a call, its event is withdrawn by the call's own topic.
+%% Whoever ends a call, its event is withdrawn by the call's own topic, once; whatever else the message has in it.
 calls(Vm) ->
-    ?assertEqual(posted, notify(Vm, calling(<<"propose">>, <<"s1">>), ?OFFLINE)),
-    [{submit, {<<"call">>, _, _, _, <<>>, Topic, _}}] = given(Vm),
-    ok = set(Vm, given, []),
     [begin
-         Stanza = (calling(How, <<"s1">>))#message{from = From},
-         #message{} = stamped(Vm, Stanza),
-         ?assertEqual([{withdraw, {<<"anna">>, ?HOST}, Topic, cancel}], given(Vm)),
+         ?assertEqual({Name, posted}, {Name, notify(Vm, calling(Offer, Namespace, Id), ?OFFLINE)}),
+         [{submit, {<<"call">>, _, _, _, <<>>, Topic, _}}] = given(Vm),
+         ok = set(Vm, given, []),
+         Stanza = (calling(End, Namespace, Id))#message{from = From, type = Type, body = Body},
+         [#message{} = stamped(Vm, Stanza) || _ <- [1, 2]],
+         ?assertEqual({Name, [{withdraw, {<<"anna">>, ?HOST}, Topic, cancel}]}, {Name, given(Vm)}),
          ok = set(Vm, given, [])
-     end || {How, From} <- [{<<"retract">>, jid(<<"bob">>, <<"b.example">>)}, {<<"accept">>, jid(<<"anna">>, ?HOST)},
-                            {<<"reject">>, jid(<<"anna">>, ?HOST)}, {<<"finish">>, jid(<<"bob">>, <<"b.example">>)}]],
+     end || {Namespace, Offer, Ends} <- [{?JINGLE, <<"propose">>, [<<"retract">>, <<"accept">>, <<"reject">>, <<"finish">>]},
+                                         {?INVITES, <<"invite">>, [<<"retract">>, <<"accept">>, <<"reject">>, <<"left">>]}],
+            End <- Ends,
+            {From, Type, Body} <- [{jid(<<"bob">>, <<"b.example">>), chat, []}, {jid(<<"anna">>, ?HOST), normal, []},
+                                   {jid:make(<<"bob">>, <<"b.example">>, <<"phone">>), chat, [#text{data = <<"Over">>}]},
+                                   {jid(<<"bob">>, <<"b.example">>), headline, [#text{data = <<"Over">>}]}],
+            Name <- [{Namespace, End, Type, Body}], Id <- [erlang:md5(term_to_binary({Name, From}))]],
+    ?assertEqual(posted, notify(Vm, calling(<<"propose">>, <<"s1">>), ?OFFLINE)),
+    [{submit, {_, _, _, _, _, Topic, _}}] = given(Vm),
+    ok = set(Vm, given, []),
     [#message{} = stamped(Vm, calling(How, <<"s1">>)) || How <- [<<"propose">>, <<"proceed">>, <<"ringing">>]],
     #message{} = stamped(Vm, (calling(<<"retract">>, <<"s1">>))#message{type = error}),
     ?assertEqual([], given(Vm)),
-    %% Behind the call in a session's queue.
-    ?assertEqual(ignored, notify(Vm, calling(<<"retract">>, <<"s1">>), ?PENDING)),
-    ?assertEqual([{withdraw, {<<"anna">>, ?HOST}, Topic, cancel}], given(Vm)).
+    %% Behind the call in a session's queue, with a text of its own.
+    ?assertEqual(posted, notify(Vm, (calling(<<"retract">>, <<"s1">>))#message{body = [#text{data = <<"Over">>}]}, ?PENDING)),
+    ?assertMatch([{submit, {<<"text">>, _, _, _, <<"Over">>, <<>>, _}}, {withdraw, {<<"anna">>, ?HOST}, Topic, cancel}], given(Vm)).
+
+%% From a room: to a client in it, and wrapped for a subscriber. What others do with a call there changes nothing.
+calls_in_room(Vm) ->
+    Room = jid(<<"room">>, <<"m.example">>),
+    Inner = fun(How, Id) ->
+                    (calling(How, ?INVITES, Id))#message{type = groupchat, from = jid:replace_resource(Room, <<"Bob">>)}
+            end,
+    Wrapper = fun(Event) -> (message())#message{type = normal, body = [], sub_els = [Event], from = Room} end,
+    Decoded = fun(Message) -> #ps_event{items = #ps_items{node = <<"n">>, items = [#ps_item{sub_els = [Message]}]}} end,
+    Raw = #xmlel{name = <<"event">>, attrs = [{<<"xmlns">>, ?NS_PUBSUB_EVENT}]},
+    [begin
+         ok = set(Vm, unwrapped, {ok, Message, #{room => Room, nick => <<"Bob">>}}),
+         #message{} = stamped(Vm, Stanza),
+         ?assertEqual({Name, Expected}, {Name, [{withdraw, Topic} || {withdraw, {<<"anna">>, ?HOST}, Topic, cancel} <- given(Vm)]}),
+         ok = set(Vm, given, [])
+     end || {Name, Message, Stanza, Expected} <-
+                [{in_it, Inner(<<"retract">>, <<"1">>), Inner(<<"retract">>, <<"1">>), [{withdraw, <<"call:1">>}]},
+                 {wrapped, Inner(<<"retract">>, <<"2">>), Wrapper(Decoded(Inner(<<"retract">>, <<"2">>))), [{withdraw, <<"call:2">>}]},
+                 {with_a_body, Inner(<<"retract">>, <<"3">>),
+                  (Wrapper(Decoded(Inner(<<"retract">>, <<"3">>))))#message{body = [#text{data = <<"x">>}]}, [{withdraw, <<"call:3">>}]},
+                 {from_elsewhere, Inner(<<"retract">>, <<"4">>), Wrapper(Raw), [{withdraw, <<"call:4">>}]},
+                 {others, Inner(<<"accept">>, <<"5">>), Wrapper(Decoded(Inner(<<"accept">>, <<"5">>))), []},
+                 {others, Inner(<<"left">>, <<"6">>), Inner(<<"left">>, <<"6">>), []},
+                 {text, message(), Wrapper(Decoded(message())), []}]],
+    %% Members who are not in it.
+    ok = call(Vm, call_over_in_room, [?HOST, [<<"anna">>, <<"carl">>], <<"7">>]),
+    ?assertEqual([{withdraw, {User, ?HOST}, <<"call:7">>, cancel} || User <- [<<"anna">>, <<"carl">>]], given(Vm)).
+
+%% A device of the callee tells the caller alone, who may be on another server.
+answered(Vm) ->
+    Sent = fun(How, Namespace, Id) ->
+                   Message = (calling(How, Namespace, Id))#message{from = jid(<<"anna">>, ?HOST), to = jid(<<"bob">>, <<"b.example">>)},
+                   Acc = {Message, #{user => <<"anna">>, lserver => ?HOST}},
+                   ?assertEqual(Acc, offline_post_vm:call(Vm, mod_offline_post_calls, user_send_packet, [Acc]))
+           end,
+    [Sent(How, Namespace, <<How/binary, (binary:last(Namespace))>>) ||
+        {How, Namespace} <- [{<<"proceed">>, ?JINGLE}, {<<"reject">>, ?JINGLE}, {<<"finish">>, ?JINGLE}, {<<"retract">>, ?JINGLE},
+                             {<<"ringing">>, ?JINGLE}, {<<"accept">>, ?INVITES}, {<<"left">>, ?INVITES}, {<<"retract">>, ?INVITES}]],
+    ?assertEqual([{withdraw, {<<"anna">>, ?HOST}, <<"call:", How/binary, "0">>, cancel} ||
+                     How <- [<<"proceed">>, <<"reject">>, <<"finish">>, <<"accept">>, <<"left">>]], given(Vm)),
+    [?assertEqual(Acc, offline_post_vm:call(Vm, mod_offline_post_calls, user_send_packet, [Acc])) ||
+        Acc <- [{message(), #{}}, {drop, #{}}, {#iq{}, #{}}, {#presence{}, #{}}]].
+
+%% The end of a call that was posted is posted, once, and the native side withdraws.
+call_end(Vm) ->
+    policy(Vm, #{notify => [text, call, call_end], sync_commit => true}),
+    Offer = (calling(<<"propose">>, <<"s1">>))#message{body = [#text{data = <<"Ring">>}], subject = [#text{data = <<"s">>}],
+                                                       thread = #message_thread{data = <<"t">>}},
+    ?assertEqual(posted, notify(Vm, Offer, maps:put(stored, archive, ?PENDING))),
+    [{submit, {<<"call">>, To, From, <<"m1">>, <<"Ring">>, Topic, Attributes}}] = given(Vm),
+    ok = set(Vm, given, []),
+    #message{} = stamped(Vm, (calling(<<"accept">>, <<"s1">>))#message{from = jid(<<"anna">>, ?HOST)}),
+    #message{} = stamped(Vm, calling(<<"finish">>, <<"s1">>)),
+    ok = call(Vm, withdraw_here, [?HOST, {<<"anna">>, ?HOST}, Topic, cancel]),
+    [{submit, {<<"call_end">>, To, From, <<"m1">>, <<>>, Topic, OfEnd}}] = given(Vm),
+    ?assertEqual([{<<"call_id">>, <<"s1">>}, {<<"resource">>, <<"phone">>}, {<<"stored">>, <<"archive">>}, {<<"trigger">>, <<"pending">>}],
+                 lists:sort(Attributes)),
+    ?assertEqual([{<<"call_id">>, <<"s1">>}, {<<"resource">>, <<"phone">>}, {<<"stored">>, <<"none">>}, {<<"trigger">>, <<"pending">>}],
+                 lists:sort(OfEnd)).
+
+%% As the policy is when the call ends; a handler sees it, and may drop it.
+call_end_policy(Vm) ->
+    Kinds = [call, call_end],
+    Ended = fun(Id, Options, After) ->
+                    policy(Vm, Options#{notify => Kinds}),
+                    ?assertEqual(posted, notify(Vm, calling(<<"propose">>, Id), ?OFFLINE)),
+                    ok = set(Vm, given, []),
+                    policy(Vm, maps:merge(#{notify => Kinds}, After)),
+                    #message{} = stamped(Vm, calling(<<"retract">>, Id)),
+                    given(Vm)
+            end,
+    ?assertMatch([{submit, {<<"call_end">>, _, {<<"bob">>, _, _}, _, <<"Over">>, _, _}}],
+                 Ended(<<"1">>, #{}, #{include_body => #{call => <<"Ring">>, call_end => <<"Over">>}})),
+    ?assertMatch([{submit, {<<"call_end">>, _, {<<>>, <<>>, <<>>}, _, <<>>, _, _}}],
+                 Ended(<<"2">>, #{}, #{include_sender => false, include_body => false})),
+    ?assertMatch([{withdraw, _, <<"call:3">>, cancel}], Ended(<<"3">>, #{}, #{notify => [call]})),
+    handler(Vm, "fun(#{kind := call_end}, {message, _, _, _, _, _, _, [], _, [], _}) -> drop; (E, _) -> E end"),
+    #{vetoed := Before} = call(Vm, counts, [?HOST]),
+    ?assertMatch([{withdraw, _, <<"call:4">>, cancel}], Ended(<<"4">>, #{}, #{})),
+    ?assertEqual(Before + 1, maps:get(vetoed, call(Vm, counts, [?HOST]))),
+    handler(Vm, "fun(E, _) -> E end"),
+    %% What the native side does not take is withdrawn.
+    policy(Vm, #{notify => Kinds}),
+    ?assertEqual(posted, notify(Vm, calling(<<"propose">>, <<"5">>), ?OFFLINE)),
+    ok = set(Vm, given, []),
+    answer(Vm, {error, full}),
+    #message{} = stamped(Vm, calling(<<"retract">>, <<"5">>)),
+    ?assertMatch([{withdraw, _, <<"call:5">>, cancel}], given(Vm)).
+
+%% Of a call that was not posted, or has no id, or whose account is gone.
+no_call_end(Vm) ->
+    policy(Vm, #{notify => [call, call_end]}),
+    #message{} = stamped(Vm, calling(<<"retract">>, <<"1">>)),
+    answer(Vm, {error, limited}),
+    ?assertEqual(limited, notify(Vm, calling(<<"propose">>, <<"2">>), ?OFFLINE)),
+    answer(Vm, {ok, <<"id">>}),
+    #message{} = stamped(Vm, calling(<<"retract">>, <<"2">>)),
+    ?assertEqual([{withdraw, {<<"anna">>, ?HOST}, <<"call:", Id/binary>>, cancel} || Id <- [<<"1">>, <<"2">>]], given(Vm)),
+    ok = set(Vm, given, []),
+    ?assertEqual(posted, notify(Vm, calling(<<"propose">>, <<>>), ?OFFLINE)),
+    #message{} = stamped(Vm, calling(<<"retract">>, <<>>)),
+    ?assertMatch([{submit, {<<"call">>, _, _, _, _, <<>>, _}}], given(Vm)),
+    ?assertEqual(posted, notify(Vm, calling(<<"propose">>, <<"3">>), ?OFFLINE)),
+    ok = call(Vm, withdraw_here, [?HOST, {<<"anna">>, ?HOST}, all, purge]),
+    ok = set(Vm, given, []),
+    #message{} = stamped(Vm, calling(<<"retract">>, <<"3">>)),
+    ?assertMatch([{withdraw, _, <<"call:3">>, cancel}], given(Vm)).
+
+%% A session that begins to hang has both in its queue, or the call was announced again.
+ended(Vm) ->
+    #message{} = stamped(Vm, calling(<<"retract">>, <<"s1">>)),
+    ok = set(Vm, given, []),
+    ?assertEqual(ignored, notify(Vm, calling(<<"propose">>, <<"s1">>), ?PENDING)),
+    ?assertEqual(posted, notify(Vm, (calling(<<"propose">>, <<"s1">>))#message{to = jid(<<"carl">>, ?HOST)}, ?PENDING)),
+    ?assertMatch([{submit, {<<"call">>, {<<"carl">>, _, _}, _, _, _, _, _}}], given(Vm)).
+
+%% It is not withdrawn by what is for the call.
+call_end_badge(Vm) ->
+    policy(Vm, #{notify => [call, call_end], badge => stored}),
+    ok = set(Vm, stored, 3),
+    ?assertEqual(posted, notify(Vm, calling(<<"propose">>, <<"s1">>), ?OFFLINE)),
+    #message{} = stamped(Vm, calling(<<"retract">>, <<"s1">>)),
+    [{submit, {<<"call">>, _, _, _, _, _, Attributes}}, {submit, {<<"call_end">>, _, _, _, _, _, OfEnd}}] = given(Vm),
+    ?assertEqual({<<"3">>, undefined}, {proplists:get_value(<<"badge">>, Attributes), proplists:get_value(<<"badge">>, OfEnd)}).
+
+%% Of those beyond the limit the end is not known; they are withdrawn as ever.
+many_calls(Vm) ->
+    policy(Vm, #{notify => [call, call_end]}),
+    Table = mod_offline_post_calls_offered,
+    _ = offline_post_vm:call(Vm, ets, insert, [Table, [{N, 0, x} || N <- lists:seq(1, 10000)]]),
+    ?assertEqual(posted, notify(Vm, calling(<<"propose">>, <<"s1">>), ?OFFLINE)),
+    #message{} = stamped(Vm, calling(<<"retract">>, <<"s1">>)),
+    ?assertMatch([{submit, {<<"call">>, _, _, _, _, _, _}}, {withdraw, _, <<"call:s1">>, cancel}], given(Vm)),
+    %% Those that are old go.
+    Now = offline_post_vm:call(Vm, erlang, monotonic_time, [millisecond]),
+    true = offline_post_vm:call(Vm, ets, delete_all_objects, [Table]),
+    true = offline_post_vm:call(Vm, ets, insert, [Table, [{old, Now - 600000, x}, {new, Now - 400000, x}]]),
+    _ = offline_post_vm:call(Vm, erlang, send, [mod_offline_post_calls, sweep]),
+    _ = offline_post_vm:call(Vm, sys, get_state, [mod_offline_post_calls]),
+    ?assertMatch([{new, _, x}], offline_post_vm:call(Vm, ets, tab2list, [Table])).
 
 groups(Vm) ->
     Room = jid(<<"room">>, <<"m.example">>),
@@ -231,6 +386,8 @@ reset(Vm) ->
     ok = call(Vm, prepare, [?HOST]),
     ok = set(Vm, given, []),
     answer(Vm, {ok, <<"id">>}),
+    [true = offline_post_vm:call(Vm, ets, delete_all_objects, [Table]) ||
+        Table <- [mod_offline_post_calls_offered, mod_offline_post_calls_ended]],
     policy(Vm, #{}).
 
 setup() ->
@@ -240,10 +397,13 @@ setup() ->
     ok = offline_post_vm:call(Vm, logger, set_handler_config, [default, level, none]),
     [ok = offline_post_vm:fake(Vm, Module, Source) ||
         {Module, Source} <- [{mod_offline_post_nif, fake_nif()}, {mod_offline_post_badge, fake_badge()}, {mod_offline_post_groups, fake_groups()},
-                             {a_stream, a_stream()}]],
+                             {a_stream, a_stream()},
+                             {ejabberd_option, "-module(ejabberd_option).\n-export([hosts/0]).\nhosts() -> [<<\"b.example\">>].\n"},
+                             {ejabberd_sm, "-module(ejabberd_sm).\n-export([get_session_pid/3]).\nget_session_pid(_, _, _) -> self().\n"}]],
     {ok, _} = offline_post_vm:call(Vm, gen_server, start, [{local, ejabberd_hooks}, ejabberd_hooks, [], []]),
     {ok, _} = offline_post_vm:call(Vm, gen_server, start, [{local, mod_offline_post_once}, mod_offline_post_once,
                                                            [<<>>, #{generation => 600000}], []]),
+    {ok, _} = offline_post_vm:call(Vm, gen_server, start, [{local, mod_offline_post_calls}, mod_offline_post_calls, [], []]),
     Vm.
 
 fake_nif() ->
@@ -285,8 +445,11 @@ message() ->
     #message{type = chat, id = <<"m1">>, from = jid:make(<<"bob">>, <<"b.example">>, <<"phone">>), to = jid(<<"anna">>, ?HOST),
              body = [#text{data = <<"Hello">>}]}.
 
-calling(What, Session) ->
-    (message())#message{body = [], sub_els = [#xmlel{name = What, attrs = [{<<"xmlns">>, <<"urn:xmpp:jingle-message:0">>}, {<<"id">>, Session}]}]}.
+calling(What, Id) ->
+    calling(What, ?JINGLE, Id).
+
+calling(What, Namespace, Id) ->
+    (message())#message{body = [], sub_els = [#xmlel{name = What, attrs = [{<<"xmlns">>, Namespace}, {<<"id">>, Id}]}]}.
 
 jid(User, Server) ->
     jid:make(User, Server).

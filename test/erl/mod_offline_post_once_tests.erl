@@ -8,7 +8,7 @@ once_test_() ->
     {foreach, fun setup/0, fun offline_post_vm:stop/1,
      [fun(Vm) -> {Name, {timeout, 60, fun() -> Test(Vm) end}} end ||
          {Name, Test} <- [{"two generations", fun generations/1}, {"asked for again", fun again/1}, {"a full one", fun full/1},
-                          {"new options", fun options/1}, {"waits", fun waits/1}, {"without tables", fun no_tables/1}, {"stamps", fun stamps/1}]]}.
+                          {"new options", fun options/1}, {"waits", fun waits/1}, {"without tables", fun no_tables/1}, {"stamps", fun stamps/1}, {"a client's resend", fun resend/1}]]}.
 
 %% Known through one turn, forgotten after two.
 generations(Vm) ->
@@ -66,6 +66,30 @@ no_tables(Vm) ->
     ?assert(first(Vm, Message)),
     ok = offline_post_vm:call(Vm, mod_offline_post_once, forget, [Message, anna(), pending]),
     ?assertMatch(#message{meta = #{offline_post := _}}, stamped(Vm)).
+
+%% Sender, origin-id and content: whatever servers have added, and whether or not a module has decoded an element.
+resend(Vm) ->
+    Id = #origin_id{id = <<"o1">>},
+    File = #oob_x{url = <<"https://files.example/1">>},
+    Said = (message())#message{sub_els = [Id, File]},
+    First = fun(Message) -> first(Vm, Message) end,
+    ?assert(First(Said)),
+    [?assertNot(First(Again)) ||
+        Again <- [Said,
+                  Said#message{id = <<"m2">>},
+                  Said#message{sub_els = [xmpp:encode(File), xmpp:encode(Id)]},
+                  Said#message{sub_els = [#stanza_id{by = anna(), id = <<"7">>}, #delay{stamp = {1, 2, 3}, from = anna()}, File, Id,
+                                          #chatstate{type = active}, #hint{type = store}]}]],
+    [?assert(First(Other)) ||
+        Other <- [Said#message{body = [#text{data = <<"another">>}]},
+                  Said#message{body = [#text{lang = <<"de">>, data = <<"Hallo">>} | Said#message.body]},
+                  Said#message{subject = [#text{data = <<"News">>}]},
+                  Said#message{sub_els = [Id, #oob_x{url = <<"https://files.example/2">>}]},
+                  Said#message{sub_els = [Id]},
+                  Said#message{sub_els = [#origin_id{id = <<"o2">>}, File]},
+                  Said#message{from = anna()}]],
+    Long = Said#message{sub_els = [#origin_id{id = binary:copy(<<"x">>, 65536)}]},
+    ?assertEqual([true, false], [First(Long), First(Long)]).
 
 stamps(Vm) ->
     Stamp = fun(Stanza) -> offline_post_vm:call(Vm, mod_offline_post_once, stamp, [Stanza]) end,

@@ -17,7 +17,7 @@ defaults_test() ->
                         retry_schedule => [1000, 2000, 4000, 8000, 16000, 32000, 64000, 128000, 256000, 512000, 600000],
                         max_age => 86400000, order => recipient, dead_letter_retention => 604800000,
                         dead_letter_limit => 100000, triggers => [offline, pending],
-                        notify => [text, encrypted, call, file], notify_hanging_device => false, groupchat => mucsub,
+                        notify => [text, encrypted, call, file, invitation], notify_hanging_device => false, groupchat => mucsub,
                         members_notify => all, include_body => true, include_sender => true, cancel_when_online => false,
                         collapse => none, collapse_interval => none, max_rate => none, badge => none,
                         metrics_token => none, metrics_access => none}},
@@ -32,7 +32,9 @@ accepted_test_() ->
              {max_connections, 1, 1}, {queue_limit, 1, 1}, {queue_bytes, 1, 1}, {tls_verify, false, false},
              {spool, false, false}, {spool_dir, <<"/tmp">>, <<"/tmp">>}, {spool_min_free, 0, 0}, {sync_commit, true, true},
              {retry_schedule, [1, <<"2 s">>, <<"300 ms">>, <<"1 minute">>], [1000, 2000, 300, 60000]},
-             {max_age, <<"3 days">>, 259200000}, {max_age, <<"500 ms">>, 500}, {order, none, none},
+             {max_age, <<"3 days">>, 259200000}, {max_age, <<"500 ms">>, 500},
+             {max_age, [{default, <<"24 h">>}, {call, <<"1 minute">>}], #{default => 86400000, call => 60000}},
+             {max_age, [{<<"call_end">>, 5}], #{call_end => 5000}}, {order, none, none},
              {dead_letter_retention, <<"30 days">>, 2592000000}, {dead_letter_limit, 0, 0},
              {triggers, [pending], [pending]}, {triggers, [<<"offline">>], [offline]},
              {notify, [other, marker], [other, marker]}, {notify_hanging_device, true, true}, {groupchat, members, members},
@@ -99,6 +101,12 @@ refused_test_() ->
              {[{post_url, ?URL}, {retry_schedule, [<<"2 days">>]}], <<"retry_schedule">>, <<"86400000">>},
              {[{post_url, ?URL}, {max_age, 0}], <<"max_age">>, <<"positive integer">>},
              {[{post_url, ?URL}, {max_age, <<"4000 days">>}], <<"max_age">>, <<"315360000000">>},
+             {[{post_url, ?URL}, {max_age, [{calls, 60}]}], <<"max_age">>, <<"Did you mean call">>},
+             {[{post_url, ?URL}, {max_age, [{call, 0}]}], <<"max_age->call">>, <<"positive integer">>},
+             {[{post_url, ?URL}, {max_age, [{call, <<"soon">>}]}], <<"max_age->call">>, <<"integer">>},
+             {[{post_url, ?URL}, {max_age, [{call, 1}, {call, 2}]}], <<"max_age">>, <<"Duplicated">>},
+             {[{post_url, ?URL}, {max_age, []}], <<"max_age">>, <<"a map from kinds of message to times">>},
+             {[{post_url, ?URL}, {max_age, [1, 2]}], <<"max_age">>, <<"a map from kinds of message to times">>},
              {[{post_url, ?URL}, {order, sender}], <<"order">>, <<"recipient">>},
              {[{post_url, ?URL}, {dead_letter_retention, <<"never">>}], <<"dead_letter_retention">>, <<"integer">>},
              {[{post_url, ?URL}, {dead_letter_limit, -1}], <<"dead_letter_limit">>, <<"integer">>},
@@ -130,6 +138,18 @@ refused_test_() ->
              {[{post_url, ?URL}, {metrics_token, <<"geheim-geheim-geheim\n">>}], <<"metrics_token">>, <<"ASCII">>},
              {[{post_url, ?URL}, {auth_token, <<"geheim\nX-Injected: y">>}], <<"auth_token">>, <<"control characters">>},
              {[{post_url, ?URL}, {auth_token, <<"geheim", 0>>}], <<"auth_token">>, <<"control characters">>}]].
+
+%% Of presence there are no kinds.
+presence_test_() ->
+    Type = mod_available_post:mod_opt_type(max_age),
+    [?_assertEqual(2000, Type(2)), ?_assertEqual(500, Type(<<"500 ms">>)), ?_assertError({invalid_syntax, _}, plain(Type, [{default, 2}])),
+     ?_assertError({invalid_syntax, _}, plain(Type, []))].
+
+plain(Type, Value) ->
+    case econf:validate(Type, Value) of
+        {ok, Valid} -> Valid;
+        {error, Reason, _} -> error(Reason)
+    end.
 
 %% ejabberd asks for options when it has loaded only the main module of a new version.
 upgrade_test_() ->

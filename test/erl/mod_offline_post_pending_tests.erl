@@ -48,7 +48,6 @@ table() ->
      {"another has more priority", Other([{priority, 7}]), Bare, no},
      {"another has less priority", Other([{priority, -1}]), Bare, none},
      {"another is not available", Other([{priority, undefined}]), Bare, none},
-     {"another hangs", Other([{priority, 0}, {offline_post_hanging, true}]), Bare, none},
      {"addressed to this one", Other([{priority, 0}]), Full, none},
      {"addressed to this one, and copied", Other([{priority, 0}, {carboncopy, <<"urn:xmpp:carbons:2">>}]), Full, no},
      {"of a room, wrapped", Other([{priority, 0}, {carboncopy, <<"urn:xmpp:carbons:2">>}]),
@@ -80,26 +79,38 @@ told(Vm, Changes, Message) ->
     Put({mod_offline_post_policy, ?HOST}, #{triggers => [pending], hanging => maps:get(hanging, Changes, false)}),
     Put({fake, sessions}, maps:get(sessions, Changes, [phone()])),
     Put({fake, told}, []),
+    ok = offline_post_vm:call(Vm, mod_offline_post_devices, changed_here, [<<"anna">>, ?HOST]),
+    Routed = routed(Vm, Message),
     State = maps:merge(#{mgmt_state => pending, lserver => ?HOST, mgmt_resend => false,
                          jid => jid(<<"anna">>, ?HOST, ?PHONE)}, maps:get(state, Changes, #{})),
-    ?assertEqual(State, offline_post_vm:call(Vm, mod_offline_post_pending, c2s_handle_send, [State, Message, ok])),
-    Sent = sent(message(<<>>)),
+    ?assertEqual(State, offline_post_vm:call(Vm, mod_offline_post_pending, c2s_handle_send, [State, Routed, ok])),
     case offline_post_vm:call(Vm, persistent_term, get, [{fake, told}]) of
         [] -> no;
-        [{?HOST, Sent, #{trigger := pending, resource := ?PHONE}}] -> sent;
+        [{?HOST, #message{sub_els = [#carbons_sent{}]}, #{trigger := pending, resource := ?PHONE}}] -> sent;
         [{?HOST, #message{id = <<"m1">>}, #{trigger := pending, stored := Stored, resource := ?PHONE}}] -> Stored
     end.
 
+%% As the session manager has it: what is in a carbon was routed before.
+routed(Vm, #message{meta = #{carbon_copy := true}, sub_els = [#carbons_received{forwarded = Forwarded} = Carbon]} = Copy) ->
+    #forwarded{sub_els = [Message]} = Forwarded,
+    Copy#message{sub_els = [Carbon#carbons_received{forwarded = Forwarded#forwarded{sub_els = [routed(Vm, Message)]}}]};
+routed(Vm, Message) ->
+    offline_post_vm:call(Vm, mod_offline_post_devices, routed, [offline_post_vm:call(Vm, mod_offline_post_once, stamp, [Message])]).
+
 setup() ->
     Vm = offline_post_vm:start(),
-    offline_post_vm:fake(Vm, ejabberd_sm, "-module(ejabberd_sm). -export([get_user_info/2]).
-        get_user_info(<<\"anna\">>, <<\"a.example\">>) -> persistent_term:get({fake, sessions})."),
+    offline_post_vm:fake(Vm, ejabberd_sm, "-module(ejabberd_sm). -export([get_user_info/2, get_user_resources/2]).
+        get_user_info(<<\"anna\">>, <<\"a.example\">>) -> persistent_term:get({fake, sessions}).
+        get_user_resources(<<\"anna\">>, <<\"a.example\">>) -> [R || {R, _} <- persistent_term:get({fake, sessions})]."),
     offline_post_vm:fake(Vm, gen_mod, "-module(gen_mod). -export([is_loaded/2]).
         is_loaded(<<\"a.example\">>, mod_offline) -> true."),
-    offline_post_vm:fake(Vm, mod_offline_post_notify, "-module(mod_offline_post_notify). -export([message/3]).
+    offline_post_vm:fake(Vm, mod_offline_post_notify, "-module(mod_offline_post_notify). -export([message/3, seen/1]).
+        seen(_) -> ok.
         message(Host, Message, Context) ->
             persistent_term:put({fake, told}, [{Host, Message, Context} | persistent_term:get({fake, told})]),
             posted."),
+    [{ok, _} = offline_post_vm:call(Vm, gen_server, start, [{local, Module}, Module, [?HOST, #{generation => 600000}], []]) ||
+        Module <- [mod_offline_post_once, mod_offline_post_devices]],
     Vm.
 
 phone() ->

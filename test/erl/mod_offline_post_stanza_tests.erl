@@ -7,6 +7,7 @@
 stanza_test_() ->
     {setup, fun() -> [{ok, _} = application:ensure_all_started(App) || App <- [xmpp, fast_xml]] end,
      [{Name, Test} || {Name, Test} <- [{"whole", fun whole/0}, {"values stay in their place", fun escaped/0},
+                                       {"what XML may not have", fun no_xml/0},
                                        {"no text", fun no_text/0}, {"a fixed text", fun fixed_text/0},
                                        {"no sender", fun no_sender/0}, {"no sender, no text", fun neither/0},
                                        {"of a room", fun room/0}, {"of an event", fun of_event/0}]]}.
@@ -24,6 +25,20 @@ escaped() ->
     El = fxml_stream:parse_element(Xml),
     ?assertEqual({Evil, Evil, false}, {fxml:get_subtag_cdata(El, <<"body">>), fxml:get_tag_attr_s(<<"id">>, El),
                                        fxml:get_subtag(El, <<"from">>)}).
+
+%% Wherever it stands: in a text, an id, an element of the client's, or the text that the operator has chosen.
+no_xml() ->
+    Bad = <<"a", 2, 0, 16#FFFE/utf8, 16#ED, 16#A0, 16#80, 255, "b">>,
+    Good = <<"a", (binary:copy(<<16#FFFD/utf8>>, 7))/binary, "b">>,
+    Own = #xmlel{name = <<"x">>, attrs = [{<<"xmlns">>, <<"urn:example:x">>}, {<<"by">>, Bad}], children = [{xmlcdata, Bad}]},
+    Message = (message())#message{id = Bad, body = [#text{data = Bad}], thread = #message_thread{data = Bad}, sub_els = [Own]},
+    Parsed = fun(Content) -> #xmlel{} = El = fxml_stream:parse_element(mod_offline_post_stanza:xml(Message, Content, true)), El end,
+    Whole = Parsed(true),
+    ?assertEqual({Good, Good, Good, Good, Good},
+                 {fxml:get_subtag_cdata(Whole, <<"body">>), fxml:get_tag_attr_s(<<"id">>, Whole), fxml:get_subtag_cdata(Whole, <<"thread">>),
+                  fxml:get_subtag_cdata(Whole, <<"x">>), fxml:get_tag_attr_s(<<"by">>, fxml:get_subtag(Whole, <<"x">>))}),
+    ?assertEqual(Good, fxml:get_subtag_cdata(Parsed(Bad), <<"body">>)),
+    #xmlel{} = Parsed(false).
 
 %% Ids, delay and hints are left.
 no_text() ->

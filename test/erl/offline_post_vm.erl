@@ -1,7 +1,7 @@
 %% A VM of its own for tests that replace modules or load the native library: what they do to it ends with it.
 -module(offline_post_vm).
 
--export([start/0, stop/1, call/4, await_end/2, compile_nif/2, library/0, fake/3]).
+-export([start/0, stop/1, call/4, await_end/2, await_answers/2, compile_nif/2, library/0, fake/3]).
 
 start() ->
     {ok, Vm, _} = peer:start(#{connection => standard_io, wait_boot => 30000,
@@ -19,6 +19,13 @@ await_end(Vm, Name) ->
     case call(Vm, erlang, whereis, [Name]) of
         undefined -> ok;
         _ -> receive after 10 -> await_end(Vm, Name) end
+    end.
+
+%% Of the worker to what mod_offline_post_flush has asked; within the test's own time.
+await_answers(Vm, Worker) ->
+    case call(Vm, atomics, get, [call(Vm, persistent_term, get, [{mod_offline_post_flush, Worker}]), 1]) of
+        0 -> ok;
+        _ -> receive after 10 -> await_answers(Vm, Worker) end
     end.
 
 %% Compiles the stub module into Dir/ebin, as an installed one lies there, and returns its path.

@@ -14,13 +14,14 @@ namespace offline_post::fuzz {
 namespace {
 
 // Names of templates whose value is one text of the event, and how the spool names that text.
-constexpr std::array<std::pair<const char*, const char*>, 11> kAttributes = {{
+constexpr std::array<std::pair<const char*, const char*>, 12> kAttributes = {{
     {"resource", "resource"},
     {"room", "room"},
     {"nick", "nick"},
     {"sender", "sender"},
     {"stanza.id", "stanza_id"},
     {"origin.id", "origin_id"},
+    {"call.id", "call_id"},
     {"trigger", "trigger"},
     {"stored", "stored"},
     {"subject", "subject"},
@@ -77,6 +78,11 @@ Sample AnySample(FuzzedDataProvider& input, const Endpoint& endpoint) {
   if (input.ConsumeBool()) {
     event->attributes.push_back({"badge", std::to_string(input.ConsumeIntegral<std::uint16_t>())});
     sample.values["badge"] = event->attributes.back().value;
+  }
+  sample.values["text"] = event->body;
+  if (input.ConsumeBool()) {
+    event->attributes.push_back({"text", AnyText(input)});
+    sample.values["text"] = event->attributes.back().value;
   }
   sample.delivery.sequence = input.ConsumeIntegral<Sequence>();
   sample.delivery.stands_for = input.ConsumeIntegralInRange<std::uint32_t>(1, 1000);

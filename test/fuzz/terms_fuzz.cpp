@@ -141,6 +141,7 @@ ERL_NIF_TERM ConfigTerm(Shaper& shape, const std::string& url, const std::string
       {"http_version", shape.OneOf({"auto", "http1", "http2"})},
       {"retry_schedule", shape.Several(1, 4, span)},
       {"max_age", span()},
+      {"max_ages", shape.Several(0, 3, [&] { return shape.Pair(text(), span()); })},
       {"dead_letter_retention", span()},
       {"dead_letter_limit", count()},
       {"spool", shape.OneOf({"true", "false"})},

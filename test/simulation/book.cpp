@@ -23,8 +23,9 @@ void Book::Trace(const std::string& what) const {
 
 std::string Book::Say(const Entry& entry) const {
   return entry.event->id + " (endpoint " + std::to_string(entry.endpoint) + ", sequence " +
-         std::to_string(entry.sequence) + ", to " + entry.event->to.user + ", topic " +
-         std::to_string(entry.event->topic) + ", attempts " + std::to_string(entry.attempts) + ")";
+         std::to_string(entry.sequence) + ", " + entry.event->kind + " to " + entry.event->to.user +
+         ", topic " + std::to_string(entry.event->topic) + ", attempts " +
+         std::to_string(entry.attempts) + ")";
 }
 
 std::shared_ptr<Event> Book::NewEvent(int user, std::size_t bytes) {
@@ -82,7 +83,12 @@ void Book::Submitted(EndpointId id, const std::shared_ptr<const Event>& event) {
   ++site.count[static_cast<std::size_t>(Place::kPending)];
   site.pending_bytes += EventBytes(*event);
   entries_.push_back(std::move(entry));
-  if (event->topic != 0) EnterTopic(entries_.back());
+  if (event->topic == 0) return;
+  if (EndsCall(*event)) {
+    EnterEnd(entries_.back());
+  } else {
+    EnterTopic(entries_.back());
+  }
 }
 
 void Book::ToldCommitted(const Event& event, bool durable) {
@@ -102,6 +108,7 @@ void Book::Appended(const Delivery& delivery) {
     TopicSeen& topic = topics_[{entry.endpoint, entry.event->topic}];
     topic.latest = std::max(topic.latest, entry.sequence);
   }
+  EnterShared(entry, false);
   if (entry.lane == 0) return;
   if (delivery.recipient != LaneKeyOf(*sites_.at(entry.endpoint).config, *entry.event))
     Fail(Say(entry) + ": wrong recipient");
@@ -128,6 +135,7 @@ void Book::Leased(const Delivery& delivery) {
   if (delivery.recipient != entry.recipient || IsOutOfOrder(delivery) != entry.out_of_order)
     Fail(Say(entry) + " has another ordering key");
   entry.leased = true;
+  entry.put_off = false;
   entry.known = entry.out_of_order;
   entry.attempts = delivery.attempts;
   entry.accepted = clock_.FromMonotonic(delivery.accepted_ms);
@@ -161,6 +169,7 @@ Entry& Book::Owned(const Delivery& delivery, const char* what, bool counted) {
 
 void Book::Leave(Entry& entry) {
   if (entry.lane != 0 && !entry.out_of_order) lanes_[entry.lane].erase(entry.sequence);
+  LeaveShared(entry);
 }
 
 void Book::Finished(const Delivery& delivery, Final how, const Note& note) {
@@ -200,6 +209,13 @@ void Book::CheckDeath(const Entry& entry, const Delivery& delivery, const Note& 
     return;
   }
   if (entry.answered) Fail(died + "though it was delivered");
+  const RetrySchedule* kept = site.config ? &site.config->schedule : nullptr;
+  const auto lifetime = kept != nullptr ? LifetimeOf(*kept, entry.event->kind) : std::nullopt;
+  if (StartsWith(note.reason, "expired: ")) {  // when it was about to leave
+    if (!lifetime) Fail(died + "without a lifetime of its kind");
+    if (entry.undisposed || clock_.now <= entry.accepted + *lifetime) Fail(died + "too early");
+    return;
+  }
   if (!entry.undisposed) Fail(died + "without an attempt in this run");
   if (!site.config) Fail(died + "after the endpoint was removed");
   if (StartsWith(note.reason, "expired")) {
@@ -207,7 +223,8 @@ void Book::CheckDeath(const Entry& entry, const Delivery& delivery, const Note& 
     const auto wait = static_cast<std::size_t>(std::max(entry.attempts - 1, 0));
     const Millis latest = schedule.waits_ms[std::min(wait, schedule.waits_ms.size() - 1)] * 5 / 4;
     const Millis asked = std::min(entry.retry_after, schedule.waits_ms.back());
-    if (clock_.now + std::max(latest, asked) + 1 < entry.accepted + schedule.max_age_ms)
+    if (clock_.now + std::max(latest, asked) + 1 <
+        entry.accepted + lifetime.value_or(schedule.max_age_ms))
       Fail(died + "at an age of " + std::to_string(clock_.now - entry.accepted) + " ms");
     return;
   }
@@ -233,6 +250,10 @@ void Book::Rescheduled(const Delivery& delivery, Millis due, const Note& note) {
   Entry& entry = Owned(delivery, "rescheduled");
   if (IsPutOff(entry, sites_.at(entry.endpoint), due - clock_.MonotonicMs())) {
     entry.not_before = clock_.FromMonotonic(due);
+    return;
+  }
+  if (WaitsForSibling(entry)) {
+    entry.put_off = entry.ever_put_off = true;
     return;
   }
   CheckRetry(entry, delivery, due, note);
@@ -274,8 +295,8 @@ void Book::CheckRetry(Entry& entry, const Delivery& delivery, Millis due, const 
     Fail(Say(entry) + " waits " + std::to_string(wait) + " ms, not " + std::to_string(least) +
          " to " + std::to_string(most));
   }
-  if (clock_.now - entry.accepted > schedule.max_age_ms)
-    Fail(Say(entry) + " is rescheduled beyond max_age");
+  const Millis max_age = LifetimeOf(schedule, entry.event->kind).value_or(schedule.max_age_ms);
+  if (clock_.now - entry.accepted > max_age) Fail(Say(entry) + " is rescheduled beyond max_age");
   if (delivery.failures != entry.failures) {
     Fail(Say(entry) + " failed " + std::to_string(entry.failures) +
          " times beside others' deliveries, and counts " + std::to_string(delivery.failures));
@@ -333,12 +354,14 @@ void Book::Replayed(const Delivery& delivery, std::uint64_t tag) {
     TopicSeen& topic = topics_[{entry.endpoint, entry.event->topic}];
     topic.latest = std::max(topic.latest, entry.sequence);
   }
+  EnterShared(entry, true);
   if (entry.lane != 0) lanes_[entry.lane].insert(entry.sequence);
 }
 
 void Book::Moved(const Delivery& delivery, enum Place to) {
   Entry& entry = Find(*delivery.event);
   if (to == Place::kLost) {
+    lost_ = clock_.now;
     Leave(entry);
     sites_.at(entry.endpoint).lost = true;
   }
@@ -362,6 +385,8 @@ void Book::Claimed(EndpointId id, std::size_t limit) {
 
 void Book::Reopened(const Disk& disk) {
   lanes_.clear();
+  shared_.clear();
+  woken_.clear();
   flights_.clear();
   wire_.clear();
   origins_.clear();
@@ -398,9 +423,10 @@ void Book::Reopened(const Disk& disk) {
       Entry& entry = Find(*row.delivery.event);
       entry.misconfigured = std::max(entry.misconfigured, row.delivery.misconfigured);
       entry.others_delivered = 0;
-      entry.not_before = row.due ? *row.due - disk.skew : 0;
+      entry.not_before = row.due && !entry.ever_put_off ? *row.due - disk.skew : 0;
       entry.failures = row.delivery.failures;
       CountFailing(entry);
+      EnterShared(entry, false);
       if (entry.lane != 0 && !entry.out_of_order) lanes_[entry.lane].insert(sequence);
     }
     for (const auto& [sequence, letter] : store.dead) {

@@ -86,12 +86,21 @@ struct Entry {
   bool replayed = false;     // in this run: its topic does not know of it
   std::uint32_t weight = 1;  // what it stands for
   bool weighed = true;       // exactly
+
+  // Of endpoints that share an order: this one keeps none with the sibling.
+  bool free = false;
+  bool put_off = false;  // it waits in the outbox for the sibling's
+  bool ever_put_off = false;
+  Millis woken = 0;  // when the last of those ended
 };
 
 // A topic of one endpoint in this run.
 struct TopicSeen {
   std::size_t newest = 0;  // the entry accepted last, plus one
   Sequence latest = 0;     // the largest sequence
+  bool known = false;      // the engine knows of the newest
+  bool unsure = false;     // a call's end met what the engine may know or not
+  std::size_t out = 0;     // the entry that is in flight, plus one
   std::size_t sent = 0;    // the entry sent last, plus one
   Millis sent_at = 0;
 };
@@ -164,6 +173,8 @@ class Book {
   // Withdrawn at its recipient's command long before `until`, and still waits somewhere.
   const Entry* Overdue(EndpointId id, Millis until);
   void CheckPurged() const;
+  // It waits for a sibling's delivery that has ended long before `until`.
+  const Entry* Forgotten(EndpointId id, Millis until);
   void ToldCommitted(const Event& event, bool durable);
   void Configured(EndpointId id, const std::shared_ptr<const Endpoint>& config);
   void Removed(EndpointId id);
@@ -190,6 +201,8 @@ class Book {
   void Replayed(const Delivery& delivery, std::uint64_t tag);
   void Moved(const Delivery& delivery, Place to);
   void PurgedFor(const Delivery& letter);
+  // What is pending of the endpoint keeps no order with its sibling any more.
+  void ForgetShared(EndpointId id);
 
   // The transport's side.
   void Sent(const Request& request);
@@ -223,6 +236,12 @@ class Book {
     return static_cast<std::size_t>(&entry - entries_.data());
   }
   void EnterTopic(Entry& entry);
+  void EnterEnd(Entry& end);
+  void WithdrawOne(std::size_t number);
+  void EnterShared(Entry& entry, bool free);
+  void LeaveShared(const Entry& entry);
+  void CheckOrder(const Entry& entry) const;
+  bool WaitsForSibling(const Entry& entry) const;
   void CheckUnanswered(Entry& entry, Final how);
   void CheckMayLeave(Entry& entry, const Site& site);
   bool IsPutOff(const Entry& entry, const Site& site, Millis wait);
@@ -248,6 +267,10 @@ class Book {
   };
   std::unordered_map<RequestId, Flight> flights_;
   std::map<std::pair<EndpointId, std::uint64_t>, TopicSeen> topics_;
+  // Of endpoints that share an order: the entries that are pending, by recipient and sequence.
+  std::unordered_map<std::uint64_t, std::map<Sequence, std::size_t>> shared_;
+  std::vector<std::size_t> woken_;     // entries whose sibling's have ended
+  Millis lost_ = -1;                   // when a file was ruined last
   std::vector<std::size_t> unsure_;    // entries of the latest withdrawals and collapses
   std::vector<std::size_t> hastened_;  // withdrawn, and nobody has to wait for their time
   std::uint64_t doubles_ = 0;

@@ -83,12 +83,14 @@ void Book::PurgedFor(const Delivery& letter) {
 void Book::EnterTopic(Entry& entry) {
   TopicSeen& topic = topics_[{entry.endpoint, entry.event->topic}];
   const std::size_t before = std::exchange(topic.newest, entries_.size());
+  topic.known = true;
+  entry.weighed = !topic.unsure;
   if (before == 0) return;
   Entry& earlier = entries_[before - 1];
   // The engine does not hear which ones a ruined file has cost.
   if (earlier.place == Place::kLost) entry.weighed = false;
   if (earlier.place != Place::kPending || earlier.withdrawn) return;
-  if (earlier.replayed) {
+  if (earlier.replayed || topic.unsure) {
     entry.weighed = false;
     return;
   }
@@ -139,18 +141,19 @@ void Book::CheckMayLeave(Entry& entry, const Site& site) {
   }
   const auto number = static_cast<std::size_t>(&entry - entries_.data()) + 1;
   const Millis interval = IntervalOf(*site.config, *entry.event);
-  if (entry.recipient == entry.event->topic && topic.sent != 0 && topic.sent != number &&
-      clock_.now < topic.sent_at + interval) {
+  if (entry.recipient == entry.event->topic && !EndsCall(*entry.event) && topic.sent != 0 &&
+      topic.sent != number && clock_.now < topic.sent_at + interval) {
     Fail(Say(entry) + " was sent " + std::to_string(clock_.now - topic.sent_at) +
          " ms after another of its topic, not " + std::to_string(interval));
   }
-  topic.sent = number;
+  topic.out = topic.sent = number;
   topic.sent_at = clock_.now;
 }
 
 // Another of its topic was sent a moment ago.
 bool Book::IsPutOff(const Entry& entry, const Site& site, Millis wait) {
-  if (entry.undisposed || entry.event->topic == 0 || !site.config) return false;
+  const bool collapses = entry.event->topic != 0 && !EndsCall(*entry.event);
+  if (entry.undisposed || !collapses || !site.config) return false;
   const TopicSeen& topic = topics_[{entry.endpoint, entry.event->topic}];
   const Millis interval = IntervalOf(*site.config, *entry.event);
   return interval > 0 && topic.sent != 0 && clock_.now + wait == topic.sent_at + interval;
@@ -186,7 +189,7 @@ void Book::ReopenTopics(const Disk& disk) {
   }
   for (std::size_t i = 0; i < entries_.size(); ++i) {
     const Entry& entry = entries_[i];
-    if (entry.event->topic == 0) continue;
+    if (entry.event->topic == 0 || EndsCall(*entry.event)) continue;
     TopicSeen& topic = topics_[{entry.endpoint, entry.event->topic}];
     const bool newest = topic.newest == 0 || entries_[topic.newest - 1].sequence < entry.sequence;
     if (entry.place == Place::kPending && newest) topic.newest = i + 1;

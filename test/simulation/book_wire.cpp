@@ -72,6 +72,7 @@ void Book::Configured(EndpointId id, const std::shared_ptr<const Endpoint>& conf
   }
   const bool other_url = site.paused_url != Fingerprint(config->post_url);
   if (site.pause == Pause::kGone && (site.config || other_url)) site.pause = Pause::kNone;
+  if (!site.config && clock_.now >= site.removed + Engine::kReturnMs) ForgetShared(id);
   site.config = config;
   site.configured = clock_.now;
   std::shared_ptr<OriginSeen>& origin = origins_[config->origin.host];
@@ -164,6 +165,12 @@ void Book::CheckSent(const Request& request, Sequence sequence, Entry& entry, Si
   if (entry.lane != 0 && !entry.out_of_order && *lanes_[entry.lane].begin() != entry.sequence) {
     Fail(Say(entry) + " overtakes sequence " + std::to_string(*lanes_[entry.lane].begin()));
   }
+  const auto lifetime = LifetimeOf(site.config->schedule, entry.event->kind);
+  if (lifetime && clock_.now > entry.accepted + *lifetime) {
+    Fail(Say(entry) + " was sent " + std::to_string(clock_.now - entry.accepted) +
+         " ms after its acceptance, and lives for " + std::to_string(*lifetime));
+  }
+  CheckOrder(entry);
   CheckMayLeave(entry, site);
 }
 
@@ -200,7 +207,11 @@ void Book::Sent(const Request& request) {
 
 void Book::EndFlight(const Request& request, const std::vector<Entry*>& carried) {
   Site& site = sites_.at(carried.front()->endpoint);
-  for (Entry* entry : carried) entry->flight.reset();
+  for (Entry* entry : carried) {
+    entry->flight.reset();
+    std::size_t& out = topics_[{entry->endpoint, entry->event->topic}].out;
+    if (out == NumberOf(*entry) + 1) out = 0;
+  }
   --wire_[request.endpoint->origin.host];
   --site.in_flight;
   site.out -= static_cast<int>(carried.size());

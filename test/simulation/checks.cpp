@@ -110,6 +110,8 @@ void World::CheckAwake(Site& site, const Stats& stats) {
   if (room && well_since < clock_.now - slack) {
     if (const Entry* entry = book_.Overdue(site.id, clock_.now - slack))
       Fail(who + "has " + entry->event->id + ", withdrawn long ago, and does not end it");
+    if (const Entry* entry = book_.Forgotten(site.id, clock_.now - slack))
+      Fail(who + "has " + entry->event->id + ", which waits for nobody, and does not look");
   }
   if (room && outbox_->HasReady(site.id)) Fail(who + "could claim, and sleeps");
   if (out > 0) return;

@@ -110,6 +110,10 @@ void World::Submit(EndpointId id) {
                        ? RateTopic(*event)
                        : TopicKey(RecipientKey(*event), kTopics[random_.Below(2)]);
   }
+  const bool of_call =
+      event->topic != 0 && event->topic == TopicKey(RecipientKey(*event), kTopics[0]);
+  if (of_call || (plan_.lifetimes && random_.Percent(30))) event->kind = "call";
+  if (of_call && plan_.call_ends && random_.Percent(40)) event->kind = "call_end";
   const bool room = outbox_->HasRoom();
   const Admission admission = site.ledger->Reserve(EventBytes(*event), room);
   if (admission != Admission::kAccepted) {

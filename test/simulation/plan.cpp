@@ -103,6 +103,9 @@ Plan MakePlan(Random& random) {
   }
   plan.calm_ms = random.Spread(60 * kSecond, plan.duration);
   plan.hastes = random.Percent(30);
+  plan.lifetimes = random.Percent(40);
+  plan.call_ends = plan.topics && random.Percent(60);
+  plan.siblings = plan.endpoints > 1 && random.Percent(50);
   return plan;
 }
 
@@ -111,6 +114,8 @@ std::shared_ptr<const Endpoint> MakeConfig(const Plan& plan, Random& random, int
   auto config = std::make_shared<Endpoint>();
   const std::string host = "host" + std::to_string(random.Int(1, plan.hosts));
   config->key = {"vhost" + std::to_string(slot), "mod_offline_post"};
+  if (plan.siblings && slot <= 2)
+    config->key = {"vhost1", slot == 1 ? "mod_available_post" : "mod_unavailable_post"};
   config->post_url = "http://" + host + "/push" + std::to_string(random.Int(0, 2));
   config->origin.scheme = "http";
   config->origin.host = host;
@@ -129,6 +134,10 @@ std::shared_ptr<const Endpoint> MakeConfig(const Plan& plan, Random& random, int
   if (random.Percent(50)) {
     config->retention.age_ms = random.Spread(60 * kSecond, 7 * 24 * kHour);
     config->retention.letters = static_cast<std::uint64_t>(random.Spread(1, 200));
+  }
+  if (plan.lifetimes) {
+    for (const char* kind : {"call", "call_end"})
+      config->schedule.max_ages.push_back({kind, random.Spread(kSecond, kHour)});
   }
   if (plan.batches && random.Percent(75)) MakeBatch(random, *config);
   return config;

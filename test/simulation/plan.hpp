@@ -37,7 +37,10 @@ struct Plan {
   bool dead_letters = false;  // somebody lists, replays and drops them
   bool topics = false;        // events have some
   bool withdrawals = false;
-  bool batches = false;  // some endpoints have them
+  bool batches = false;    // some endpoints have them
+  bool lifetimes = false;  // calls have one of their own
+  bool call_ends = false;
+  bool siblings = false;  // the first two endpoints are the presence modules of one virtual host
   // The same in all configurations: what they promise must not change while it is measured.
   Millis collapse_interval_ms = 0;
   RateLimits rates;

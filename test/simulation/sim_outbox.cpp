@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "engine/shared_order.hpp"
+
 namespace offline_post::simulation {
 
 SimOutbox::SimOutbox(Disk& disk, const DiskHabits& habits, const SimClock& clock, Random& random,
@@ -40,6 +42,16 @@ std::vector<StoredEndpoint> SimOutbox::Stored() const {
     }
   }
   return all;
+}
+
+std::vector<StoredLane> SimOutbox::TakeStoredLanes() {
+  std::vector<StoredLane> lanes;
+  for (const auto& [id, store] : disk_.stores) {
+    if (!SharesOrder(store.endpoint.key)) continue;
+    for (const auto& [sequence, row] : store.rows)
+      lanes.push_back({id, sequence, row.delivery.recipient, row.delivery.attempts > 0});
+  }
+  return lanes;
 }
 
 const Store* SimOutbox::store(EndpointId endpoint) const {
@@ -252,7 +264,10 @@ void SimOutbox::Corrupt(EndpointId endpoint) {
   store.endpoint.accepted -= lost;
   store.endpoint.pending_bytes -= bytes;
   if (lost == 0) return;
-  Complete([endpoint, lost, bytes](OutboxListener& to) { to.OnLost(endpoint, lost, bytes); });
+  Complete([this, endpoint, lost, bytes](OutboxListener& to) {
+    book_.ForgetShared(endpoint);
+    to.OnLost(endpoint, lost, bytes);
+  });
 }
 
 void SimOutbox::Die() {

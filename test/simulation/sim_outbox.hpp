@@ -52,6 +52,7 @@ class SimOutbox final : public Outbox {
 
   std::vector<StoredEndpoint> Stored() const override;
   Sequence NextSequence() const override { return disk_.next; }
+  std::vector<StoredLane> TakeStoredLanes() override;
   void Register(EndpointId endpoint, const EndpointKey& key) override;
   void SetPause(EndpointId endpoint, Pause pause, std::uint64_t paused_url) override;
   void SetWithdrawal(EndpointId endpoint, std::uint64_t key, Sequence until, Final how) override;

@@ -32,13 +32,14 @@ std::string Reference(const std::string& text) {
 TEST_CASE("JSON says by default all that there is about a message") {
   const Request request = test::RequestOf(ConfigOf(Format::kJson));
   CHECK(test::HeaderOf(request, "Content-Type") == "application/json");
-  CHECK(request.body ==
-        R"({"type":"message.offline","timestamp":"2023-11-14T22:13:20.123Z","data":{)"
-        R"("id":"msg_1","host":"capulet.example","kind":"text","trigger":"groupchat",)"
-        R"("stored":"archive","to":"juliet@capulet.example","from":"room@muc.example/Romeo M.",)"
-        R"("resource":"phone","room":"room@muc.example","nick":"Romeo M.",)"
-        R"("sender":"romeo@montague.example","message_id":"m1","stanza_id":"s1",)"
-        R"("origin_id":"o1","body":"But soft!","badge":3,"count":2},"access_token":"secret"})");
+  CHECK(
+      request.body ==
+      R"({"type":"message.offline","timestamp":"2023-11-14T22:13:20.123Z","data":{)"
+      R"("id":"msg_1","host":"capulet.example","kind":"text","trigger":"groupchat",)"
+      R"("stored":"archive","to":"juliet@capulet.example","from":"room@muc.example/Romeo M.",)"
+      R"("resource":"phone","room":"room@muc.example","nick":"Romeo M.",)"
+      R"("sender":"romeo@montague.example","message_id":"m1","stanza_id":"s1",)"
+      R"("origin_id":"o1","call_id":"c1","body":"But soft!","text":"soft!","badge":3,"count":2},"access_token":"secret"})");
 }
 
 TEST_CASE("JSON leaves out by default what a message does not have") {
@@ -46,6 +47,24 @@ TEST_CASE("JSON leaves out by default what a message does not have") {
         R"({"type":"message.offline","timestamp":"1970-01-01T00:00:00.000Z","data":{)"
         R"("id":"msg_2","host":"capulet.example","kind":"text","to":"juliet@capulet.example",)"
         R"("body":"","count":1}})");
+}
+
+TEST_CASE("JSON tells a text that is not the author's from one of which nothing is marked") {
+  const auto members = [](const std::vector<Attribute>& attributes) {
+    Delivery delivery = test::BareDelivery();
+    auto event = std::make_shared<Event>(*delivery.event);
+    event->body = "> Hi\nYes";
+    event->attributes = attributes;
+    delivery.event = event;
+    const Json data =
+        Json::parse(test::RequestOf(ConfigOf(Format::kJson), delivery).body).at("data");
+    CHECK(data.at("body") == "> Hi\nYes");
+    return data.contains("text") ? data.at("text").dump() : "none";
+  };
+  CHECK(members({}) == "none");
+  CHECK(members({{"text", "Yes"}}) == R"("Yes")");
+  CHECK(members({{"text", ""}}) == R"("")");
+  CHECK(members({{"call_id", ""}}) == "none");
 }
 
 TEST_CASE("JSON says by default whose presence it is") {

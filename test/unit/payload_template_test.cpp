@@ -45,11 +45,13 @@ TEST_CASE("every name has its value") {
       {"from.bare", "room@muc.example"},
       {"from.full", "room@muc.example/Romeo M."},
       {"body", "But soft!"},
+      {"text", "soft!"},
       {"subject", "News"},
       {"thread", "t1"},
       {"message.id", "m1"},
       {"stanza.id", "s1"},
       {"origin.id", "o1"},
+      {"call.id", "c1"},
       {"room", "room@muc.example"},
       {"room.user", "room"},
       {"nick", "Romeo M."},
@@ -71,11 +73,11 @@ TEST_CASE("every name has its value") {
 }
 
 TEST_CASE("what an event does not have is empty") {
-  for (const char* name :
-       {"trigger",       "stored",      "to.resource", "from",  "from.user", "from.server",
-        "from.resource", "from.bare",   "from.full",   "body",  "subject",   "thread",
-        "message.id",    "stanza.id",   "origin.id",   "room",  "room.user", "nick",
-        "sender",        "sender.user", "resource",    "badge", "stanza"}) {
+  for (const char* name : {"trigger",     "stored",        "to.resource", "from",       "from.user",
+                           "from.server", "from.resource", "from.bare",   "from.full",  "body",
+                           "text",        "subject",       "thread",      "message.id", "stanza.id",
+                           "origin.id",   "call.id",       "room",        "room.user",  "nick",
+                           "sender",      "sender.user",   "resource",    "badge",      "stanza"}) {
     INFO(name);
     CHECK(Rendered(std::string("{{") + name + "}}", test::BareDelivery()).empty());
   }
@@ -87,6 +89,20 @@ TEST_CASE("of alternatives the first that is not empty is taken") {
   CHECK(Rendered("{{nick|from.user}}") == "Romeo M.");
   CHECK(Rendered("{{ sender | nick | to.user }}", test::BareDelivery()) == "juliet");
   CHECK(Rendered("{{sender|nick}}", test::BareDelivery()).empty());
+}
+
+TEST_CASE("the text is the body, but for what is marked in that") {
+  const auto text = [](const std::vector<Attribute>& attributes) {
+    Delivery delivery = test::BareDelivery();
+    auto event = std::make_shared<Event>(*delivery.event);
+    event->body = "> Hi\nYes";
+    event->attributes = attributes;
+    delivery.event = event;
+    return Rendered("{{text}}", delivery) + "," + Rendered("{{text|kind}}", delivery);
+  };
+  CHECK(text({}) == "> Hi\nYes,> Hi\nYes");
+  CHECK(text({{"text", "Yes"}}) == "Yes,Yes");
+  CHECK(text({{"text", ""}}) == ",text");
 }
 
 TEST_CASE("single braces and closing ones alone are text") {
@@ -156,13 +172,14 @@ TEST_CASE("a recipe says what of an event it uses") {
   using Names = std::vector<std::string>;
   CHECK(uses(test::ConfigOf(Format::kForm)) == Names{"body"});
   CHECK(uses(test::ConfigOf(Format::kStanza)) == Names{"stanza"});
-  CHECK(uses(test::ConfigOf(Format::kJson)) == Names{"body", "message_id", "trigger", "stored",
-                                                     "resource", "room", "nick", "sender",
-                                                     "stanza_id", "origin_id", "badge"});
+  CHECK(uses(test::ConfigOf(Format::kJson)) ==
+        Names{"body", "message_id", "trigger", "stored", "resource", "room", "nick", "sender",
+              "stanza_id", "origin_id", "call_id", "badge", "text"});
   CHECK(uses(test::ConfigOf(Format::kForm, {{"a", {"{{to}}{{count}}"}}})).empty());
   CHECK(uses(test::ConfigOf(Format::kJson, {{"a", {"{{nick|sender.user}}"}}})) ==
         Names{"nick", "sender"});
   CHECK(uses(test::ConfigOf(Format::kForm, {{"a", {"{{type}}"}}})) == Names{"room"});
+  CHECK(uses(test::ConfigOf(Format::kForm, {{"a", {"{{text}}"}}})) == Names{"body", "text"});
   RecipeConfig config = test::ConfigOf(Format::kForm, {});
   config.headers = {{"X-Subject", "{{subject}}"}};
   config.post_url = "http://h/{{thread}}";

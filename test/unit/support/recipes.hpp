@@ -24,11 +24,13 @@ inline Delivery FullDelivery() {
   event->from = {"room", "muc.example", "Romeo M."};
   event->message_id = "m1";
   event->body = "But soft!";
-  event->attributes = {
-      {"trigger", "groupchat"},     {"stored", "archive"}, {"resource", "phone"},
-      {"room", "room@muc.example"}, {"nick", "Romeo M."},  {"sender", "romeo@montague.example"},
-      {"stanza_id", "s1"},          {"origin_id", "o1"},   {"badge", "3"},
-      {"subject", "News"},          {"thread", "t1"},      {"stanza", "<message/>"}};
+  event->attributes = {{"trigger", "groupchat"}, {"stored", "archive"},
+                       {"resource", "phone"},    {"room", "room@muc.example"},
+                       {"nick", "Romeo M."},     {"sender", "romeo@montague.example"},
+                       {"stanza_id", "s1"},      {"origin_id", "o1"},
+                       {"call_id", "c1"},        {"badge", "3"},
+                       {"text", "soft!"},        {"subject", "News"},
+                       {"thread", "t1"},         {"stanza", "<message/>"}};
   Delivery delivery;
   delivery.sequence = 9;
   delivery.endpoint = 1;
