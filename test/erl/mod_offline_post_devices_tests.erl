@@ -6,7 +6,7 @@
 -include("xmpp.hrl").
 
 %% In the VM.
--export([run/3, room/2, given_back/2]).
+-export([run/3, room/2, given_back/2, second_copy/0]).
 
 -define(HOST, <<"a.example">>).
 -define(USER, <<"anna">>).
@@ -54,6 +54,12 @@ given_back_test_() ->
                       {[{login, b, 0}, {login, c, 0}, {mute, b}, {mute, c}], [{lose, b}, {lose, c}], lost},
                       {[{login, b, 0}, {login, c, 0}, {mute, b}], [{lose, b}], received}]]
      end}.
+
+%% The operator ends both sessions of a user: one gives back what the other has received, and that one ends with the second
+%% copy in its mailbox.
+second_copy_test_() ->
+    {setup, fun setup/0, fun offline_post_vm:stop/1,
+     fun(Vm) -> ?_assertEqual([], offline_post_vm:call(Vm, ?MODULE, second_copy, [])) end}.
 
 %% In slices, each within the time of one call.
 first_wrong(Vm, First, Resent) ->
@@ -105,6 +111,20 @@ run(Seed, Left, Resent) ->
         Expected -> run(Seed + 1, Left - 1, Resent);
         Posted -> {Seed, History, {expected, Expected}, {posted, Posted}}
     end.
+
+second_copy() ->
+    persistent_term:put(sessions, #{}),
+    persistent_term:put(posted, []),
+    mod_offline_post_devices:changed(?USER, ?HOST),
+    [step(Step, false) || Step <- [{login, a, 0}, {login, b, 0}, {lose, a}, {message, 1, account}]],
+    #{queue := [Message]} = session(a),
+    mod_offline_post_devices:c2s_terminated((state(a))#{mgmt_state := timeout}, normal),
+    ended(a),
+    Again = mod_offline_post_devices:routed(mod_offline_post_once:stamp(Message)),
+    mod_offline_post_devices:c2s_terminated(state(b), normal),
+    ended(b),
+    route(Again),
+    persistent_term:get(posted).
 
 given_back(Before, After) ->
     persistent_term:put(sessions, #{}),
