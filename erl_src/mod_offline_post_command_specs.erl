@@ -48,8 +48,10 @@ is_same(_Command, _Known) ->
 commands() ->
     [node_command(offline_post_status, status, [],
                   "Show for each virtual host of this node whether notifications flow, and why not",
-                  "State: healthy, probing or broken (the backend has trouble, and for how long), paused. Ages are in seconds, "
-                  "0 where there is none. 'spool': durable is well, degraded means that the disk refuses.",
+                  "State: healthy, probing or broken (the backend has trouble, and for how long), paused. 'why' also says how many "
+                  "recipients wait behind a notification that failed, and how many notifications are retried out of order because "
+                  "the backend keeps failing them. Ages are in seconds, 0 where there is none. 'spool': durable is well, degraded "
+                  "means that the disk refuses.",
                   {endpoints, {list, {endpoint, {tuple, [{host, string}, {module, string}, {state, string}, {why, string},
                                                          {since, integer}, {pending, integer}, {in_flight, integer},
                                                          {oldest, integer}, {dead, integer}, {spool, string}]}}}},
@@ -67,7 +69,9 @@ commands() ->
              {res, restuple}, "Whether it is tried", {ok, <<"what waits for example.org is tried now">>}),
      command(offline_post_stats, stats, [],
              "Show the counters of an endpoint",
-             "All are of one moment, in which accepted = delivered + pending + dead + cancelled + purged. Counted beside "
+             "All are of one moment, in which accepted = delivered + pending + dead + cancelled + purged. Of the pending: "
+             "'out_of_order' (notifications that left their recipient's order, because the backend keeps failing them); "
+             "'recipients_waiting' is how many recipients wait behind a notification that failed. Counted beside "
              "that since the node has started: 'given_up' (what became dead, whatever came of it since), 'limited' (by max_rate); "
              "of mod_offline_post 'duplicates' (messages that came on a second way) and 'vetoed' (by a "
              "handler of offline_post_event); and for the whole node 'hook_crashes', "

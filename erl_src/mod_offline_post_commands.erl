@@ -35,10 +35,10 @@ stats(Host) ->
 -spec status() -> [tuple()].
 status() ->
     Now = erlang:system_time(millisecond),
-    [{Host, atom_to_binary(Module, utf8), atom_to_binary(State, utf8), in_line(Why), age(Since, Now), Pending, InFlight,
-      age(Oldest, Now), Dead, atom_to_binary(Spool, utf8)} ||
-        #{host := Host, module := Module, stats := #{pending := Pending, in_flight := InFlight, dead := Dead, spool := Spool},
-          observed := #{state := State, why := Why, since := Since, oldest_pending := Oldest}} <-
+    [{Host, atom_to_binary(Module, utf8), atom_to_binary(State, utf8), in_line(mod_offline_post_operator:why(Stats, Observed)),
+      age(Since, Now), Pending, InFlight, age(Oldest, Now), Dead, atom_to_binary(Spool, utf8)} ||
+        #{host := Host, module := Module, stats := #{pending := Pending, in_flight := InFlight, dead := Dead, spool := Spool} = Stats,
+          observed := #{state := State, since := Since, oldest_pending := Oldest} = Observed} <-
             mod_offline_post_operator:status()].
 
 %% In seconds; 0 where there is none.

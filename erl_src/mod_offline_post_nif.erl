@@ -212,7 +212,9 @@ remove(_Key, _TimeoutMs) -> erlang:nif_error(not_loaded).
 stop() -> erlang:nif_error(not_loaded).
 
 %% One consistent snapshot of the counters; accepted = delivered + pending + dead + cancelled + purged.
-%% limited: over a rate, and dropped, outside of that sum. given_up: became dead since the node's start. spool: durable;
+%% limited: over a rate, and dropped, outside of that sum. given_up: became dead since the node's start.
+%% recipients_waiting: recipients behind a pending notification that has failed. out_of_order: pending notifications that have
+%% left their recipient's order, because the backend keeps failing them. spool: durable;
 %% degraded (the disk refuses: in memory for now); memory (spool is false). spool_bytes: its file.
 -spec stats(key()) -> #{atom() => integer() | atom()} | undefined.
 stats(_Key) -> erlang:nif_error(not_loaded).

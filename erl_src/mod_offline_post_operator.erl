@@ -1,8 +1,8 @@
 %% What an operator asks of one endpoint: its counters, to pause it, and its dead letters.
 -module(mod_offline_post_operator).
 
--export([status/0, seen/2, stats/1, observe/1, test/2, flush/1, pause/1, resume/1, dead_letters/4, dead_letter/2, replay/2, drop/2,
-         import/1]).
+-export([status/0, seen/2, stats/1, observe/1, why/2, failing/1, test/2, flush/1, pause/1, resume/1, dead_letters/4,
+         dead_letter/2, replay/2, drop/2, import/1]).
 -export_type([selection/0, endpoint/0]).
 
 -type name() :: mod_offline_post_endpoint:name().
@@ -62,6 +62,27 @@ seen(Host, Module) ->
         {#{}, #{}} = Seen -> Seen;
         _ -> undefined
     end.
+
+%% One line: why an endpoint is in its state, and what the backend fails though it accepts others. <<>>: all is well.
+-spec why(Stats :: map(), Observed :: map()) -> binary().
+why(Stats, #{why := Why}) ->
+    iolist_to_binary(lists:join("; ", [Part || Part <- [Why, failing(Stats)], Part =/= <<>>])).
+
+%% A node of an older version counts neither.
+-spec failing(Stats :: map()) -> binary().
+failing(Stats) ->
+    Said = waiting(maps:get(recipients_waiting, Stats, 0)) ++ out_of_order(maps:get(out_of_order, Stats, 0)),
+    iolist_to_binary(lists:join("; ", Said)).
+
+-spec waiting(non_neg_integer()) -> [iodata()].
+waiting(0) -> [];
+waiting(1) -> ["1 recipient waits behind a notification that failed"];
+waiting(N) -> [[integer_to_list(N), " recipients wait behind a notification that failed"]].
+
+-spec out_of_order(non_neg_integer()) -> [iodata()].
+out_of_order(0) -> [];
+out_of_order(1) -> ["1 notification that the backend keeps failing is retried out of order"];
+out_of_order(N) -> [[integer_to_list(N), " notifications that the backend keeps failing are retried out of order"]].
 
 -spec observe(name()) -> mod_offline_post_nif:observed() | undefined.
 observe(Name) ->

@@ -59,12 +59,17 @@ shown(Node, #{status := Status, info := Info, endpoints := Endpoints}, Now) ->
 
 -spec worst_first([endpoint()]) -> [endpoint()].
 worst_first(Endpoints) ->
-    Rank = fun({_, _, {_, #{state := healthy}}}) -> 1; (_) -> 0 end,
+    Rank = fun({_, _, {Stats, #{state := healthy} = Observed}}) ->
+                   case mod_offline_post_operator:why(Stats, Observed) of <<>> -> 2; _ -> 1 end;
+              (_) ->
+                   0
+           end,
     [Endpoint || {_, Endpoint} <- lists:keysort(1, [{Rank(Endpoint), Endpoint} || Endpoint <- Endpoints])].
 
 -spec row(node(), endpoint(), integer()) -> [[html()]].
-row(Node, {Host, Module, {#{pending := Pending, in_flight := InFlight, delivered := Delivered, dead := Dead},
-           #{state := State, why := Why, since := Since, oldest_pending := Oldest}}}, Now) ->
+row(Node, {Host, Module, {#{pending := Pending, in_flight := InFlight, delivered := Delivered, dead := Dead} = Stats,
+           #{state := State, since := Since, oldest_pending := Oldest} = Observed}}, Now) ->
+    Why = mod_offline_post_operator:why(Stats, Observed),
     For = [[" for ", age(Now, Since)] || Since > 0, State =/= healthy],
     [[name(Node, Host, Module)], [mod_offline_post_web_page:state(State), text(For)], [foreign(Why)], [text(number(Pending))],
      [text(case Oldest of 0 -> [16#2013]; _ -> age(Now, Oldest) end)]] ++ [[text(number(N))] || N <- [InFlight, Delivered, Dead]];

@@ -56,26 +56,30 @@ running(#{name := Name, now := Now} = View, Stats, #{minutes := Minutes, outcome
 
 %% good, warn or bad; a word or two; and what that means.
 -spec sentence(stats(), observed(), Now :: integer(), Url :: binary()) -> {good | warn | bad, binary(), binary()}.
-sentence(#{pending := Pending}, #{state := State, since := Since, why := Why, oldest_pending := Oldest}, Now, Url) ->
+sentence(#{pending := Pending} = Stats, #{state := State, since := Since, why := Why, oldest_pending := Oldest}, Now, Url) ->
     Backend = mod_offline_post_web_config:shown_url(Url),
     For = case Since of
               0 -> <<>>;
               _ -> iolist_to_binary([" for ", age(Now, Since)])
           end,
-    case State of
-        healthy when Oldest > 0, Now - Oldest > ?LONG ->
+    case {State, mod_offline_post_operator:failing(Stats)} of
+        {healthy, <<_, _/binary>> = Failing} ->
+            Old = [[" The oldest pending notification is ", age(Now, Oldest), " old."] || Oldest > 0, Now - Oldest > ?LONG],
+            {warn, <<"Notifications flow, but some fail">>,
+             format("~ts takes others, but ~ts.~ts The last attempts, below, say why.", [Backend, Failing, Old])};
+        {healthy, _} when Oldest > 0, Now - Oldest > ?LONG ->
             {warn, <<"Notifications flow, but some wait long">>,
              format("~ts takes what it is sent, but the oldest that waits is ~ts old: what failed is tried again later. "
                     "The last attempts, below, say why.", [Backend, age(Now, Oldest)])};
-        healthy ->
+        {healthy, _} ->
             {good, <<"Notifications flow">>, format("~ts takes what it is sent~ts.", [Backend, state_for(For)])};
-        paused ->
+        {paused, _} ->
             {bad, format("Paused~ts", [For]),
              format("~ts. Nothing is sent and nothing is lost: ~ts. Resume when it may go on.",
                     [because(Why, <<"Paused">>), wait(Pending)])};
-        stopped ->
+        {stopped, _} ->
             {bad, <<"Stopped">>, <<"Nothing is accepted. The reason is in ejabberd's log.">>};
-        Trouble ->
+        {Trouble, _} ->
             Word = case Trouble of
                        probing -> "Probing";
                        broken -> "Waiting to probe"
@@ -142,7 +146,8 @@ state(State) ->
 %%% Figures
 
 -spec figures(view(), stats(), observed()) -> element().
-figures(#{root := Root, now := Now}, #{pending := Pending, in_flight := InFlight, dead := Dead},
+figures(#{root := Root, now := Now}, #{pending := Pending, in_flight := InFlight, dead := Dead, recipients_waiting := Waiting,
+                                       out_of_order := OutOfOrder},
         #{oldest_pending := Oldest, concurrency := Concurrency, max_connections := Most, minutes := Minutes}) ->
     Sum = fun(N) -> lists:sum([element(N, Minute) || Minute <- Minutes, element(1, Minute) > Now div 60000 - 60]) end,
     Figure = fun(Label, Value, More) ->
@@ -155,6 +160,8 @@ figures(#{root := Root, now := Now}, #{pending := Pending, in_flight := InFlight
                case Oldest of 0 -> <<"none waits">>; _ -> <<"since accepted">> end),
         Figure(<<"In flight">>, text(number(InFlight)),
                format("requests: ~ts allowed now, ~ts at most", [number(Concurrency), number(Most)])),
+        Figure(<<"Recipients waiting">>, text(number(Waiting)),
+               format("behind a notification that failed; ~ts retried out of order", [number(OutOfOrder)])),
         Figure(<<"Delivered">>, text(number(Sum(3))), <<"in the last hour">>),
         Figure(<<"Failed attempts">>, text(number(Sum(4))), <<"in the last hour">>),
         Figure(<<"Dead letters">>, anchor(<<Root/binary, "dead/">>, [text(number(Dead))]), <<"given up, kept">>)]).
@@ -189,8 +196,9 @@ others(#{host := Host, module := Own, top := Top}) ->
     end.
 
 -spec other(Top :: binary(), module(), {stats(), observed()} | undefined) -> [[html()]].
-other(Top, Module, {#{pending := Pending, delivered := Delivered, dead := Dead}, #{state := State, why := Why}}) ->
-    [[endpoint(Top, Module)], [state(State)], [foreign(Why)]] ++ [[text(number(N))] || N <- [Pending, Delivered, Dead]];
+other(Top, Module, {#{pending := Pending, delivered := Delivered, dead := Dead} = Stats, #{state := State} = Observed}) ->
+    [[endpoint(Top, Module)], [state(State)], [foreign(mod_offline_post_operator:why(Stats, Observed))]]
+        ++ [[text(number(N))] || N <- [Pending, Delivered, Dead]];
 other(Top, Module, undefined) ->
     [[endpoint(Top, Module)], [state(stopped)], [text(<<"the log says more">>)], [], [], []].
 

@@ -242,6 +242,8 @@ ERL_NIF_TERM MakeStats(ErlNifEnv* env, const Stats& stats, SpoolState spool,
                        {atoms.attempts_, count(stats.attempts)},
                        {atoms.retries_, count(stats.retries)},
                        {atoms.given_up_, count(stats.given_up)},
+                       {atoms.recipients_waiting_, count(stats.recipients_waiting)},
+                       {atoms.out_of_order_, count(stats.out_of_order)},
                        {atoms.state_, StateAtom(stats.state)},
                        {atoms.spool_, SpoolAtom(spool)},
                        {atoms.spool_bytes_, count(spool_bytes)}});

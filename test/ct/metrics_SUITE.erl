@@ -144,6 +144,7 @@ equal_to_stats(Config) ->
                         {<<"offline_post_duplicates_total">>, duplicates}, {<<"offline_post_vetoed_total">>, vetoed},
                         {<<"offline_post_retries_total">>, retries}, {<<"offline_post_given_up_total">>, given_up},
                         {<<"offline_post_pending">>, pending},
+                        {<<"offline_post_recipients_waiting">>, recipients_waiting}, {<<"offline_post_out_of_order">>, out_of_order},
                         {<<"offline_post_pending_bytes">>, pending_bytes}, {<<"offline_post_in_flight">>, in_flight},
                         {<<"offline_post_dead_letters">>, dead}, {<<"offline_post_hook_crashes_total">>, hook_crashes},
                         {<<"offline_post_commit_timeouts_total">>, commit_timeouts},

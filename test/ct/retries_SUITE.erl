@@ -5,14 +5,14 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
--export([schedule/1, traced/1, expires/1, ordered/1, unordered/1, dead_letter_limit/1, dead_letter_retention/1]).
+-export([schedule/1, traced/1, expires/1, ordered/1, unordered/1, out_of_order/1, dead_letter_limit/1, dead_letter_retention/1]).
 
 -import(offline_post_case, [await/2, booted/1, current/1, dead_letters/1, say/3, text/1, user/1]).
 
 suite() -> [{timetrap, {minutes, 2}}].
 
 all() ->
-    [schedule, traced, expires, ordered, unordered, dead_letter_limit, dead_letter_retention].
+    [schedule, traced, expires, ordered, unordered, out_of_order, dead_letter_limit, dead_letter_retention].
 
 init_per_suite(Config) ->
     offline_post_case:start(all(), fun options/1) ++ Config.
@@ -31,6 +31,7 @@ options(traced) -> "retry_schedule: [200 ms]\ntraceparent: true\n";
 options(expires) -> "retry_schedule: [300 ms]\nmax_age: 1500 ms\n";
 options(ordered) -> "retry_schedule: [300 ms]\n";
 options(unordered) -> "retry_schedule: [2 s]\norder: none\n";
+options(out_of_order) -> "retry_schedule: [500 ms]\n";
 options(dead_letter_limit) -> "dead_letter_limit: 2\n";
 options(dead_letter_retention) -> "dead_letter_retention: 1500 ms\n".
 
@@ -98,6 +99,52 @@ unordered(Config) ->
     await(Config, #{pending => 1, delivered => 1}),
     offline_post_backend:set(Backend, {reply, 200}),
     await(Config, #{pending => 0, delivered => 2}).
+
+%% The backend fails one message each time, and accepts all others: after five failures with deliveries in between the
+%% recipient's next messages go.
+out_of_order(Config) ->
+    Backend = ?config(backend, Config),
+    offline_post_backend:set(Backend, fun stumble/1),
+    say(Config, user(1), "stumble"), say(Config, user(1), "behind"), say(Config, user(1), "and behind that"),
+    await(Config, #{recipients_waiting => 1, out_of_order => 0, pending => 3}),
+    ?assertMatch({match, _}, re:run(status(Config), "\thealthy\t1 recipient waits behind a notification that failed\t")),
+    Before = stumbles(Config, 0),
+    ct:pal("~B failures", [Before]),
+    ?assert(Before >= 5),
+    ?assertEqual(<<"and behind that">>, lists:last([text(Post) || Post <- await_texts(Backend, <<"and behind that">>)])),
+    await(Config, #{recipients_waiting => 0, out_of_order => 1, pending => 1, dead => 0}),
+    ?assertMatch({match, _}, re:run(status(Config), "\thealthy\t1 notification that the backend keeps failing is retried out of order\t")),
+    %% It is retried, and what is new does not wait for it.
+    say(Config, user(1), "new"),
+    await_texts(Backend, <<"new">>),
+    await_texts(Backend, <<"stumble">>),
+    offline_post_backend:set(Backend, {reply, 200}),
+    await(Config, #{recipients_waiting => 0, out_of_order => 0, pending => 0, dead => 0}),
+    ?assertMatch({match, _}, re:run(status(Config), "\thealthy\t\t")).
+
+%% How often it fails until what is behind it comes; after each failure another message is delivered.
+stumbles(Config, Count) ->
+    case text(offline_post_backend:await(?config(backend, Config))) of
+        <<"behind">> ->
+            Count;
+        <<"stumble">> ->
+            say(Config, user(2), "other"),
+            stumbles(Config, Count + 1);
+        <<"other">> ->
+            stumbles(Config, Count)
+    end.
+
+stumble(Post) ->
+    case text(Post) of
+        <<"stumble">> -> {reply, 500};
+        _ -> {reply, 200}
+    end.
+
+%% This virtual host's line.
+status(Config) ->
+    {0, Text} = offline_post_node:ctl(current(Config), ["offline_post_status"]),
+    [Line] = [Line || Line <- string:split(Text, "\n", all), string:find(Line, ?config(host, Config)) =/= nomatch],
+    Line.
 
 %% The oldest are let go of first.
 dead_letter_limit(Config) ->

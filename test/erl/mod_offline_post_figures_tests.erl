@@ -9,7 +9,8 @@
 
 stats() ->
     #{accepted => 100, delivered => 70, pending => 11, dead => 10, cancelled => 8, purged => 1, rejected => 3, limited => 4,
-      duplicates => 5, vetoed => 6, in_flight => 2, pending_bytes => 1234, attempts => 90, retries => 9, given_up => 12, state => probing,
+      duplicates => 5, vetoed => 6, in_flight => 2, pending_bytes => 1234, attempts => 90, retries => 9, given_up => 12,
+      recipients_waiting => 3, out_of_order => 1, state => probing,
       spool => degraded, spool_bytes => 98888, hook_crashes => 21, commit_timeouts => 22, uncommitted => 23, member_overflows => 24}.
 
 observed() ->
@@ -36,7 +37,8 @@ shown_test_() ->
                          {"offline_post_limited_total", "", "4"}, {"offline_post_duplicates_total", "", "5"},
                          {"offline_post_vetoed_total", "", "6"}, {"offline_post_in_flight", "", "2"},
                          {"offline_post_pending_bytes", "", "1234"}, {"offline_post_retries_total", "", "9"},
-                         {"offline_post_given_up_total", "", "12"},
+                         {"offline_post_given_up_total", "", "12"}, {"offline_post_recipients_waiting", "", "3"},
+                         {"offline_post_out_of_order", "", "1"},
                          {"offline_post_oldest_pending_age_seconds", "", "1.5"}, {"offline_post_concurrency", "", "1"},
                          {"offline_post_max_connections", "", "64"},
                          {"offline_post_queue_limit", "", "1000"}, {"offline_post_queue_limit_bytes", "", "65536"},

@@ -13,6 +13,12 @@ sentence_test() ->
              {#{since => ?NOW - 300000}, good, <<"Notifications flow">>, <<"and has for 5 min.">>},
              {#{oldest_pending => ?NOW - 59000}, good, <<"Notifications flow">>, <<"takes what it is sent">>},
              {#{oldest_pending => ?NOW - 3600000}, warn, <<"Notifications flow, but some wait long">>, <<"60 min old">>},
+             {#{recipients_waiting => 2}, warn, <<"Notifications flow, but some fail">>,
+              <<"takes others, but 2 recipients wait behind a notification that failed. The last">>},
+             {#{recipients_waiting => 1, out_of_order => 2, oldest_pending => ?NOW - 3600000}, warn,
+              <<"Notifications flow, but some fail">>,
+              <<"but 1 recipient waits behind a notification that failed; 2 notifications that the backend keeps failing are retried "
+                "out of order. The oldest pending notification is 60 min old. The last">>},
              {#{state => probing, since => ?NOW - 300000, why => <<"HTTP 503">>}, bad, <<"Probing: the backend has had trouble for 5 min">>,
               <<"HTTP 503. One request at a time">>},
              {#{state => broken, why => <<"could not connect">>}, bad, <<"Waiting to probe: the backend has had trouble">>,
@@ -29,7 +35,8 @@ harmless_test() ->
     ?assertEqual(nomatch, binary:match(Sentence, <<"s3cret">>)).
 
 sentence(Seen) ->
-    mod_offline_post_web_page:sentence(#{pending => 3}, maps:merge(#{state => healthy, since => 0, why => <<>>, oldest_pending => 0}, Seen),
+    Stats = maps:merge(#{pending => 3}, maps:with([recipients_waiting, out_of_order], Seen)),
+    mod_offline_post_web_page:sentence(Stats, maps:merge(#{state => healthy, since => 0, why => <<>>, oldest_pending => 0}, Seen),
                                        ?NOW, ?URL).
 
 tested_test() ->

@@ -257,4 +257,19 @@ TEST_CASE("retention lets go of those that died first: too many, or too long ago
   CHECK(f.Visit(DeadAct::kShow).letters.front().delivery.sequence == 4);
 }
 
+TEST_CASE("memory: what leaves its recipient's order waits alone") {
+  Fixture f;
+  for (Sequence n = 1; n <= 4; ++n) f.outbox.Append(MakeDelivery(n, "juliet"));
+  std::vector<Delivery> leased = f.Claim();
+  REQUIRE(Sequences(leased) == std::vector<Sequence>{1, 2});
+  leased[0].attempts = leased[0].failures = 5;
+  f.outbox.LeaveOrder(leased[0], f.clock.MonotonicMs() + 500, {500, "HTTP 500", ""});
+  CHECK(Sequences(f.Claim()) == std::vector<Sequence>{3});
+  f.clock.Advance(500);
+  const std::vector<Delivery> again = f.Claim();
+  REQUIRE(Sequences(again) == std::vector<Sequence>{1});
+  CHECK(IsOutOfOrder(again[0]));
+  CHECK(again[0].failures == 5);
+}
+
 }  // namespace offline_post

@@ -328,4 +328,59 @@ TEST_CASE("spool: what is given back and claimed again before a commit fails is 
   CHECK(s.Claim().empty());
 }
 
+TEST_CASE(
+    "spool: what leaves its recipient's order while the disk refuses has left it afterwards") {
+  FaultySpool s;
+  for (Sequence n = 1; n <= 3; ++n) s.Append(n, "juliet");
+  s.Commit();
+  std::vector<Delivery> leased = s.Claim();
+  REQUIRE(Sequences(leased) == List{1, 2});
+  // Parked in the file under its recipient's key.
+  leased[0].attempts = leased[0].failures = 4;
+  s.outbox->Reschedule(leased[0], s.clock.MonotonicMs() + 1'000, {});
+  s.outbox->Park(leased[1]);
+  s.Commit();
+  s.clock.Advance(1'000);
+  leased = s.Claim();
+  REQUIRE(Sequences(leased) == List{1, 2});
+  leased[0].attempts = leased[0].failures = 5;
+  const bool before = GENERATE(true, false);
+  const Millis due = s.clock.MonotonicMs() + 3'600'000;
+  if (before) s.outbox->LeaveOrder(leased[0], due, {});  // with the commit that fails
+  s.faults.full = true;
+  s.Append(4, "nurse");
+  s.Commit();
+  REQUIRE_FALSE(s.outbox->IsDurable());
+  if (!before) s.outbox->LeaveOrder(leased[0], due, {});
+  s.Finish(leased[1]);
+  CHECK(Sequences(s.Claim()) == List{4});  // what follows is on the disk
+  bool ended = false;
+  if (!before) {  // else it may be on the disk only
+    SECTION("and waits") {}
+    SECTION("and is delivered") {
+      s.outbox->Hasten(1, KeyOutOfOrder(1));
+      const std::vector<Delivery> again = s.Claim();
+      REQUIRE(Sequences(again) == List{1});
+      CHECK(IsOutOfOrder(again[0]));
+      s.Finish(again[0]);
+      ended = true;
+    }
+    SECTION("and is leased") {
+      s.outbox->Hasten(1, KeyOutOfOrder(1));
+      REQUIRE(Sequences(s.Claim()) == List{1});
+    }
+  }
+  s.Heal();
+  s.WaitForRetry();
+  REQUIRE(s.outbox->IsDurable());
+  CHECK(test::FaultsOfOpenFile(s.File()).empty());
+  CHECK(Sequences(s.Claim()) == List{3});
+  const StoredEndpoint stored = s.Closed();
+  CHECK(stored.accepted == 4);
+  CHECK(stored.delivered == (ended ? 2 : 1));
+  CHECK(s.listener.lost == 0);
+  s.clock.Advance(3'600'000);
+  CHECK(Sequences(s.Claim()).size() == (ended ? 2 : 3));
+}
+
 }  // namespace offline_post

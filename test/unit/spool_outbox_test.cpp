@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "support/spool.hpp"
+#include "support/spool_file.hpp"
 
 namespace offline_post {
 
@@ -251,6 +252,87 @@ TEST_CASE("spool: a file of mode 0600, whatever the umask") {
   struct stat found {};
   REQUIRE(stat(s.File().c_str(), &found) == 0);
   CHECK((found.st_mode & 0777U) == 0600U);
+}
+
+TEST_CASE("spool: what leaves its recipient's order waits alone, over restarts too") {
+  Spool s;
+  s.options.cache_deliveries = GENERATE(0, 100);  // the followers are on the disk, or held
+  s.Open();
+  for (Sequence n = 1; n <= 5; ++n) s.Append(n, "juliet");
+  std::vector<Delivery> leased = s.Claim(10);
+  REQUIRE(Sequences(leased) == List{1, 2});
+  leased[0].attempts = leased[0].failures = 4;
+  s.outbox->Reschedule(leased[0], s.clock.MonotonicMs() + 1'000, {});
+  s.outbox->Park(leased[1]);
+  s.clock.Advance(1'000);
+  leased = s.Claim(10);
+  REQUIRE(Sequences(leased) == List{1, 2});
+  leased[0].attempts = leased[0].failures = 5;
+  leased[0].delivered_at_failure = 77;
+  leased[0].stands_for = 3;
+  s.outbox->LeaveOrder(leased[0], s.clock.MonotonicMs() + 60'000, {500, "HTTP 500", ""});
+  CHECK(Sequences(s.Claim(10)) == List{3});  // 2 is still leased
+  s.Finish(leased[1]);
+  CHECK(Sequences(s.Claim(10)) == List{4});
+  s.Commit();
+  CHECK(test::FaultsOfOpenFile(s.File()).empty());
+  const StoredEndpoint stored = s.Reopen();
+  CHECK(stored.out_of_order == 1);
+  CHECK(stored.recipients_waiting == 0);
+  CHECK(Sequences(s.Claim(10)) == List{3, 4});
+  s.clock.Advance(60'000);
+  const std::vector<Delivery> again = s.Claim(10);
+  REQUIRE(Sequences(again) == List{1});
+  CHECK(IsOutOfOrder(again[0]));
+  CHECK(again[0].attempts == 5);
+  CHECK(again[0].failures == 5);
+  CHECK(again[0].delivered_at_failure == 77);
+  CHECK(again[0].stands_for == 3);
+  s.outbox->Park(again[0]);
+  CHECK(IsOutOfOrder(s.Claim(10).at(0)));
+  s.Finish(again[0], Final::kDead, {400, "HTTP 400", ""});
+  s.Commit();
+  CHECK(test::FaultsOfOpenFile(s.File()).empty());
+  CHECK(s.Reopen().out_of_order == 0);
+  // A replay puts it in its recipient's order again.
+  DeadVisit replay;
+  replay.endpoint = 1;
+  replay.act = DeadAct::kReplay;
+  replay.limit = 10;
+  replay.first_sequence = 20;
+  s.outbox->VisitDead(replay);
+  s.Poll();
+  for (const Delivery& delivery : s.Claim(10)) s.Finish(delivery);
+  for (const Delivery& delivery : s.Claim(10)) {
+    CHECK(delivery.recipient == RecipientKey("juliet", "example.org"));
+    CHECK(delivery.failures == 0);
+    s.Finish(delivery);
+  }
+  CHECK(s.Claim(10).empty());
+  s.Commit();
+  CHECK(s.Reopen().delivered == 5);
+}
+
+TEST_CASE("spool: how many recipients wait is known from the file, without reading the backlog") {
+  Spool s;
+  s.Open();
+  for (Sequence n = 1; n <= 6; ++n) s.Append(n, "user" + std::to_string(n % 3));
+  std::vector<Delivery> leased = s.Claim(3);
+  for (Delivery& one : leased) {
+    one.attempts = one.failures = 1;
+    s.outbox->Reschedule(one, s.clock.MonotonicMs() + 1'000, {});
+  }
+  Delivery alone = test::MakeDelivery(7, "nurse");
+  alone.recipient = alone.sequence;  // no order is asked for
+  s.outbox->Append(alone);
+  s.Commit();
+  alone = s.Claim(10).at(0);
+  alone.attempts = alone.failures = 1;
+  s.outbox->Reschedule(alone, s.clock.MonotonicMs() + 1'000, {});
+  s.Commit();
+  const StoredEndpoint stored = s.Reopen();
+  CHECK(stored.recipients_waiting == 3);
+  CHECK(stored.out_of_order == 0);
 }
 
 }  // namespace offline_post
