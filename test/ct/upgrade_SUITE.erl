@@ -6,15 +6,17 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
--export([schema_1/1, schema_2/1, schema_3/1, library/1, erlang_part/1, there_and_back/1, backup/1]).
+-export([schema_1/1, schema_2/1, schema_3/1, schema_4/1, library/1, erlang_part/1, there_and_back/1, backup/1]).
 
+%% As this version writes it.
+-define(SCHEMA, "4").
 -define(HOST, "example.org").
 -define(OTHER, "other.org").
 
 suite() -> [{timetrap, {minutes, 3}}].
 
 all() ->
-    [schema_1, schema_2, schema_3, library, erlang_part, there_and_back, backup].
+    [schema_1, schema_2, schema_3, schema_4, library, erlang_part, there_and_back, backup].
 
 init_per_suite(Config) ->
     [{backend, offline_post_backend:start()} | Config].
@@ -35,6 +37,7 @@ end_per_testcase(_Case, Config) ->
 schema_1(Config) -> of_schema("1", Config).
 schema_2(Config) -> of_schema("2", Config).
 schema_3(Config) -> of_schema("3", Config).
+schema_4(Config) -> of_schema("4", Config).
 
 %% test/unit/spool_backlog_test.cpp has written it: to four users 12 messages, of which two were delivered, one died, one
 %% was cancelled and one has failed three times; and one message of an endpoint that a 410 has paused.
@@ -52,7 +55,7 @@ of_schema(Version, Config) ->
     await(Node, ?OTHER, #{accepted => 1, delivered => 1, pending => 0}),
     delivers(Config, Node),
     ?assertEqual(0, offline_post_node:stop(Node)),
-    ?assertEqual("3", sqlite(file(Config), "PRAGMA user_version")).
+    ?assertEqual(?SCHEMA, sqlite(file(Config), "PRAGMA user_version")).
 
 %% What is installed beside a node that runs waits for its restart, library and modules alike.
 library(Config) ->
@@ -110,7 +113,7 @@ there_and_back(Config) ->
     await(Downgraded, ?HOST, #{accepted => 1, pending => 0, spool => durable}),
 
     offline_post_backend:set(?config(backend, Config), {reply, 503}),
-    "" = sqlite(Aside, "PRAGMA user_version = 3"),
+    "" = sqlite(Aside, "PRAGMA user_version = " ?SCHEMA),
     {0, Imported} = offline_post_node:ctl(Downgraded, ["offline_post_import", Aside]),
     ?assertNotEqual(nomatch, string:find(Imported, "pending\t3\ndead\t0\n")),
     arrives(Config, Downgraded, Ids),

@@ -338,4 +338,33 @@ TEST_CASE("the order of the presence modules outlives the node") {
   }
 }
 
+TEST_CASE("what the backend keeps failing leaves the order of both presence modules") {
+  FreshPair fresh;
+  Pair& f = fresh.f;
+  f.Accept(kUnavailable, "bad");
+  f.Accept(kAvailable, "2");
+  f.Accept(kUnavailable, "3");
+  for (int failure = 1; failure <= Engine::kFailuresInOrder; ++failure) {
+    while (f.out().empty()) f.Advance(1'000);
+    REQUIRE(f.out() == Bodies{"bad"});
+    f.Answer(500);
+    if (failure == Engine::kFailuresInOrder) break;
+    CHECK(f.out().empty());
+    f.Accept(kUnavailable, "other", "nurse");
+    f.Answer(200);
+  }
+  CHECK(f.out() == Bodies{"2"});
+  f.Answer(200);
+  CHECK(f.out() == Bodies{"3"});
+  f.Answer(200);
+  CHECK(f.pending() == 1);
+  CHECK(f.stats(kUnavailable).out_of_order == 1);
+  while (f.out().empty()) f.Advance(1'000);
+  f.Accept(kAvailable, "4");
+  CHECK(f.out() == Bodies{"bad", "4"});
+  f.Answer(200);
+  f.Answer(200);
+  CHECK(f.pending() == 0);
+}
+
 }  // namespace offline_post

@@ -111,6 +111,7 @@ TEST_CASE("import: the backlog of every version, and the file stays as it was") 
   SECTION("1") {}
   SECTION("2") { fixture = OFFLINE_POST_TEST_DATA "/backlog-v2.db"; }
   SECTION("3") { fixture = OFFLINE_POST_TEST_DATA "/backlog-v3.db"; }
+  SECTION("4") { fixture = OFFLINE_POST_TEST_DATA "/backlog-v4.db"; }
   std::filesystem::copy_file(fixture, file);
   const Report report = node.Import(file);
   CHECK(report.trouble.empty());
@@ -325,6 +326,27 @@ TEST_CASE("import: a damaged file, as far as it can be read") {
   CHECK(Has(report.trouble, ".dump"));
   CHECK(report.file == left.File());
   CHECK(node.stats().accepted == report.pending);
+}
+
+TEST_CASE("import: what had left its recipient's order there is in it here") {
+  Left left;
+  left.Fill(1, 8);
+  Delivery claimed = left.Claim(1).at(0);  // 1, to u1
+  claimed.attempts = claimed.failures = 5;
+  left.outbox->LeaveOrder(claimed, left.clock.MonotonicMs() + 600'000, {});
+  left.Commit();
+  const std::string file = left.Kill();
+  auto reader = SpoolReader::Open(file, "", left.clock);
+  REQUIRE(reader.ok());
+  auto slice = reader.value()->Read(1, {}, 500);
+  REQUIRE(slice.ok());
+  CHECK(slice.value().pending.at(0).attempts == 5);
+  CHECK(slice.value().pending.at(0).failures == 0);
+  reader.value().reset();
+  Importer node;
+  CHECK(node.Import(file).pending == 8);
+  CHECK(node.stats().out_of_order == 0);
+  CHECK(node.Deliver(8).at("u1") == std::vector<std::string>{"1", "5"});
 }
 
 }  // namespace offline_post
