@@ -6,6 +6,7 @@
 
 -export([start/0, stop/0, hooks/1, user_send_packet/1]).
 -export([offered/3, finish/1, has_ended/1, forget/2]).
+-export_type([key/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
 -include("xmpp.hrl").
@@ -14,12 +15,17 @@
 -define(OFFERS, mod_offline_post_calls_offered).
 -define(OFFER_LIMIT, 10000).
 
-%% Calls that have ended; each of about 200 bytes.
+%% Calls that have ended; each takes at most 300 bytes and the user's address.
 -define(ENDS, mod_offline_post_calls_ended).
 -define(END_LIMIT, 50000).
 
-%% For how long each is remembered at most, and how often those that are older are looked for (ms).
+%% What is kept of a call; of one with a longer id or address nothing is (bytes).
+-define(OFFER_BYTES, 4096).
+
+%% For how long each is remembered at most, and how often those that are older are looked for (ms). An end is remembered
+%% for as long as the offer may wait in a session's queue behind it: another call may have the same id.
 -define(LONGEST, 600000).
+-define(LONGEST_END, 120000).
 -define(SWEEP, 60000).
 
 %% Topic: the call's.
@@ -67,8 +73,9 @@ user_send_packet(Acc) ->
 %% The call was notified of. Message: for the handlers of offline_post_event.
 -spec offered(key(), mod_offline_post_event:event(), message()) -> ok.
 offered(Key, Event, Message) ->
-    Bare = Message#message{body = [], subject = [], thread = undefined, sub_els = []},
-    _ = enter(?OFFERS, ?OFFER_LIMIT, {Key, now_ms(), {mod_offline_post_event:call_offer(Event), Bare}}),
+    Bare = Message#message{id = <<>>, body = [], subject = [], thread = undefined, sub_els = [], meta = #{}},
+    Offer = {mod_offline_post_event:call_offer(Event), Bare},
+    _ = erlang:external_size(Offer) =< ?OFFER_BYTES andalso enter(?OFFERS, ?OFFER_LIMIT, {Key, now_ms(), Offer}),
     ok.
 
 %% The call is over. What was notified of it here; before: it was over already.
@@ -134,9 +141,9 @@ handle_cast(_, State) ->
 
 -spec handle_info(term(), none) -> {noreply, none}.
 handle_info(sweep, State) ->
-    Old = [{'<', '$1', now_ms() - ?LONGEST + ?SWEEP}],
-    _ = ets:select_delete(?OFFERS, [{{'_', '$1', '_'}, Old, [true]}]),
-    _ = ets:select_delete(?ENDS, [{{'_', '$1'}, Old, [true]}]),
+    Old = fun(Longest) -> [{'<', '$1', now_ms() - Longest + ?SWEEP}] end,
+    _ = ets:select_delete(?OFFERS, [{{'_', '$1', '_'}, Old(?LONGEST), [true]}]),
+    _ = ets:select_delete(?ENDS, [{{'_', '$1'}, Old(?LONGEST_END), [true]}]),
     sweep_later(),
     {noreply, State};
 handle_info(_, State) ->

@@ -1,34 +1,46 @@
-%% Which devices a message was sent to, and which of them have lost it. The first is decided when the message is routed:
-%% what a user logs in, out or changes later makes no difference to it. The second is found out when a session with
-%% stream management (XEP-0198) hangs or ends. docs/events.md has the rule as a table.
+%% Which devices a message was sent to, and which of them have lost it. The first is decided when the message is routed: a
+%% later login, logout or priority makes no difference. The second is found out when a session with stream management
+%% (XEP-0198) hangs or ends. docs/events.md has the rule as a table.
 -module(mod_offline_post_devices).
 
 -behaviour(gen_server).
 
 -export([start/0, stop/0, hooks/1]).
--export([routed/1, c2s_self_presence/1, c2s_session_resumed/1, c2s_handle_send/3, user_send_packet/1,
-         sm_register_connection_hook/3, sm_remove_connection_hook/3]).
--export([lost/2, is_received/1, changed/2]).
+-export([routed/1, c2s_self_presence/1, c2s_copy_session/2, c2s_session_resumed/1, c2s_handle_send/3, c2s_terminated/2,
+         user_send_packet/1, sm_register_connection_hook/3, sm_remove_connection_hook/3]).
+-export([enter_room/2, lost/2, is_received/1, changed/2]).
 %% On other nodes.
--export([changed_here/2]).
+-export([changed_there/2]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
 -include("xmpp.hrl").
 
 -type state() :: #{atom() => term()}.
 
-%% A session as it was when a message was routed. Priority: undefined without an available presence. Copied: it has asked
-%% for carbons (XEP-0280). Hanging: it waited to be resumed.
--type device() :: {Resource :: binary(), Priority :: integer() | undefined, Copied :: boolean(), Hanging :: boolean()}.
+%% A session as it was when a message was routed. Priority: undefined without an available presence; sent: whatever it is,
+%% the message was sent to this device, which is in the message's room, or was there when the message was routed again.
+%% Copied: it has asked for carbons (XEP-0280). Hanging: it waits to be resumed.
+-type device() :: {Resource :: binary(), Priority :: integer() | undefined | sent, Copied :: boolean(),
+                   Hanging :: boolean()}.
 
 %% In a message's meta: the devices of its recipient, where there are others than the one that it is for.
 -define(DEVICES, offline_post_devices).
 
-%% In the process dictionary of a session that is about to change its carbons.
+%% In a message's meta: it was routed again before.
+-define(REROUTED, offline_post_rerouted).
+
+%% In the process dictionary of a session that has asked for a change of its carbons and has no answer yet.
 -define(CARBONS, offline_post_carbons).
 
-%% What the session manager said of a user: {{User, Server}, [device()]}, or a reference while it is asked. Entries go
-%% when a session of the user changes. What nobody tells of, such as another node's crash, is known after this time (ms).
+%% In the process dictionary of a session that ends: its address, and the numbers of the messages in its queue. Those
+%% that mod_stream_mgmt then gives back from the mailbox have never come to the device.
+-define(ENDS, offline_post_ends).
+
+%% In the process dictionary of a room: the number of the message that it sends, and its occupants.
+-define(ROOM, offline_post_room).
+
+%% What the session manager said of a user: {{User, Server}, [device()]}, or what is no list while nothing is kept. An entry
+%% goes when a session of the user changes; all go after this time (ms), because nobody tells of another node's crash.
 -define(TABLE, ?MODULE).
 -define(REFRESH, 10000).
 
@@ -56,9 +68,9 @@ hooks(Host) ->
             [{Hook, ?MODULE, Function, Priority} ||
                 lists:member(pending, Triggers),
                 {Hook, Function, Priority} <-
-                    [{sm_receive_packet, routed, 41} |
-                     [{Hook, Hook, 50} || Hook <- [c2s_self_presence, c2s_session_resumed, c2s_handle_send,
-                                                   user_send_packet, sm_register_connection_hook,
+                    [{sm_receive_packet, routed, 41}, {c2s_terminated, c2s_terminated, 44} |
+                     [{Hook, Hook, 50} || Hook <- [c2s_self_presence, c2s_copy_session, c2s_session_resumed,
+                                                   c2s_handle_send, user_send_packet, sm_register_connection_hook,
                                                    sm_remove_connection_hook]]]];
         undefined ->
             []
@@ -66,25 +78,93 @@ hooks(Host) ->
 
 %%% When a message is routed
 
-%% A message that is routed again, because a session has ended, was sent to the devices of the first time.
 -spec routed(stanza()) -> stanza().
-routed(#message{meta = #{offline_post := _} = Meta, to = #jid{luser = User, lserver = Server, lresource = To}} = Message)
-  when not is_map_key(?DEVICES, Meta), not is_map_key(carbon_copy, Meta) ->
-    case devices({User, Server}) of
-        [] -> Message;
-        [{Resource, _, _, _}] when To =:= <<>>; To =:= Resource -> Message; % no others
-        Devices -> in_room(Message#message{meta = Meta#{?DEVICES => Devices}})
+routed(#message{meta = #{offline_post := Stamp} = Meta, type = Type,
+                to = #jid{luser = User, lserver = Server, lresource = To}} = Message)
+  when not is_map_key(carbon_copy, Meta) ->
+    case {is_rerouted(Message), devices({User, Server})} of
+        {true, Devices} -> rerouted(Message, maps:get(?DEVICES, Meta, []), Devices);
+        {false, []} -> Message;
+        {false, [{Resource, _, _, _}]} when To =:= <<>>; To =:= Resource -> Message; % no others
+        {false, Devices} when Type =:= groupchat -> with(in_room(Devices, User, Server, Stamp), Message);
+        {false, Devices} -> with(Devices, Message)
     end;
 routed(Stanza) ->
     Stanza.
 
-%% Each device in a room is sent the message by itself: it is written down that this one is.
--spec in_room(message()) -> message().
-in_room(#message{type = groupchat, to = To} = Message) ->
-    mod_offline_post_once:enter_here(mod_offline_post_once:device(copy, Message, To)),
-    Message;
-in_room(Message) ->
-    Message.
+-spec with([device()], message()) -> message().
+with(Devices, #message{meta = Meta} = Message) ->
+    Message#message{meta = Meta#{?DEVICES => Devices}}.
+
+%% A session has ended, and its messages are routed again. What it gives back from its mailbox its device has never had.
+%% The devices of the first time count, and those that get the message now: one that has lost it, or is new, may lose it.
+-spec rerouted(message(), First :: [device()], Now :: [device()]) -> message().
+rerouted(#message{meta = Meta} = Message, First, Now) ->
+    Marked = Message#message{meta = Meta#{?REROUTED => true}},
+    case get(?ENDS) of
+        {Own, Queued} ->
+            _ = lists:member(number(Message), Queued) orelse has_had(Message, Own) orelse enter(lost, Message, Own),
+            sent_again(Marked, First, without_this(Own, Now));
+        undefined ->
+            sent_again(Marked, First, Now)
+    end.
+
+%% Whether what this session gives back from its mailbox is a second copy for a device that has received the first.
+-spec has_had(message(), jid:jid()) -> boolean().
+has_had(#message{meta = Meta} = Message, Own) ->
+    is_map_key(?REROUTED, Meta) andalso not is_entered(again, Message, Own).
+
+%% The session that ends is still among the user's while it gives its queue back.
+-spec without_this(jid:jid(), [device()]) -> [device()].
+without_this(#jid{luser = User, lserver = Server, lresource = Resource}, Devices) ->
+    case ejabberd_sm:get_session_pid(User, Server, Resource) =:= self() of
+        true -> lists:keydelete(Resource, 1, Devices);
+        false -> Devices
+    end.
+
+-spec sent_again(message(), First :: [device()], Now :: [device()]) -> message().
+sent_again(#message{to = To} = Message, First, Now) ->
+    Missing = [Device || {Resource, _, _, Hanging} = Device <- Now, not Hanging, is_sent_to(Device, Message, Now),
+                         not is_first(lists:keyfind(Resource, 1, First), Message, First)
+                             orelse is_entered(lost, Message, To#jid{resource = Resource, lresource = Resource})],
+    _ = [may_lose(Message, To#jid{resource = Resource, lresource = Resource}) || {Resource, _, _, _} <- Missing],
+    case lists:foldl(fun({Resource, _, Copied, Hanging}, Devices) ->
+                             lists:keystore(Resource, 1, Devices, {Resource, sent, Copied, Hanging})
+                     end, First, Missing) of
+        [] -> Message;
+        Devices -> with(Devices, Message)
+    end.
+
+-spec is_first(device() | false, message(), [device()]) -> boolean().
+is_first(false, _Message, _First) -> false;
+is_first(Device, Message, First) -> is_sent_to(Device, Message, First).
+
+-spec may_lose(message(), jid:jid()) -> ok.
+may_lose(Message, Jid) ->
+    enter(again, Message, Jid),
+    mod_offline_post_once:erase(mod_offline_post_once:device(lost, Message, Jid)).
+
+%% The hook of a room has this process send Message to these occupants next.
+-spec enter_room(message(), #{jid:ljid() => term()}) -> ok.
+enter_room(Message, Occupants) ->
+    _ = put(?ROOM, {number(Message), Occupants}),
+    ok.
+
+-spec in_room([device()], binary(), binary(), mod_offline_post_once:stamp()) -> [device()].
+in_room(Devices, User, Server, Stamp) ->
+    case get(?ROOM) of
+        {Number, Occupants} when Number =:= element(2, Stamp) ->
+            [case is_map_key({User, Server, Resource}, Occupants) of
+                 true -> {Resource, sent, Copied, Hanging};
+                 false -> Device
+             end || {Resource, _, Copied, Hanging} = Device <- Devices];
+        _ ->
+            Devices
+    end.
+
+-spec number(message()) -> integer() | undefined.
+number(#message{meta = #{offline_post := Stamp}}) -> element(2, Stamp);
+number(#message{}) -> undefined.
 
 -spec devices({binary(), binary()}) -> [device()].
 devices(User) ->
@@ -112,13 +192,21 @@ known_to_sm({User, Server}) ->
 
 %%% When a device loses a message
 
-%% This session has not had these messages acknowledged, and hangs or ends: those of them that no device has received.
-%% Each is in the session's queue, or comes out of a carbon there.
+%% The client of this session has not acknowledged these messages, and the session hangs or ends: those of them that no
+%% device has received. Each is in the session's queue, or comes out of a carbon there.
 -spec lost([message()], jid:jid()) -> [message()].
 lost(Messages, Jid) ->
-    Keys = lists:append([losses(Message, Jid) || Message <- Messages, not is_rerouted(Message)]),
+    Keys = lists:append([mod_offline_post_once:device(lost, Message, Jid) || Message <- Messages, is_first_loss(Message, Jid)]),
     _ = Keys =/= [] andalso mod_offline_post_once:enter(Keys),
     [Message || Message <- Messages, not is_received_by_any(Message, Jid)].
+
+%% Nobody asks who has lost a message that was sent to one device alone. A device that has received a message does not lose
+%% it when the server sends it again.
+-spec is_first_loss(message(), jid:jid()) -> boolean().
+is_first_loss(#message{meta = #{?DEVICES := _}} = Message, Jid) ->
+    not is_rerouted(Message) orelse is_entered(again, Message, Jid);
+is_first_loss(#message{}, _Jid) ->
+    false.
 
 %% Whether a message that is routed again, because a session has ended, has been received by another device.
 -spec is_received(message()) -> boolean().
@@ -133,44 +221,44 @@ is_received(#message{}) ->
 is_received_by_any(#message{meta = #{?DEVICES := Devices}} = Message, Jid) ->
     lists:any(fun({Resource, _, _, _} = Device) ->
                       is_sent_to(Device, Message, Devices)
-                          andalso has_received(Message, Jid#jid{resource = Resource, lresource = Resource})
+                          andalso has_received(Device, Message, Jid#jid{resource = Resource, lresource = Resource})
               end, Devices);
 is_received_by_any(_Message, _Jid) ->
     false.
 
-%% A device that is found dead has received what it has not lost; but of a room that it is not in nothing, and what it
-%% has lost on another node may not be known here yet: rather twice than never.
--spec has_received(message(), jid:jid()) -> boolean().
-has_received(#message{type = Type} = Message, #jid{luser = User, lserver = Server, lresource = Resource} = Device) ->
-    not is_entered(lost, Message, Device)
-        andalso case (Type =:= groupchat andalso not is_entered(copy, Message, Device)) orelse nodes() =/= [] of
-                    true -> not is_dead(ejabberd_sm:get_user_info(User, Server, Resource), Type);
-                    false -> true
-                end.
+%% A device has received what it has not lost. Two exceptions, so that a message is rather posted twice than never: a
+%% device outside the room has no queue with the room's messages, and has received nothing once it hangs; and a device
+%% that has begun to hang on another node may have told of its losses only just now.
+-spec has_received(device(), message(), jid:jid()) -> boolean().
+has_received({_, Priority, _, _}, #message{type = Type} = Message, #jid{luser = User, lserver = Server, lresource = Resource} = Jid) ->
+    Outside = Type =:= groupchat andalso Priority =/= sent,
+    not is_entered(lost, Message, Jid)
+        andalso not ((Outside orelse nodes() =/= []) andalso hangs(ejabberd_sm:get_user_info(User, Server, Resource), Outside)).
 
--spec is_dead(mod_offline_post_online:info() | offline, message_type()) -> boolean().
-is_dead(offline, _Type) -> false;
-is_dead(Info, Type) ->
-    mod_offline_post_online:is_hanging(Info) andalso (Type =:= groupchat orelse proplists:get_value(node, Info) =/= node()).
+-spec hangs(mod_offline_post_online:info() | offline, Outside :: boolean()) -> boolean().
+hangs(offline, _Outside) -> false;
+hangs(Info, true) -> mod_offline_post_online:is_hanging(Info);
+hangs(Info, false) -> proplists:get_value(node, Info) =/= node() andalso mod_offline_post_online:hangs_since_now(Info).
 
--spec is_entered(lost | copy, message(), jid:jid()) -> boolean().
+-spec is_entered(lost | again, message(), jid:jid()) -> boolean().
 is_entered(What, Message, Device) ->
     lists:any(fun mod_offline_post_once:is_entered/1, mod_offline_post_once:device(What, Message, Device)).
+
+-spec enter(lost | again, message(), jid:jid()) -> ok.
+enter(What, Message, Device) ->
+    mod_offline_post_once:enter(mod_offline_post_once:device(What, Message, Device)).
 
 %% A room stamps its messages before they are routed, and nobody routes them again.
 -spec is_rerouted(message()) -> boolean().
 is_rerouted(#message{type = Type, meta = #{offline_post := {_, _, again}}}) -> Type =/= groupchat;
 is_rerouted(#message{}) -> false.
 
-%% That this device has lost it. Of a message that was sent to one device alone nobody asks.
--spec losses(message(), jid:jid()) -> [mod_offline_post_once:key()].
-losses(#message{meta = #{?DEVICES := _}} = Message, Jid) -> mod_offline_post_once:device(lost, Message, Jid);
-losses(#message{}, _Jid) -> [].
-
 %% As the session manager, mod_carboncopy and, for rooms, docs/rooms.md have it.
 -spec is_sent_to(device(), message(), [device()]) -> boolean().
+is_sent_to({_, sent, _, _}, _Message, _Devices) ->
+    true;
 is_sent_to({_, Priority, _, Hanging}, #message{type = groupchat}, _Devices) ->
-    is_integer(Priority) andalso Priority >= 0 andalso not Hanging; % in the room or not: who can be reached is not told
+    is_integer(Priority) andalso Priority >= 0 andalso not Hanging; % the room's members who can be reached are not notified
 is_sent_to({Resource, _, _, _}, #message{to = #jid{lresource = Resource}}, _Devices) ->
     true;
 is_sent_to({_, Priority, Copied, _}, #message{to = #jid{lresource = To}, type = Type} = Message, Devices) ->
@@ -210,16 +298,33 @@ is_invitation(Message) ->
 
 %%% When a device changes
 
-%% What a session that is resumed has in its queue is sent again, so that it is not lost any more.
--spec c2s_session_resumed(state()) -> state().
-c2s_session_resumed(#{mgmt_queue := Queue, jid := #jid{lserver = Host} = Jid} = State) ->
+%% A resume: what was in the old session's queue the client has had, or is sent again now.
+-spec c2s_copy_session(state(), state()) -> state().
+c2s_copy_session(State, #{mgmt_queue := Queue, jid := #jid{lserver = Host} = Jid}) ->
     mod_offline_post:guarded(hook, Host, fun() ->
         Keys = [Key || {_, _, #message{} = Queued} <- p1_queue:to_list(Queue),
-                       Key <- losses(mod_offline_post_pending:original(Queued), Jid)],
+                       #message{meta = #{?DEVICES := _}} = Message <- [mod_offline_post_pending:original(Queued)],
+                       Key <- mod_offline_post_once:device(lost, Message, Jid)],
         Keys =:= [] orelse mod_offline_post_once:erase(Keys)
     end),
     State;
+c2s_copy_session(State, _OldState) ->
+    State.
+
+%% Its carbons, too, are as they were before.
+-spec c2s_session_resumed(state()) -> state().
+c2s_session_resumed(#{jid := #jid{luser = User, lserver = Server}} = State) ->
+    changed(User, Server),
+    State;
 c2s_session_resumed(State) ->
+    State.
+
+%% The process of a session that was resumed elsewhere has sent nothing of what is in its queue.
+-spec c2s_terminated(state(), Reason :: term()) -> state().
+c2s_terminated(#{mgmt_state := MgmtState, mgmt_queue := Queue, jid := Jid} = State, _Reason) ->
+    _ = put(?ENDS, {Jid, [number(Message) || MgmtState =/= resumed, {_, _, #message{} = Message} <- p1_queue:to_list(Queue)]}),
+    State;
+c2s_terminated(State, _Reason) ->
     State.
 
 %% The session manager knows it already.
@@ -251,15 +356,18 @@ c2s_handle_send(#{jid := #jid{luser = User, lserver = Server}} = State, #iq{type
 c2s_handle_send(State, _Element, _Result) ->
     State.
 
-%% A session of the user has. The other nodes are told, not waited for.
+%% A session of the user has changed. The other nodes are told, not waited for.
 -spec changed(User :: binary(), Server :: binary()) -> ok.
 changed(User, Server) ->
-    changed_here(User, Server),
-    mod_offline_post_nodes:cast(?MODULE, changed_here, [User, Server]).
-
--spec changed_here(User :: binary(), Server :: binary()) -> ok.
-changed_here(User, Server) ->
     try ets:delete(?TABLE, {User, Server}) of _ -> ok
+    catch error:badarg -> ok
+    end,
+    mod_offline_post_nodes:cast(?MODULE, changed_there, [User, Server]).
+
+%% On another node than the session's. The session manager of this one may be told later: nothing is kept until the refresh.
+-spec changed_there(User :: binary(), Server :: binary()) -> ok.
+changed_there(User, Server) ->
+    try ets:insert(?TABLE, {{User, Server}, changed}) of _ -> ok
     catch error:badarg -> ok
     end.
 

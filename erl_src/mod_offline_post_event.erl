@@ -246,8 +246,8 @@ topic(#message{from = From}, {_Kind, Context, #{collapse := conversation, includ
 %% By the id alone: the `accept` that a device of the recipient sends to its own account does not name the caller
 %% (XEP-0353, section 3.2).
 -spec call_topic(CallId :: binary()) -> binary().
-call_topic(CallId) ->
-    <<"call:", CallId/binary>>.
+call_topic(CallId) when byte_size(CallId) =< 64 -> <<"call:", CallId/binary>>;
+call_topic(CallId) -> <<"call:", (erlang:md5(CallId))/binary>>. % whoever calls makes the id, so that it may be long
 
 -spec bare(jid:jid()) -> binary().
 bare(Jid) ->

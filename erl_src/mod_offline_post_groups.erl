@@ -38,7 +38,10 @@ hooks(_Host) ->
 muc_filter_message(#message{type = groupchat, meta = Meta} = Message, Room, Nick)
   when not is_map_key(mam_ignore, Meta) ->
     Stamped = stamped(with_author(with_sender(Message, Room))),
-    mod_offline_post:guarded(hook, host(Room), fun() -> tell_absent(Stamped, Room, Nick) end),
+    mod_offline_post:guarded(hook, host(Room), fun() ->
+        mod_offline_post_devices:enter_room(Stamped, Room#state.users),
+        tell_absent(Stamped, Room, Nick)
+    end),
     Stamped;
 muc_filter_message(Message, _Room, _Nick) ->
     Message.
@@ -93,7 +96,7 @@ hand_over(Message, #state{jid = Room}, Nick, Absent) ->
         Count ->
             Of = group(Message, Room, Nick),
             mod_offline_post_members:tell(Message#message{from = jid:replace_resource(Room, Nick)},
-                                          Of#{stored => stored(Message, Room)}, Absent, Count)
+                                          Of#{stored => stored(Message, Room), at => erlang:timestamp()}, Absent, Count)
     end.
 
 %% The room's archive is where a member finds it.
@@ -199,7 +202,8 @@ wanted(#message{to = To, meta = Meta} = Message, #jid{resource = Nick} = From, P
         {<<>>, _} -> ignore; % the room itself speaks
         {_, _} when Own -> ignore;
         {_, #{groupchat := members, members_notify := mentions}} ->
-            case mod_offline_post_mention:is_mentioned(jid:tolower(To), mod_offline_post_mention:prepare(Message)) of
+            Mentions = mod_offline_post_once:of_message(mentions, Message, fun() -> mod_offline_post_mention:prepare(Message) end),
+            case mod_offline_post_mention:is_mentioned(jid:tolower(To), Mentions) of
                 true -> {ok, Message, (group(Message, jid:remove_resource(From), Nick))#{to => To}};
                 false -> ignore
             end;

@@ -86,7 +86,8 @@ dropped(_) ->
     ok.
 
 %% Any process. Message: from the room and the nick. Of: its group, and where it is stored. Count: of Absent.
--spec tell(message(), #{stored := archive | none, room := jid:jid(), nick := binary(), sender => jid:jid()},
+-spec tell(message(), #{stored := archive | none, room := jid:jid(), nick := binary(), sender => jid:jid(),
+                       at := erlang:timestamp()},
            mod_offline_post_groups:absent(), Count :: pos_integer()) -> ok.
 tell(Message, #{room := #jid{luser = User, lserver = Server}} = Of, Absent, _Count) ->
     Told = term_to_binary({Message, Of#{trigger => groupchat}}),
@@ -279,8 +280,8 @@ work(Host, Users, {Message, Context}, Policy) ->
 
 -spec member(jid:jid(), all | mod_offline_post_mention:prepared(), message(), mod_offline_post_event:context()) ->
           false | atom().
-member(#jid{lserver = Host} = To, Mentions, Message, #{room := Room} = Context) ->
-    is_named(To, Mentions) andalso is_to_be_told(To, Room)
+member(#jid{lserver = Host} = To, Mentions, Message, #{room := Room, at := At} = Context) ->
+    is_named(To, Mentions) andalso is_to_be_told(To, Room, At)
         andalso mod_offline_post_notify:message(Host, Message, Context#{to => To}).
 
 -spec mentions(message(), mod_offline_post_policy:policy()) -> all | mod_offline_post_mention:prepared().
@@ -291,11 +292,11 @@ mentions(Message, #{members_notify := mentions}) -> mod_offline_post_mention:pre
 is_named(_To, all) -> true;
 is_named(To, Mentions) -> mod_offline_post_mention:is_mentioned(jid:tolower(To), Mentions).
 
-%% As for a message to the member: not while a device takes it, only if there is such a user, and none from a room that
+%% As for a message to the member: not if a device could be reached when the room sent it, only if there is such a user, and none from a room that
 %% the user has blocked.
--spec is_to_be_told(jid:jid(), jid:jid()) -> boolean().
-is_to_be_told(#jid{luser = User, lserver = Host} = To, Room) ->
-    not mod_offline_post_online:is_reachable(User, Host) andalso ejabberd_auth:user_exists(User, Host)
+-spec is_to_be_told(jid:jid(), jid:jid(), erlang:timestamp()) -> boolean().
+is_to_be_told(#jid{luser = User, lserver = Host} = To, Room, At) ->
+    not mod_offline_post_online:is_reachable(User, Host, At) andalso ejabberd_auth:user_exists(User, Host)
         andalso is_allowed(To, Room).
 
 -spec is_allowed(jid:jid(), jid:jid()) -> boolean().

@@ -12,7 +12,7 @@
 cast(Module, Function, Args) ->
     %% A process that is not there swallows a message; erpc:cast writes an error report there, with Args in it.
     _ = nodes() =/= [] andalso
-        [erlang:send({mod_offline_post_owner, Node}, {'$gen_cast', {run, node(), {Module, Function, Args}}}, [noconnect]) ||
+        [erlang:send({mod_offline_post_owner, Node}, {'$gen_cast', {run, node(), {Module, Function, Args}}}, [noconnect, nosuspend]) ||
             Node <- ejabberd_cluster:get_nodes(), Node =/= node()],
     ok.
 

@@ -155,7 +155,7 @@ run_handlers(Host, Event, Message) ->
 submit(Host, drop, _) ->
     count(Host, ?VETOED),
     vetoed;
-submit(Host, #{kind := call} = Event, {Message, #jid{luser = User}, _, Topic, #{notify := Kinds}} = Submission)
+submit(Host, #{kind := call} = Event, {Message, #jid{luser = User}, _, Topic, Policy} = Submission)
   when Topic =/= <<>> ->
     Call = {Host, User, Topic},
     case mod_offline_post_calls:has_ended(Call) of
@@ -163,12 +163,19 @@ submit(Host, #{kind := call} = Event, {Message, #jid{luser = User}, _, Topic, #{
             ignored;
         false ->
             Result = hand_over(Host, Event, Submission),
-            _ = Result =:= posted andalso lists:member(call_end, Kinds)
-                andalso mod_offline_post_calls:offered(Call, Event, Message),
+            _ = Result =:= posted andalso call_posted(Policy, Call, Event, Message),
             Result
     end;
 submit(Host, Event, Submission) ->
     hand_over(Host, Event, Submission).
+
+%% The call may have ended while it was handed over, in another process, which had nothing to withdraw yet.
+-spec call_posted(mod_offline_post_policy:policy(), mod_offline_post_calls:key(), mod_offline_post_event:event(), message()) ->
+          ok.
+call_posted(#{notify := Kinds} = Policy, {Host, User, Topic} = Call, Event, Message) ->
+    _ = lists:member(call_end, Kinds) andalso mod_offline_post_calls:offered(Call, Event, Message),
+    _ = mod_offline_post_calls:has_ended(Call) andalso withdraw_native(Policy, Host, {User, Host}, Topic, cancel),
+    ok.
 
 -spec hand_over(binary(), mod_offline_post_event:event(), submission()) -> posted | limited | refused.
 hand_over(Host, Event, {Message, To, Trigger, Topic, #{uses := Uses} = Policy}) ->
@@ -298,7 +305,7 @@ is_end_posted(#{uses := Uses} = Policy, Host, {Offer, Message}, Topic) ->
             count(Host, ?VETOED),
             false;
         Event ->
-            mod_offline_post_commit:submit(Host, mod_offline_post_event:to_native(Event, Topic, Uses), false) =:= ok
+            mod_offline_post_commit:submit(Host, mod_offline_post_event:to_native(Event, Topic, Uses), nobody) =:= ok
     end.
 
 %%% Counters

@@ -7,10 +7,10 @@
 -behaviour(gen_server).
 
 -export([start/0, stop/0, hooks/1, stamp/1, carry/2, first/3, forget/3]).
--export([device/3, enter/1, erase/1, is_entered/1]).
+-export([of_message/3, device/3, enter/1, erase/1, is_entered/1]).
 %% On other nodes.
 -export([enter_here/1, erase_here/1]).
--export_type([key/0]).
+-export_type([key/0, stamp/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
 -include("xmpp.hrl").
@@ -38,7 +38,7 @@
 -type stamp() :: {Node :: non_neg_integer(), Number :: integer()}
                | {Node :: non_neg_integer(), Number :: integer(), again}.
 -type key() :: {Node :: non_neg_integer(), Number :: integer(), Recipient :: non_neg_integer()}
-             | {lost | copy, Node :: non_neg_integer(), Number :: integer(), Device :: non_neg_integer()}
+             | {lost | again, Node :: non_neg_integer(), Number :: integer(), Device :: non_neg_integer()}
              | {OriginId :: binary(), SenderRecipientAndContent :: non_neg_integer()}.
 
 %% In a room's message and, so that they outlive a queue, in the one that wraps it for a subscriber: its stamp, and what
@@ -67,7 +67,8 @@ hooks(_Host) ->
 
 %% The hook: for each stanza to a local user.
 -spec stamp(stanza()) -> stanza().
-stamp(#message{meta = #{offline_post := {Node, Number}} = Meta} = Message) ->
+stamp(#message{meta = #{offline_post := {Node, Number}} = Meta, type = Type} = Message) ->
+    _ = Type =:= groupchat andalso mod_offline_post_notify:seen(Message), % the room has stamped it
     Message#message{meta = Meta#{offline_post := {Node, Number, again}}};
 stamp(#message{meta = #{offline_post := _}} = Message) ->
     Message;
@@ -123,8 +124,24 @@ first(Message, To, Trigger) ->
 forget(Message, To, Trigger) ->
     erase_here(keys(Message, To, Trigger)).
 
-%% For enter/1 and the like: that this device has lost a message, or is sent a copy of its own.
--spec device(lost | copy, message(), jid:jid()) -> [key()].
+%% What depends on a room's message alone is made once, for all its recipients: the room's process sends to one after the
+%% other. Of other messages there is one recipient.
+-spec of_message(What :: atom(), message(), fun(() -> Made)) -> Made.
+of_message(What, #message{meta = #{offline_post_author := _, offline_post := Stamp}}, Make) ->
+    Number = element(2, Stamp),
+    case get({?MODULE, What}) of
+        {Number, Made} ->
+            Made;
+        _ ->
+            Made = Make(),
+            _ = put({?MODULE, What}, {Number, Made}),
+            Made
+    end;
+of_message(_What, #message{}, Make) ->
+    Make().
+
+%% For enter/1 and the like: that this device has lost a message; that it is sent the message again after that.
+-spec device(lost | again, message(), jid:jid()) -> [key()].
 device(What, #message{meta = #{offline_post := Stamp}}, #jid{lresource = Resource} = Device) ->
     [{What, element(1, Stamp), element(2, Stamp), digest({bare(Device), Resource})}];
 device(_What, #message{}, _Device) ->
@@ -189,7 +206,7 @@ origin(Id, Sender, To, Message) ->
                 _ when byte_size(Id) =< 64 -> Id;
                 _ -> erlang:md5(Id)
             end,
-    {Short, digest({Sender, bare(To), content(Message)})}.
+    {Short, digest({Sender, bare(To), of_message(content, Message, fun() -> digest(content(Message)) end)})}.
 
 %% What the author has written, and nothing that servers add on the way; in one form, whether or not a module has
 %% decoded an element before.

@@ -4,7 +4,7 @@
 -module(mod_offline_post_online).
 
 -export([hooks/1, c2s_self_presence/1, c2s_session_resumed/1, remove_user/2]).
--export([is_reachable/2, is_reachable/3, is_attentive/1, is_hanging/1, set_hanging/1]).
+-export([is_reachable/3, is_attentive/1, is_hanging/1, hangs_since_now/1, set_hanging/1]).
 -export_type([info/0]).
 
 -include("xmpp.hrl").
@@ -14,8 +14,10 @@
 %% What the session manager knows of a session.
 -type info() :: [{atom(), term()}].
 
-%% The mark of a session that waits to be resumed. A session that has been resumed is a new one there, without it.
+%% The mark of a session that waits to be resumed, with the time since when it does (Unix seconds). A session that has been
+%% resumed is a new one there, without it.
 -define(HANGING, offline_post_hanging).
+-define(NOW_S, 5).
 
 -spec hooks(binary()) -> [{atom(), module(), atom(), integer()}].
 hooks(Host) ->
@@ -62,12 +64,8 @@ remove_user(User, Host) ->
 
 %%% Sessions
 
-%% Whether a message to the account gets to a client that acknowledges.
--spec is_reachable(User :: binary(), Server :: binary()) -> boolean().
-is_reachable(User, Server) ->
-    lists:any(fun({_Resource, Info}) -> is_attentive(Info) end, ejabberd_sm:get_user_info(User, Server)).
-
-%% The same of sessions that were there at a time; a session that was resumed since was not.
+%% Whether a message to the account that was sent at this time got to a client that acknowledges, as far as sessions of now
+%% tell. A session that was resumed since was not there.
 -spec is_reachable(User :: binary(), Server :: binary(), At :: erlang:timestamp()) -> boolean().
 is_reachable(User, Server, At) ->
     lists:any(fun({_Resource, Info}) -> proplists:get_value(ts, Info, At) =< At andalso is_attentive(Info) end,
@@ -92,8 +90,16 @@ is_hanging(Info) ->
 was_attentive(#{pres_last := #presence{} = Presence}) -> is_attentive(Presence);
 was_attentive(_State) -> false.
 
+%% For no longer than a message between nodes may take, if their clocks agree.
+-spec hangs_since_now(info()) -> boolean().
+hangs_since_now(Info) ->
+    case lists:keyfind(?HANGING, 1, Info) of
+        {_, Since} -> abs(erlang:system_time(second) - Since) =< ?NOW_S;
+        false -> false
+    end.
+
 %% Called by the session's own process.
 -spec set_hanging(state()) -> ok.
 set_hanging(#{jid := #jid{luser = User, lserver = Server, lresource = Resource}}) ->
-    _ = ejabberd_sm:set_user_info(User, Server, Resource, ?HANGING, true),
+    _ = ejabberd_sm:set_user_info(User, Server, Resource, ?HANGING, erlang:system_time(second)),
     ok.

@@ -204,7 +204,8 @@ class Engine final : public OutboxListener, public TransportListener {
     std::deque<std::vector<Delivery>> apart;
     // Since when a batch that is due waits for a Claim that may fill it.
     std::optional<Millis> filling_ms;
-    bool draining = false;  // about to be removed
+    bool draining = false;      // about to be removed
+    bool shares_order = false;  // see SharedOrder
     Withdrawals withdrawals;
     Topics topics;
     Failing failing;
@@ -233,7 +234,6 @@ class Engine final : public OutboxListener, public TransportListener {
     std::optional<Millis> summary_ms;  // in trouble: when the log is told next
     Millis trouble_ms = 0;             // when that began
     Millis bury_ms = 0;                // removed: when what it left is dead
-    bool shares_order = false;
     Millis return_ms = 0;  // removed: until when it holds back those that share its order
   };
 

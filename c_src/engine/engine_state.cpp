@@ -99,8 +99,11 @@ std::optional<Millis> Engine::NextTurnMs() const {
         consider(std::max(endpoint.bury_ms, *claimable_ms));
       continue;
     }
-    if (endpoint.next_due && endpoint.window.size() <= WindowSize(endpoint) / 2)
+    // The answer to a Claim that is under way says it anew.
+    if (endpoint.next_due && !endpoint.claiming &&
+        endpoint.window.size() <= WindowSize(endpoint) / 2) {
       consider(*endpoint.next_due);
+    }
     if (endpoint.pause != Pause::kNone || (!endpoint.window.runnable() && endpoint.apart.empty())) {
       continue;
     }

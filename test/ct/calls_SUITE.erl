@@ -6,7 +6,7 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
--export([ended_with_a_text/1, invites/1, answered_to_the_caller/1, subscriber/1, member/1, others_in_a_room/1,
+-export([ended_with_a_text/1, invites/1, answered_to_the_caller/1, subscriber/1, member/1, joined_since/1, others_in_a_room/1,
          ended_in_a_queue/1, ended_behind_a_queue/1, end_posted/1, end_in_flight/1, end_waits/1, end_as_include_says/1,
          no_end_for_the_account/1, too_old/1]).
 
@@ -22,7 +22,7 @@
 suite() -> [{timetrap, {minutes, 2}}].
 
 all() ->
-    [ended_with_a_text, invites, answered_to_the_caller, subscriber, member, others_in_a_room, ended_in_a_queue,
+    [ended_with_a_text, invites, answered_to_the_caller, subscriber, member, joined_since, others_in_a_room, ended_in_a_queue,
      ended_behind_a_queue, end_posted, end_in_flight, end_waits, end_as_include_says, no_end_for_the_account, too_old].
 
 init_per_suite(Config) ->
@@ -67,7 +67,7 @@ end_per_testcase(_Case, Config) ->
 host(Case) when Case =:= end_posted; Case =:= end_in_flight; Case =:= end_waits; Case =:= end_as_include_says;
                 Case =:= no_end_for_the_account -> ?ENDS;
 host(too_old) -> ?SHORT;
-host(Case) when Case =:= member; Case =:= others_in_a_room -> ?MEMBERS;
+host(Case) when Case =:= member; Case =:= joined_since; Case =:= others_in_a_room -> ?MEMBERS;
 host(_) -> ?PLAIN.
 
 %%% Withdrawn
@@ -121,6 +121,19 @@ member(Config) ->
     Room = room(Config),
     offline_post_room:affiliate({?config(clients, Config), user(Config, "caller"), Room}, jid(Config, "callee"), "member"),
     in_room(Config, Room).
+
+%% A member who was notified of the call has come into the room before its end.
+joined_since(Config) ->
+    Room = room(Config),
+    offline_post_room:affiliate({?config(clients, Config), user(Config, "caller"), Room}, jid(Config, "callee"), "member"),
+    Say = fun(Content) -> send(Config, "caller", ["<message type='groupchat' to='", Room, "'>", Content, "</message>"]) end,
+    withdrawn(Config, fun() -> Say(["<invite ", ?INVITES, " id='own'/>"]) end,
+              fun() ->
+                      login(Config, "callee"),
+                      offline_post_room:enter({?config(clients, Config), user(Config, "callee"), Room}, "callee"),
+                      Say(ending("retract", ?INVITES, "own"))
+              end),
+    ?assertEqual([], [Id || {Id, call} <- told(Config)]).
 
 %% The room gives the invite its id; some clients give it one of their own.
 in_room(Config, Room) ->

@@ -6,14 +6,15 @@
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
 -export([online_elsewhere/1, online_here/1, call_over_elsewhere/1, removed_elsewhere/1, node_pages/1,
-         without_the_module/1]).
+         two_devices/1, without_the_module/1]).
 
 -define(HOST, "localhost").
 
 suite() -> [{timetrap, {minutes, 2}}].
 
 all() ->
-    [online_elsewhere, online_here, call_over_elsewhere, removed_elsewhere, node_pages, without_the_module].
+    [online_elsewhere, online_here, call_over_elsewhere, removed_elsewhere, node_pages, two_devices,
+     without_the_module].
 
 init_per_suite(Config) ->
     Backend = offline_post_backend:start(),
@@ -102,6 +103,31 @@ removed_elsewhere(Config) ->
     ?assertEqual([1, 0], grown(purged, Config)),
     nothing_arrives(Config).
 
+%% One device on each node. A message is posted when both have lost it, and not when one of them has received it.
+two_devices(Config) ->
+    Devices = [{Phone, First}, {Desktop, Second}] = lists:zip(["phone", "desktop"], ?config(nodes, Config)),
+    Clients = ?config(clients, Config),
+    Jid = ?config(user, Config) ++ "@" ?HOST "/",
+    [begin
+         offline_post_client:login_resumable(Clients, Device, Jid ++ Device, Node),
+         offline_post_client:online(Clients, Device)
+     end || {Device, Node} <- Devices],
+    offline_post_client:deaf(Clients, Phone),
+    say(First, Config, "received by one"),
+    [offline_post_client:received(Clients, Device, "received by one") || {Device, _} <- Devices],
+    offline_post_client:request(Clients, Desktop, "get", "<ping xmlns='urn:xmpp:ping'/>"),
+    offline_post_client:deaf(Clients, Desktop),
+    say(First, Config, "lost by both"),
+    [offline_post_client:received(Clients, Device, "lost by both") || {Device, _} <- Devices],
+    lose(First, Phone, Config),
+    ?assertEqual([0, 0], grown(accepted, Config)),
+    lose(Second, Desktop, Config),
+    await(Second, #{pending => 1}),
+    ?assertEqual([0, 1], grown(accepted, Config)),
+    ok = offline_post_node:call(Second, ejabberd_auth, remove_user, [list_to_binary(?config(user, Config)), <<?HOST>>]),
+    await(Second, #{pending => 0}),
+    nothing_arrives(Config).
+
 %% A third node of the cluster has ejabberd only. Whatever the others withdraw, its log says nothing of it; the last
 %% call is one that its log does tell of, and comes after all others.
 without_the_module(Config) ->
@@ -133,6 +159,18 @@ stats(Node) ->
 grown(Counter, Config) ->
     [maps:get(Counter, stats(Node)) - maps:get(Counter, Before) ||
         {Node, Before} <- lists:zip(?config(nodes, Config), ?config(before, Config))].
+
+%% The server has noticed, and handled the session's queue.
+lose(Node, Device, Config) ->
+    offline_post_client:kill(?config(clients, Config), Device),
+    [User, Resource] = [list_to_binary(Name) || Name <- [?config(user, Config), Device]],
+    offline_post_wait:until(fun() ->
+        Info = offline_post_node:call(Node, ejabberd_sm, get_user_info, [User, <<?HOST>>, Resource]),
+        lists:keymember(offline_post_hanging, 1, Info)
+    end),
+    Pid = offline_post_node:call(Node, ejabberd_sm, get_session_pid, [User, <<?HOST>>, Resource]),
+    _ = offline_post_node:call(Node, ejabberd_c2s, get_presence, [Pid]),
+    ok.
 
 say(Node, Config, Text) ->
     say_to(Node, ?config(user, Config), Text).

@@ -525,7 +525,8 @@ kill(Config, Role) ->
 unreachable(Config, Role) ->
     {User, Host, _} = recipient(Config, Role),
     offline_post_wait:until(fun() ->
-        not offline_post_node:call(?config(node, Config), mod_offline_post_online, is_reachable, [User, Host])
+        not offline_post_node:call(?config(node, Config), mod_offline_post_online, is_reachable,
+                                         [User, Host, erlang:timestamp()])
     end).
 
 enter(Config, Role) ->

@@ -2,7 +2,7 @@
 -module(offline_post_client).
 
 -export([start/0, start/1, take/1, reset/1, stop/1, login/4, login_managed/4, login_resumable/4, resume/2, kill/2,
-         deaf/2, hear/2, ended/2, online/2, carbons/2, send/3, message/4, say/5, acked/2, acked/3, received/3, drain/2,
+         deaf/2, hush/2, hear/2, ended/2, online/2, carbons/2, send/3, message/4, say/5, acked/2, acked/3, received/3, drain/2,
          ping_ms/2, request/4, is_quick/2, offline/2, escape/1]).
 
 -define(TIMEOUT, 20000).
@@ -60,6 +60,11 @@ kill(Clients, Name) ->
 deaf(Clients, Name) ->
     command(Clients, ["deaf ", Name, "\necho deaf"]),
     expect(Clients, "echo deaf").
+
+%% The client acknowledges nothing until its next resume, which tells what it has received.
+hush(Clients, Name) ->
+    command(Clients, ["hush ", Name, "\necho hush"]),
+    expect(Clients, "echo hush").
 
 %% After a kill: it acknowledges again from its next resume on.
 hear(Clients, Name) ->

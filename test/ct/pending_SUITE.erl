@@ -16,6 +16,7 @@
          full_address/1, full_address_copied/1, copied/1, not_copied/1, not_to_be_copied/1, copy_lost/1,
          logged_in_later/1, raised_later/1, copied_later/1, received_by_one_gone/1, received_and_sent_again/1,
          acknowledged_then_lost/1, resumed_then_other_lost/1,
+         acknowledged_by_resume/1,
          notify_hanging_device/1, no_pending_trigger/1, stored_before/1,
          too_late_bounced/1, too_late_stored/1, too_late_if_offline/1, too_late_if_offline_other/1,
          too_late_archived/1, too_late_archived_stored/1, too_late_archived_if_offline/1,
@@ -29,7 +30,7 @@ all() ->
      one_online, one_offline, negative_priority, no_presence, two_hanging, hanging_then_other,
      full_address, full_address_copied, copied, not_copied, not_to_be_copied, copy_lost,
      logged_in_later, raised_later, copied_later, received_by_one_gone, received_and_sent_again,
-     acknowledged_then_lost, resumed_then_other_lost,
+     acknowledged_then_lost, resumed_then_other_lost, acknowledged_by_resume,
      notify_hanging_device, no_pending_trigger, stored_before,
      too_late_bounced, too_late_stored, too_late_if_offline, too_late_if_offline_other,
      too_late_archived, too_late_archived_stored, too_late_archived_if_offline,
@@ -352,6 +353,22 @@ resumed_then_other_lost(Config) ->
     offline_post_client:resume(?config(clients, Config), "a"),
     offline_post_client:received(?config(clients, Config), "a", "one"),
     acknowledged(Config, "a"),
+    lose(Config, "b"),
+    ?assertEqual([], told(Config)).
+
+%% Its acknowledgement is lost with the connection, and told by the resume: then the server sends nothing again.
+acknowledged_by_resume(Config) ->
+    Clients = ?config(clients, Config),
+    [phone(Config, Phone) || Phone <- ["a", "b"]],
+    offline_post_client:hush(Clients, "a"),
+    deaf(Config, "b"),
+    say(Config, "one"),
+    [offline_post_client:received(Clients, Phone, "one") || Phone <- ["a", "b"]],
+    lose(Config, "a"),
+    offline_post_client:hear(Clients, "a"),
+    offline_post_client:resume(Clients, "a"),
+    acknowledged(Config, "a"),
+    ?assertEqual(nomatch, binary:match(iolist_to_binary(offline_post_client:drain(Clients, "a")), <<"one">>)),
     lose(Config, "b"),
     ?assertEqual([], told(Config)).
 

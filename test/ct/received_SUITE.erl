@@ -62,6 +62,10 @@ step({login, D, Priority}, Hearing, Config) ->
 step({priority, D, Priority}, Hearing, Config) ->
     offline_post_devices:available(Config, name(D), integer_to_list(Priority)),
     Hearing;
+step({away, D}, Hearing, Config) ->
+    offline_post_client:send(?config(clients, Config), name(D), "<presence type='unavailable'/>"),
+    offline_post_client:request(?config(clients, Config), name(D), "get", "<ping xmlns='urn:xmpp:ping'/>"),
+    Hearing;
 step({carbons, D, On}, Hearing, Config) ->
     Change = case On of true -> "enable"; false -> "disable" end,
     offline_post_client:request(?config(clients, Config), name(D), "set", ["<", Change, " xmlns='urn:xmpp:carbons:2'/>"]),

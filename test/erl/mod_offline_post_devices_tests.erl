@@ -6,7 +6,7 @@
 -include("xmpp.hrl").
 
 %% In the VM.
--export([run/3, room/2]).
+-export([run/3, room/2, given_back/2, second_copy/0]).
 
 -define(HOST, <<"a.example">>).
 -define(USER, <<"anna">>).
@@ -34,8 +34,32 @@ room_test_() ->
                       {[{lose, b}], [], lost}, {[{lose, b}], [{resume, b}], lost},
                       {[{priority, b, -1}], [], lost}, {[{priority, b, -1}], [{priority, b, 0}], lost},
                       {[{join, b}], [{lose, b}], received}, {[{join, b}, {mute, b}], [{lose, b}], lost},
-                      {[{join, b}, {mute, b}], [{lose, b}, {resume, b}], received}]]
+                      {[{join, b}, {mute, b}], [{lose, b}, {resume, b}], received},
+                      {[{join, b}, {priority, b, -1}], [], received}, {[{join, b}, {lose, b}], [], lost},
+                      {[{join, b}, {lose, b}], [{resume, b}], received}]]
      end}.
+
+%% A session ends with a message in its mailbox, which ejabberd then routes again. What the other device was, and becomes.
+given_back_test_() ->
+    {setup, fun setup/0, fun offline_post_vm:stop/1,
+     fun(Vm) ->
+             [{lists:flatten(io_lib:format("~p", [{Before, After}])),
+               ?_assertEqual(Expected, offline_post_vm:call(Vm, ?MODULE, given_back, [Before, After]))} ||
+                 {Before, After, Expected} <-
+                     [{[], [], lost}, {[{login, b, 0}], [], received}, {[{login, b, 0}], [{lose, b}], received},
+                      {[{login, b, 0}, {mute, b}], [{lose, b}], lost}, {[{login, b, 0}, {lose, b}], [], lost},
+                      {[{login, b, 5}, {mute, b}], [{lose, b}], lost}, {[{login, b, 5}, {mute, b}], [{lose, b}, {resume, b}], lost},
+                      {[{login, b, 0}, {carbons, b, true}], [{lose, b}], received}, {[{login, b, -1}], [], lost},
+                      {[{login, b, 0}, {login, c, 0}, {mute, b}, {mute, c}], [{lose, b}], received},
+                      {[{login, b, 0}, {login, c, 0}, {mute, b}, {mute, c}], [{lose, b}, {lose, c}], lost},
+                      {[{login, b, 0}, {login, c, 0}, {mute, b}], [{lose, b}], received}]]
+     end}.
+
+%% The operator ends both sessions of a user: one gives back what the other has received, and that one ends with the second
+%% copy in its mailbox.
+second_copy_test_() ->
+    {setup, fun setup/0, fun offline_post_vm:stop/1,
+     fun(Vm) -> ?_assertEqual([], offline_post_vm:call(Vm, ?MODULE, second_copy, [])) end}.
 
 %% In slices, each within the time of one call.
 first_wrong(Vm, First, Resent) ->
@@ -47,10 +71,11 @@ first_wrong(Vm, First, Resent) ->
 
 setup() ->
     Vm = offline_post_vm:start(),
-    offline_post_vm:fake(Vm, ejabberd_sm, "-module(ejabberd_sm). -export([get_user_info/2, get_user_info/3, get_user_resources/2, set_user_info/5]).
+    offline_post_vm:fake(Vm, ejabberd_sm, "-module(ejabberd_sm). -export([get_user_info/2, get_user_info/3, get_session_pid/3, get_user_resources/2, set_user_info/5]).
         sessions() -> maps:to_list(persistent_term:get(sessions)).
         get_user_info(<<\"anna\">>, <<\"a.example\">>) -> [{R, maps:get(info, S)} || {R, S} <- sessions()].
         get_user_info(_, _, R) -> maps:get(info, maps:get(R, persistent_term:get(sessions), #{info => offline})).
+        get_session_pid(_, _, R) -> case is_map_key(R, persistent_term:get(sessions)) of true -> self(); false -> none end.
         get_user_resources(_, _) -> [R || {R, _} <- sessions()].
         set_user_info(_, _, R, K, V) ->
             #{R := #{info := Info} = S} = All = persistent_term:get(sessions),
@@ -79,7 +104,7 @@ run(Seed, Left, Resent) ->
     History = offline_post_histories:random(Seed, ?STEPS),
     persistent_term:put(sessions, #{}),
     persistent_term:put(posted, []),
-    mod_offline_post_devices:changed_here(?USER, ?HOST),
+    mod_offline_post_devices:changed(?USER, ?HOST),
     [step(Step, Resent) || Step <- History],
     Expected = offline_post_received:due(History),
     case lists:sort([binary_to_integer(Id) || Id <- persistent_term:get(posted)]) of
@@ -87,15 +112,55 @@ run(Seed, Left, Resent) ->
         Posted -> {Seed, History, {expected, Expected}, {posted, Posted}}
     end.
 
+second_copy() ->
+    persistent_term:put(sessions, #{}),
+    persistent_term:put(posted, []),
+    mod_offline_post_devices:changed(?USER, ?HOST),
+    [step(Step, false) || Step <- [{login, a, 0}, {login, b, 0}, {lose, a}, {message, 1, account}]],
+    #{queue := [Message]} = session(a),
+    mod_offline_post_devices:c2s_terminated((state(a))#{mgmt_state := timeout}, normal),
+    ended(a),
+    Again = mod_offline_post_devices:routed(mod_offline_post_once:stamp(Message)),
+    mod_offline_post_devices:c2s_terminated(state(b), normal),
+    ended(b),
+    route(Again),
+    persistent_term:get(posted).
+
+given_back(Before, After) ->
+    persistent_term:put(sessions, #{}),
+    persistent_term:put(posted, []),
+    mod_offline_post_devices:changed(?USER, ?HOST),
+    [step(Step, false) || Step <- [{login, a, 5} | Before]],
+    Message = #message{type = chat, id = <<"1">>, from = jid(<<"bob">>, <<"b.example">>, <<"x">>), to = jid(?USER, ?HOST, <<>>),
+                       body = [#text{data = <<"Hello">>}]},
+    Routed = mod_offline_post_devices:routed(mod_offline_post_once:stamp(Message)),
+    %% Other devices with the highest priority get it at once.
+    Others = [{R, S} || {R, #{info := Info} = S} <- maps:to_list(persistent_term:get(sessions)), R =/= <<"a">>,
+                        lists:member({priority, 5}, Info) orelse lists:keymember(carboncopy, 1, Info)],
+    [receives(R, Routed) || {R, _} <- Others],
+    State = (state(a))#{stop_reason => {socket, closed}},
+    mod_offline_post_devices:c2s_terminated(State, normal),
+    mod_offline_post_pending:c2s_terminated(State, normal),
+    ended(a),
+    route(Routed),
+    erase(offline_post_ends),
+    [step(Step, false) || Step <- After],
+    case persistent_term:get(posted) of
+        [] -> received;
+        [<<"1">>] -> lost
+    end.
+
 room(Before, After) ->
     persistent_term:put(sessions, #{}),
     persistent_term:put(posted, []),
-    mod_offline_post_devices:changed_here(?USER, ?HOST),
+    mod_offline_post_devices:changed(?USER, ?HOST),
     [step(Step, false) || Step <- [{login, a, 0}, {login, b, 0}, {mute, a} | Before], element(1, Step) =/= join],
     Stamped = mod_offline_post_once:stamp(#message{type = groupchat, id = <<"1">>, body = [#text{data = <<"Hello">>}],
                                                    from = jid(<<"room">>, <<"c.example">>, <<"nick">>)}),
+    Occupants = [a | [b || lists:member({join, b}, Before)]],
+    mod_offline_post_devices:enter_room(Stamped, maps:from_list([{{?USER, ?HOST, name(D)}, occupant} || D <- Occupants])),
     [receives(name(D), mod_offline_post_devices:routed(mod_offline_post_once:stamp(Stamped#message{to = jid(D)}))) ||
-        D <- [a | [b || lists:member({join, b}, Before)]]],
+        D <- Occupants],
     [step(Step, false) || Step <- After],
     step({lose, a}, false),
     case persistent_term:get(posted) of
@@ -127,19 +192,26 @@ step({lose, D}, _) ->
     put_session(D, (session(D))#{state := hanging}),
     mod_offline_post_pending:c2s_session_pending(state(D));
 step({resume, D}, _) ->
+    #{} = mod_offline_post_devices:c2s_copy_session(#{}, state(D)),
     #{info := Info} = Session = session(D),
-    put_session(D, Session#{info := lists:keydelete(offline_post_hanging, 1, Info), state := hearing}),
+    put_session(D, Session#{info := lists:keydelete(offline_post_hanging, 1, Info), state := hearing, queue := []}),
     mod_offline_post_devices:sm_register_connection_hook(sid, jid(D), []),
-    mod_offline_post_devices:c2s_session_resumed(state(D)),
-    put_session(D, (session(D))#{queue := []});
+    mod_offline_post_devices:c2s_session_resumed(state(D));
 step({logout, D}, _) ->
     mod_offline_post_pending:c2s_terminated((state(D))#{stop_reason => {stream, reset}}, normal),
     ended(D);
 step({timeout, D}, Resent) ->
     #{queue := Queue} = session(D),
+    mod_offline_post_devices:c2s_terminated((state(D))#{mgmt_state := timeout}, normal),
     mod_offline_post_pending:c2s_terminated((state(D))#{mgmt_state := timeout}, normal),
     ended(D),
-    [route(Message) || Resent, #message{meta = Meta} = Message <- Queue, not is_map_key(carbon_copy, Meta)];
+    [route(Message) || Resent, #message{meta = Meta} = Message <- Queue, not is_map_key(carbon_copy, Meta)],
+    erase(offline_post_ends); % the process ends
+step({away, D}, _) ->
+    ejabberd_sm:set_user_info(?USER, ?HOST, name(D), priority, undefined),
+    Presence = #presence{type = unavailable},
+    {Presence, _} = mod_offline_post_devices:c2s_self_presence({Presence, state(D)}),
+    ok;
 step({message, Number, To}, _) ->
     Resource = case To of account -> <<>>; _ -> name(To) end,
     route(#message{type = chat, id = integer_to_binary(Number), from = jid(<<"bob">>, <<"b.example">>, <<"x">>),
@@ -149,20 +221,26 @@ step({message, Number, To}, _) ->
 route(Message) ->
     #message{to = #jid{lresource = To}} = Routed = mod_offline_post_devices:routed(mod_offline_post_once:stamp(Message)),
     Sessions = persistent_term:get(sessions),
-    Present = [{proplists:get_value(priority, Info), R} || {R, #{info := Info}} <- maps:to_list(Sessions)],
+    Present = present(),
     {Highest, _} = lists:max([{-1, none} | Present]),
-    case [R || {_, R} <- Present, R =:= To] of
-        [] when Highest < 0 -> offline(Routed);
-        [] -> arrive(Routed, [R || {P, R} <- Present, P =:= Highest]);
-        _ -> arrive(Routed, [To])
+    case is_map_key(To, Sessions) of
+        false when Highest < 0 -> offline(Routed);
+        false -> arrive(Routed, [R || {P, R} <- Present, P =:= Highest]);
+        true -> arrive(Routed, [To])
     end.
 
+present() ->
+    [{P, R} || {R, #{info := Info}} <- maps:to_list(persistent_term:get(sessions)), {priority, P} <- Info, is_integer(P)].
+
 %% As mod_carboncopy does, in a session that gets a message.
-arrive(#message{meta = Meta, to = To} = Message, Names) ->
+arrive(#message{meta = Meta, to = #jid{lresource = Resource} = To} = Message, Names) ->
     [receives(Name, Message) || Name <- Names],
-    [arrive(carbon(Message, To, Name), [Name]) || not is_map_key(carbon_copy, Meta),
-                                                 {Name, #{info := Info}} <- maps:to_list(persistent_term:get(sessions)),
-                                                 lists:keymember(carboncopy, 1, Info), not lists:member(Name, Names)].
+    Present = present(),
+    {Highest, _} = lists:max([{-1, none} | Present]),
+    ToAccount = not lists:keymember(Resource, 2, Present),
+    [arrive(carbon(Message, To, Name), [Name]) || not is_map_key(carbon_copy, Meta), {P, Name} <- Present,
+                                                 {carboncopy, _} <- maps:get(info, maps:get(Name, persistent_term:get(sessions))),
+                                                 not lists:member(Name, Names), not (ToAccount andalso P =:= Highest)].
 
 carbon(Message, To, Name) ->
     Copy = #message{type = chat, from = jid:remove_resource(To), to = To#jid{resource = Name, lresource = Name}, meta = #{carbon_copy => true},

@@ -21,11 +21,12 @@ members_test_() ->
                           {dropped, fun dropped/1}, {hangs, fun hangs/1}, {alone, fun alone/1},
                           {stopped, fun stopped/1}, {idle, fun idle/1}]]}.
 
-%% As for a message to the user: not while a device takes it, nobody who does not exist, nothing from who is blocked.
+%% As for a message to the user: nobody who could be reached when the room sent it, or does not exist, nothing from who is
+%% blocked. Who has logged in since was not there.
 whom(Vm) ->
     start(Vm, #{}),
-    ok = tell(Vm, message(<<"Hello">>), [away, here, invisible, hidden, nobody, blocker]),
-    ?assertEqual([{away, <<"Hello">>}, {hidden, <<"Hello">>}, {invisible, <<"Hello">>}], posted(Vm)),
+    ok = tell(Vm, message(<<"Hello">>), [away, here, late, invisible, hidden, nobody, blocker]),
+    ?assertEqual([{away, <<"Hello">>}, {hidden, <<"Hello">>}, {invisible, <<"Hello">>}, {late, <<"Hello">>}], posted(Vm)),
     [{?A, Message, Context} | _] = posts(Vm),
     ?assertEqual(room(), Message#message.from),
     ?assertMatch(#{trigger := groupchat, stored := archive, nick := <<"nick">>, to := #jid{luser = _, lserver = ?A}},
@@ -271,7 +272,7 @@ nothing_waits(Vm) ->
     ?assertEqual({{0, 0, 0}, []}, {counters(Vm), offline_post_vm:call(Vm, ets, tab2list, [Sizes])}).
 
 of_room(Room) ->
-    #{room => jid:make(Room, <<"conference.a.example">>), nick => <<"nick">>, stored => archive}.
+    #{room => jid:make(Room, <<"conference.a.example">>), nick => <<"nick">>, stored => archive, at => {1, 0, 0}}.
 
 room() -> jid:make(<<"room">>, <<"conference.a.example">>, <<"nick">>).
 
@@ -310,7 +311,8 @@ setup() ->
               "    end.\n"},
              {ejabberd_sm,
               "-export([get_user_info/2]).\n"
-              "get_user_info(<<\"here\">>, _) -> [{<<\"phone\">>, [{priority, 0}]}];\n"
+              "get_user_info(<<\"here\">>, _) -> [{<<\"phone\">>, [{ts, {0, 9, 9}}, {priority, 0}]}];\n"
+              "get_user_info(<<\"late\">>, _) -> [{<<\"phone\">>, [{ts, {1, 0, 1}}, {priority, 0}]}];\n"
               "get_user_info(<<\"hidden\">>, _) -> [{<<\"phone\">>, [{priority, -1}]}];\n"
               "get_user_info(_, _) -> [].\n"},
              {ejabberd_auth,

@@ -79,7 +79,7 @@ told(Vm, Changes, Message) ->
     Put({mod_offline_post_policy, ?HOST}, #{triggers => [pending], hanging => maps:get(hanging, Changes, false)}),
     Put({fake, sessions}, maps:get(sessions, Changes, [phone()])),
     Put({fake, told}, []),
-    ok = offline_post_vm:call(Vm, mod_offline_post_devices, changed_here, [<<"anna">>, ?HOST]),
+    ok = offline_post_vm:call(Vm, mod_offline_post_devices, changed, [<<"anna">>, ?HOST]),
     Routed = routed(Vm, Message),
     State = maps:merge(#{mgmt_state => pending, lserver => ?HOST, mgmt_resend => false,
                          jid => jid(<<"anna">>, ?HOST, ?PHONE)}, maps:get(state, Changes, #{})),

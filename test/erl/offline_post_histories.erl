@@ -25,7 +25,7 @@ possible(Number, Devices) ->
 
 steps(D, absent) -> [{login, D, P} || P <- [-1, 0, 0, 5]];
 steps(D, hearing) -> [{priority, D, -1}, {priority, D, 0}, {priority, D, 5}, {carbons, D, true}, {carbons, D, true},
-                      {carbons, D, false}, {mute, D}, {mute, D}, {lose, D}, {logout, D}];
+                      {carbons, D, false}, {away, D}, {mute, D}, {mute, D}, {lose, D}, {logout, D}];
 steps(D, mute) -> [{lose, D}];
 steps(D, hanging) -> [{resume, D}, {timeout, D}].
 

@@ -16,6 +16,8 @@ step({login, Name, Priority}, {Devices, Messages}) ->
     {Devices#{Name => #device{priority = Priority}}, Messages};
 step({priority, Name, Priority}, {Devices, Messages}) ->
     {maps:update_with(Name, fun(D) -> D#device{priority = Priority} end, Devices), Messages};
+step({away, Name}, World) ->
+    step({priority, Name, undefined}, World);
 step({carbons, Name, Carbons}, {Devices, Messages}) ->
     {maps:update_with(Name, fun(D) -> D#device{carbons = Carbons} end, Devices), Messages};
 step({mute, Name}, {Devices, Messages}) ->
@@ -39,19 +41,20 @@ step({message, Number, To}, {Devices, Messages}) ->
 arrives(Number, Name, {Devices, Messages}) ->
     case Devices of
         #{Name := #device{state = hearing}} -> {Devices, Messages};
-        #{Name := #device{state = mute} = Device} -> {Devices#{Name := queued(Number, Device)}, Messages};
-        #{Name := Device} -> {Devices#{Name := queued(Number, Device)}, lost(Number, Name, Messages)}
+        #{Name := #device{state = State, queue = Queue} = Device} ->
+            {Devices#{Name := Device#device{queue = [Number | Queue]}},
+             case State of mute -> Messages; hanging -> lost(Number, Name, Messages) end}
     end.
-
-queued(Number, #device{queue = Queue} = Device) ->
-    Device#device{queue = [Number | Queue]}.
 
 lost(Number, Name, Messages) ->
     maps:update_with(Number, fun({To, Lost, Due}) -> {To, [Name | Lost], Due orelse To -- [Name | Lost] =:= []} end, Messages).
 
 %% RFC 6121, section 8.5.2 and 8.5.3; XEP-0280 for a chat message.
-sent_to(To, Devices) when is_map_key(To, Devices) ->
-    [To | [Name || {Name, #device{carbons = true}} <- maps:to_list(Devices), Name =/= To]];
-sent_to(_Account, Devices) ->
-    Highest = lists:max([-1 | [P || #device{priority = P} <- maps:values(Devices)]]),
-    [Name || Highest >= 0, {Name, D} <- maps:to_list(Devices), D#device.priority =:= Highest orelse D#device.carbons].
+sent_to(To, Devices) ->
+    Present = [{Name, D} || {Name, #device{priority = P} = D} <- maps:to_list(Devices), is_integer(P)],
+    Highest = lists:max([-1 | [P || {_, #device{priority = P}} <- Present]]),
+    case {is_map_key(To, Devices), lists:keymember(To, 1, Present)} of
+        {true, true} -> [To | [Name || {Name, #device{carbons = true}} <- Present, Name =/= To]];
+        {true, false} -> [To | [Name || {Name, #device{carbons = true, priority = P}} <- Present, P < Highest]];
+        {false, _} -> [Name || Highest >= 0, {Name, D} <- Present, D#device.priority =:= Highest orelse D#device.carbons]
+    end.

@@ -11,6 +11,7 @@ stdin    connect NAME JID PASSWORD HOST PORT [sm|resume]  log in; NAME is ours f
          kill NAME                              drop the TCP connection
          deaf NAME                              acknowledge nothing from now on, not even by a resume; the connection
                                                 stays, and what arrives is shown
+         hush NAME                              acknowledge nothing until the next resume, which tells what has arrived
          hear NAME                              after a kill: the next resume ends being deaf
          resume NAME                            connect again after a kill and go on with the old session
          reset TEXT                             end all sessions as kill does, forget their names, and echo TEXT
@@ -89,9 +90,8 @@ class Client(slixmpp.ClientXMPP):
         management.enabled_in = False  # counts nothing, so that a resume does not tell of it
 
     def acknowledge_again(self):
-        if self.deaf:
-            self.deaf = False
-            del self.plugin['xep_0198'].send_ack  # a resume has it count again
+        self.deaf = False
+        vars(self.plugin['xep_0198']).pop('send_ack', None)  # a resume has it count again
 
     def go_on(self, _event):
         self.in_session = True
@@ -191,6 +191,9 @@ class Driver:
 
     def do_deaf(self, name):
         self.session(name).acknowledge_nothing()
+
+    def do_hush(self, name):
+        self.session(name).plugin['xep_0198'].send_ack = lambda: None
 
     def do_hear(self, name):
         self.clients[name].acknowledge_again()

@@ -158,6 +158,10 @@ TEST_CASE("without an order, and beside other modules, nothing waits for another
     for (const auto& [id, endpoint] : f.endpoints) endpoint->ordered = false;
     f.ConfigureBoth();
   }
+  SECTION("order: none in one of them") {
+    f.endpoints[kUnavailable]->ordered = false;
+    f.Configure(kUnavailable);
+  }
   SECTION("another module") {
     f.endpoints[kUnavailable]->key.module = "mod_offline_post";
     f.Configure(kUnavailable);
@@ -189,6 +193,30 @@ TEST_CASE("a paused endpoint holds back the same users' later ones only") {
   f.Answer(200);
   CHECK(f.out() == Bodies{"2"});
   f.Answer(200);
+}
+
+TEST_CASE("what leaves its recipient's order holds the other module's back no more") {
+  FreshPair fresh;
+  Pair& f = fresh.f;
+  f.Accept(kUnavailable, "1");
+  f.Accept(kAvailable, "2");
+  f.Accept(kUnavailable, "3");
+  for (int failure = 1; failure <= Engine::kFailuresInOrder; ++failure) {
+    while (f.out().empty()) f.Advance(1'000);
+    REQUIRE(f.out() == Bodies{"1"});
+    f.Answer(500);
+    if (failure == Engine::kFailuresInOrder) break;
+    f.Accept(kUnavailable, "other" + std::to_string(failure), "nurse");
+    f.Answer(200);
+  }
+  CHECK(f.out() == Bodies{"2"});
+  f.Answer(200);
+  CHECK(f.out() == Bodies{"3"});
+  f.Answer(200);
+  while (f.out().empty()) f.Advance(1'000);
+  CHECK(f.out() == Bodies{"1"});
+  f.Answer(200);
+  CHECK(f.pending() == 0);
 }
 
 TEST_CASE("many that wait for the other module take no room from others") {

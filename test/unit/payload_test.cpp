@@ -79,6 +79,20 @@ TEST_CASE("the presence body is the original's, byte for byte") {
   CHECK(BodyOf(test::MakeEvent("a&b@c"), endpoint) == "jabber_id=a%26b%40c&access_token=secret");
 }
 
+TEST_CASE("a presence's fields may have its time") {
+  const auto endpoint = test::MakeEndpoint();
+  RecipeConfig presence;
+  presence.presence = true;
+  presence.token = true;
+  presence.fields.emplace();
+  for (const char* name : {"to.user", "timestamp", "timestamp.unix", "token"})
+    presence.fields->emplace_back(name, FieldValue{"{{" + std::string(name) + "}}"});
+  endpoint->recipe = CompileRecipe(presence).value();
+  CHECK(BodyOf(test::MakeEvent("juliet"), endpoint) ==
+        "to.user=juliet&timestamp=2023-11-14T22%3A13%3A20.000Z&timestamp.unix=1700000000"
+        "&token=secret");
+}
+
 TEST_CASE("an event without a text has an empty body") {
   CHECK(BodyOf(test::MakeEvent("juliet", ""), test::MakeEndpoint()) ==
         "to=juliet&from=romeo&body=&access_token=secret");
