@@ -248,6 +248,8 @@ void Engine::OnClaimed(EndpointId id, Claimed claimed) {
   for (Delivery& delivery : claimed.deliveries) {
     if (delivery.event->topic != 0) endpoint.topics.Claimed(delivery);
     endpoint.failing.Claimed(delivery);
+    // After a crash the disk may know of fewer deliveries than the failure did.
+    delivery.delivered_at_failure = std::min(delivery.delivered_at_failure, delivered_);
     if (const auto verdict = VerdictOn(endpoint, delivery)) {
       End(endpoint, delivery, *verdict);
     } else if (aged) {

@@ -252,9 +252,10 @@ void Engine::Retry(EndpointRecord& endpoint, Delivery delivery, const Outcome& o
                          (misconfigured ? "): check post_url and auth_token; it is tried again"
                                         : "): it is tried again"));
   const Note note{outcome.status, outcome.reason, outcome.answer};
-  // In a topic's lane it holds up nothing but what will take its place.
+  // In a topic's lane it holds up nothing but what will take its place. A call's end must not
+  // overtake its offer, which holds others up no longer than its lifetime.
   if (delivery.failures >= kFailuresInOrder &&
-      delivery.recipient == RecipientKey(*delivery.event)) {
+      delivery.recipient == RecipientKey(*delivery.event) && !OffersCall(*delivery.event)) {
     LeaveOrder(endpoint, std::move(delivery), due, note);
     return;
   }

@@ -43,6 +43,7 @@ struct Event {
 
 // The end of a call, whose topic is that of the call's offer: it withdraws the offer, and neither
 // collapses with anything nor waits for an interval.
+inline bool OffersCall(const Event& event) { return event.kind == "call"; }
 inline bool EndsCall(const Event& event) { return event.kind == "call_end"; }
 
 // What the event counts for against `queue_bytes`: about what it occupies in memory.

@@ -257,7 +257,8 @@ void Book::Rescheduled(const Delivery& delivery, Millis due, const Note& note) {
     return;
   }
   CheckRetry(entry, delivery, due, note);
-  if (entry.failures >= Engine::kFailuresInOrder && entry.recipient == RecipientKey(*entry.event))
+  if (entry.failures >= Engine::kFailuresInOrder && !OffersCall(*entry.event) &&
+      entry.recipient == RecipientKey(*entry.event))
     Fail(Say(entry) + " holds up its recipient's others, which the backend would accept");
   CountFailing(entry);
 }
@@ -265,8 +266,8 @@ void Book::Rescheduled(const Delivery& delivery, Millis due, const Note& note) {
 void Book::LeftOrder(const Delivery& delivery, Millis due, const Note& note) {
   Entry& entry = Owned(delivery, "left its order");
   CheckRetry(entry, delivery, due, note);
-  if (entry.recipient != RecipientKey(*entry.event))
-    Fail(Say(entry) + " left an order in which it was not");
+  if (entry.recipient != RecipientKey(*entry.event) || OffersCall(*entry.event))
+    Fail(Say(entry) + " left an order that it was not to leave");
   if (entry.failures < Engine::kFailuresInOrder) {
     Fail(Say(entry) + " left its recipient's order after " + std::to_string(entry.failures) +
          " failures beside others' deliveries");

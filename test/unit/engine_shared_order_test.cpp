@@ -292,7 +292,8 @@ TEST_CASE("a replayed dead letter keeps no order with the other module") {
 }
 
 TEST_CASE("the order of the presence modules outlives the node") {
-  for (const EndpointId first : {kAvailable, kUnavailable}) {
+  const EndpointId first = GENERATE(kAvailable, kUnavailable);
+  {
     test::Spool spool;
     const auto open = [&] {
       spool.outbox.reset();
