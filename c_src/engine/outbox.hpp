@@ -194,7 +194,8 @@ class Outbox {
   virtual std::vector<StoredEndpoint> Stored() const = 0;
   virtual Sequence NextSequence() const = 0;
   // What earlier runs have left of endpoints that share an order (engine/shared_order.hpp), one
-  // endpoint's after another's, each the oldest first, about as many as that can know. Once, before the first command.
+  // endpoint's after another's, each the oldest first, about as many as that can know. Once, before
+  // the first command.
   virtual std::vector<StoredLane> TakeStoredLanes() { return {}; }
   // What the recipients and topics that it keeps were made with (SetHashKey); none: it keeps none.
   virtual std::optional<HashKey> StoredHashKey() const { return std::nullopt; }

@@ -170,9 +170,8 @@ bool SpoolReader::IsWithdrawn(EndpointId endpoint, const Delivery& delivery) con
   };
   if (marked(Marked::kRecipient, RecipientKey(hash_key_, event.to.user, event.to.server)))
     return true;
-  return event.topic != 0 &&
-         (marked(Marked::kTopic, event.topic) ||
-          (!EndsCall(event) && marked(Marked::kSuperseded, event.topic)));
+  return event.topic != 0 && (marked(Marked::kTopic, event.topic) ||
+                              (!EndsCall(event) && marked(Marked::kSuperseded, event.topic)));
 }
 
 // Times in the file are the wall clock's when the node started, and go on from there.
