@@ -41,7 +41,8 @@
                      to => jid:jid(),
                      room => jid:jid(),
                      nick => binary(),
-                     sender => jid:jid()}.
+                     sender => jid:jid(),
+                     at => erlang:timestamp()}.           % when the room sent it
 
 %% What the requests use of an event. taken: what must be found in the message for them. attributes: in the order in
 %% which they leave.

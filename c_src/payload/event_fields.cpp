@@ -193,7 +193,8 @@ std::string_view EventFields::Value(Field field) {
       return event_.body;
     case Field::kText:
       // Nothing in the body is marked as anything but the author's.
-      return Find(field) == nullptr ? std::string_view(event_.body) : Attribute(field);
+      if (Find(field) == nullptr) return event_.body;
+      return Attribute(field);
     case Field::kMessageId:
       return event_.message_id;
     case Field::kRoomUser:
