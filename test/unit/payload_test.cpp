@@ -86,7 +86,7 @@ TEST_CASE("a presence's fields may have its time") {
   presence.token = true;
   presence.fields.emplace();
   for (const char* name : {"to.user", "timestamp", "timestamp.unix", "token"})
-    presence.fields->emplace_back(name, FieldValue{"{{" + std::string(name) + "}}"});
+    presence.fields->push_back({name, FieldValue{"{{" + std::string(name) + "}}"}});
   endpoint->recipe = CompileRecipe(presence).value();
   CHECK(BodyOf(test::MakeEvent("juliet"), endpoint) ==
         "to.user=juliet&timestamp=2023-11-14T22%3A13%3A20.000Z&timestamp.unix=1700000000"

@@ -256,7 +256,8 @@ TEST_CASE("spool: a file of mode 0600, whatever the umask") {
 
 TEST_CASE("spool: what leaves its recipient's order waits alone, over restarts too") {
   Spool s;
-  s.options.cache_deliveries = GENERATE(0, 100);  // the followers are on the disk, or held
+  s.options.cache_deliveries =
+      GENERATE(std::size_t{0}, std::size_t{100});  // the followers are on the disk, or held
   s.Open();
   for (Sequence n = 1; n <= 5; ++n) s.Append(n, "juliet");
   std::vector<Delivery> leased = s.Claim(10);
