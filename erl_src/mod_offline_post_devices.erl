@@ -103,7 +103,7 @@ rerouted(#message{meta = Meta} = Message, First, Now) ->
     Marked = Message#message{meta = Meta#{?REROUTED => true}},
     case get(?ENDS) of
         {Own, Queued} ->
-            _ = lists:member(number(Message), Queued) orelse has_had(Message, Own) orelse enter(lost, Message, Own),
+            _ = is_map_key(number(Message), Queued) orelse has_had(Message, Own) orelse enter(lost, Message, Own),
             sent_again(Marked, First, without_this(Own, Now));
         undefined ->
             sent_again(Marked, First, Now)
@@ -184,11 +184,16 @@ ask(User) ->
     _ = Keep andalso ets:select_replace(?TABLE, [{Asked, [], [{const, {User, Devices}}]}]),
     Devices.
 
+%% None, if the session manager cannot be asked: ejabberd would log the message with the crash of a hook.
 -spec known_to_sm({binary(), binary()}) -> [device()].
 known_to_sm({User, Server}) ->
-    [{Resource, proplists:get_value(priority, Info), lists:keymember(carboncopy, 1, Info),
-      mod_offline_post_online:is_hanging(Info)} ||
-        {Resource, Info} <- ejabberd_sm:get_user_info(User, Server)].
+    try ejabberd_sm:get_user_info(User, Server) of
+        Sessions ->
+            [{Resource, proplists:get_value(priority, Info), lists:keymember(carboncopy, 1, Info),
+              mod_offline_post_online:is_hanging(Info)} || {Resource, Info} <- Sessions]
+    catch
+        _:_ -> []
+    end.
 
 %%% When a device loses a message
 
@@ -322,7 +327,8 @@ c2s_session_resumed(State) ->
 %% The process of a session that was resumed elsewhere has sent nothing of what is in its queue.
 -spec c2s_terminated(state(), Reason :: term()) -> state().
 c2s_terminated(#{mgmt_state := MgmtState, mgmt_queue := Queue, jid := Jid} = State, _Reason) ->
-    _ = put(?ENDS, {Jid, [number(Message) || MgmtState =/= resumed, {_, _, #message{} = Message} <- p1_queue:to_list(Queue)]}),
+    Numbers = [{number(Message), []} || MgmtState =/= resumed, {_, _, #message{} = Message} <- p1_queue:to_list(Queue)],
+    _ = put(?ENDS, {Jid, maps:from_list(Numbers)}),
     State;
 c2s_terminated(State, _Reason) ->
     State.

@@ -68,8 +68,8 @@ class Engine final : public OutboxListener, public TransportListener {
   // An endpoint that is not configured (any more, or yet) holds back those that share its order for
   // so long: the two start one after another, and a module may be restarted.
   static constexpr Millis kReturnMs = 60'000;
-  // What waits for one that shares its order is woken when that has ended, and looks for itself at
-  // times: the older it is, the less often, at least so often.
+  // A delivery that waits for another one of its shared order is woken when that one has ended. It
+  // also looks by itself: the older it is, the less often, but at least so often.
   static constexpr Millis kLookMs = 600'000;
   // How often the log is told of an endpoint in trouble.
   static constexpr Millis kSummaryMs = 60'000;

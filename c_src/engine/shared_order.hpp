@@ -44,7 +44,7 @@ class SharedOrder {
   std::optional<EndpointId> Before(std::uint64_t lane, Sequence sequence) const;
   // The delivery waits in the outbox until the one before it has ended.
   void Waits(std::uint64_t lane, Sequence sequence);
-  // It has ended, or keeps no order any more. Who waits for it and may leave now, if one does.
+  // The delivery has ended, or has left the order. The delivery that may leave now, if one waits.
   std::optional<Next> Remove(std::uint64_t lane, Sequence sequence);
   // Nobody knows what is pending of the endpoint: none of it holds another one up. Who may leave.
   std::vector<Next> Forget(EndpointId endpoint);
