@@ -36,11 +36,14 @@ example(Name) ->
                   {false, _} ->
                       not_installed;
                   {Command, Arguments} ->
-                      Env = [{"SECRET", ?SECRET}, {"PUSH_URL", offline_post_backend:url(Push, "/send")}],
+                      %% By its address: Node.js 18 asks only the first one that `localhost` has, which may be ::1.
+                      Env = [{"SECRET", ?SECRET}, {"PUSH_URL", local(offline_post_backend:port(Push)) ++ "send"}],
                       offline_post_port:open(Command, Arguments, [{env, Env}, stderr_to_stdout])
               end,
     #{front => Front, push => Push, port => Port, program => Program,
-      url => "http://127.0.0.1:" ++ integer_to_list(Port) ++ "/"}.
+      url => local(Port)}.
+
+local(Port) -> "http://127.0.0.1:" ++ integer_to_list(Port) ++ "/".
 
 command(python, Port) -> {file("receiver.py"), [Port]};
 command(node, Port) -> {os:find_executable("node"), [file("receiver.js"), Port]};
