@@ -31,7 +31,7 @@ start(Config) ->
     Node = #{dir => Dir, name => list_to_atom(Name), c2s => C2s, api => free_port(), epmd => Epmd,
              user => maps:get(user, Config, undefined), env => maps:get(env, Config, []), is_guest => Other =/= undefined andalso At =:= undefined,
              at => At, erl => maps:get(erl, Config, [])},
-    is_guest(Node) orelse start_epmd(Node),
+    _ = is_guest(Node) orelse epmd(Node, "-daemon -relaxed_command_check -address " ++ address_of(At)),
     try
         maps:get(install, Config, true) andalso install(filename:join([Dir, "modules", "mod_offline_post"])),
         configure(Node, Config),
@@ -47,11 +47,6 @@ start(Config) ->
 
 %% Its epmd is another node's.
 is_guest(#{is_guest := IsGuest}) -> IsGuest.
-
-%% Its command ends before it listens.
-start_epmd(#{at := At} = Node) ->
-    _ = epmd(Node, "-daemon -relaxed_command_check -address " ++ address_of(At)),
-    offline_post_wait:until(fun() -> string:find(epmd(Node, "-names"), "up and running") =/= nomatch end, ?BOOT_MS).
 
 epmd(#{epmd := Port} = Node, Args) ->
     os:cmd(lists:flatten(lists:join(" ", enter(Node) ++ ["epmd", "-port", integer_to_list(Port), Args]))).
