@@ -24,6 +24,7 @@ void Engine::Restore(const StoredEndpoint& stored, std::shared_ptr<Ledger> ledge
   auto config = std::make_shared<Endpoint>();
   config->key = stored.key;
   endpoint.id = stored.id;
+  due_endpoints_.Touch(endpoint);
   endpoint.config = std::move(config);
   endpoint.ledger = std::move(ledger);
   endpoint.in_outbox = StoredPending(stored);
@@ -45,6 +46,8 @@ void Engine::Configure(EndpointId id, std::shared_ptr<const Endpoint> config,
                        std::shared_ptr<Ledger> ledger) {
   outbox_.Register(id, config->key);
   EndpointRecord& endpoint = endpoints_[id];
+  endpoint.id = id;
+  due_endpoints_.Touch(endpoint);
   const bool changed = endpoint.origin != nullptr;
   // The times for which events wait are those of the old intervals.
   if (changed && (config->collapse_interval_ms < endpoint.config->collapse_interval_ms ||
@@ -54,7 +57,6 @@ void Engine::Configure(EndpointId id, std::shared_ptr<const Endpoint> config,
   }
   if (changed) Detach(endpoint);
   GiveBackApart(endpoint);  // with other limits it may be another batch
-  endpoint.id = id;
   endpoint.config = std::move(config);
   endpoint.shares_order = SharesOrder(endpoint.config->key);
   endpoint.ledger = std::move(ledger);
@@ -75,13 +77,13 @@ void Engine::Configure(EndpointId id, std::shared_ptr<const Endpoint> config,
   endpoint.draining = false;
   Attach(endpoint);
   PruneOrigins();
-  PublishState(*endpoint.origin);
+  PublishState(endpoint);
 }
 
 void Engine::Remove(EndpointId id) {
-  const auto found = endpoints_.find(id);
-  if (found == endpoints_.end() || found->second.origin == nullptr) return;
-  EndpointRecord& endpoint = found->second;
+  EndpointRecord* found = Find(id);
+  if (found == nullptr || found->origin == nullptr) return;
+  EndpointRecord& endpoint = *found;
   CancelInFlight(endpoint);
   for (const auto& [request, test] : tests_) {
     if (test.endpoint == id) transport_.Cancel(request);
@@ -95,7 +97,6 @@ void Engine::Remove(EndpointId id) {
       Park(endpoint, delivery);
     }
   }
-  PublishState(*endpoint.origin);  // a probe may have been given up
   Detach(endpoint);
   PruneOrigins();
   endpoint.bury_ms = clock_.MonotonicMs() + endpoint.config->schedule.max_age_ms;
@@ -109,39 +110,69 @@ void Engine::Attach(EndpointRecord& endpoint) {
   std::shared_ptr<OriginRecord>& origin = origins_[endpoint.config->origin];
   if (!origin) {
     origin = std::make_shared<OriginRecord>();
+    origin->id = ++last_origin_;
+    origin->key = &origins_.find(endpoint.config->origin)->first;
     origin->name = OriginText(endpoint.config->origin);
+    connection_limit_ += Limit(*origin);
   }
-  origin->endpoints.push_back(&endpoint);
-  origin->breaker.SetLimit(Limit(*origin));
-  origin->breaker.Hasten(clock_.MonotonicMs());
   endpoint.origin = origin.get();
+  origin->endpoints.emplace(endpoint.id, &endpoint);
+  origin->breaker.Hasten(clock_.MonotonicMs());
+  const int before = Limit(*origin);
+  origin->limits.insert(endpoint.config->max_connections);
+  LimitChanged(*origin, before);
 }
 
 void Engine::Detach(EndpointRecord& endpoint) {
-  std::erase(endpoint.origin->endpoints, &endpoint);
-  endpoint.origin->breaker.SetLimit(Limit(*endpoint.origin));
+  OriginRecord& origin = *endpoint.origin;
+  origin.endpoints.erase(endpoint.id);
+  origin.ready.erase(endpoint.id);
   endpoint.origin = nullptr;
+  const int before = Limit(origin);
+  origin.limits.extract(endpoint.config->max_connections);
+  LimitChanged(origin, before);
+  if (origin.endpoints.empty()) unused_origins_.push_back(&origin);
+}
+
+int Engine::Limit(const OriginRecord& origin) {
+  return origin.limits.empty() ? 1 : std::max(1, *origin.limits.rbegin());
+}
+
+void Engine::LimitChanged(OriginRecord& origin, int before) {
+  due_origins_.Touch(origin);
+  const int limit = Limit(origin);
+  origin.breaker.SetLimit(limit);
+  connection_limit_ += limit - before;
+  if (limit != before) PublishState(origin);
 }
 
 // Apart from Detach: a reload within one origin must find its breaker and its requests in flight
 // again. What is in flight is counted until it ends, should the origin come back.
 void Engine::PruneOrigins() {
-  std::erase_if(origins_, [](const auto& origin) {
-    return origin.second->endpoints.empty() && origin.second->in_flight == 0;
+  std::erase_if(unused_origins_, [this](OriginRecord* origin) {
+    if (!origin->endpoints.empty()) return true;
+    if (origin->in_flight > 0) return false;
+    connection_limit_ -= Limit(*origin);
+    due_origins_.Remove(*origin);
+    origins_.erase(origins_.find(*origin->key));
+    return true;
   });
 }
 
 void Engine::CancelInFlight(EndpointRecord& endpoint) {
+  if (endpoint.in_flight == 0) return;
   for (auto flight = in_flight_.begin(); flight != in_flight_.end();) {
     if (flight->second.endpoint != &endpoint) {
       ++flight;
       continue;
     }
     transport_.Cancel(flight->first);
-    --flight->second.origin->in_flight;
+    OriginRecord& origin = *flight->second.origin;  // since a reload perhaps not its own
+    --origin.in_flight;
+    due_origins_.Touch(origin);
     const bool probe = IsProbe(flight->second);
-    flight->second.origin->breaker.OnCancelled(probe);
-    if (probe) PublishState(*flight->second.origin);  // since a reload perhaps not its own
+    origin.breaker.OnCancelled(probe);
+    if (probe) PublishState(origin);
     endpoint.gate.OnCancelled(IsGateProbe(flight->second));
     --endpoint.in_flight;
     std::vector<Delivery> back;
@@ -160,7 +191,7 @@ void Engine::CancelInFlight(EndpointRecord& endpoint) {
 }
 
 void Engine::Accept(EndpointId id, std::shared_ptr<const Event> event, CommitCallback committed) {
-  EndpointRecord& endpoint = endpoints_.at(id);
+  EndpointRecord& endpoint = At(id);
   Delivery delivery;
   delivery.sequence = next_sequence_++;
   delivery.endpoint = id;
@@ -191,17 +222,49 @@ void Engine::Turn() {
     appended_ = false;
     outbox_.Flush(std::exchange(unflushed_, {}));
   }
+  LookAtDue();
   VisitDead();
-  for (auto& [id, endpoint] : endpoints_) {
-    PurgeDead(endpoint);
-    if (!endpoint.withdrawals.empty() || endpoint.topics.uncertain()) ClearMarks(endpoint);
-    HastenSlice(endpoint);
-    Summarize(endpoint);
-    Claim(endpoint);
+  while (OriginRecord* origin = due_origins_.Front(clock_.MonotonicMs())) {
+    Dispatch(*origin);
+    due_origins_.Pop();
   }
-  for (auto& [key, origin] : origins_) Dispatch(origin);
-  if (!std::exchange(made_room_, false)) return;
-  for (auto& [id, endpoint] : endpoints_) Claim(endpoint);
+  LookAtDue();  // what has sent something may have room for more
+}
+
+Engine::EndpointRecord* Engine::Find(EndpointId id) {
+  const auto found = endpoints_.find(id);
+  if (found == endpoints_.end()) return nullptr;
+  due_endpoints_.Touch(found->second);
+  return &found->second;
+}
+
+Engine::EndpointRecord& Engine::At(EndpointId id) {
+  EndpointRecord& endpoint = endpoints_.at(id);
+  due_endpoints_.Touch(endpoint);
+  return endpoint;
+}
+
+void Engine::LookAtDue() {
+  while (EndpointRecord* endpoint = due_endpoints_.Front(clock_.MonotonicMs())) {
+    LookAt(*endpoint);
+    due_endpoints_.Pop();
+  }
+}
+
+// All that an endpoint may have to do, but for sending, where the endpoints of an origin take
+// turns.
+void Engine::LookAt(EndpointRecord& endpoint) {
+  PurgeRemoved(endpoint);
+  PurgeDead(endpoint);
+  if (!endpoint.withdrawals.empty() || endpoint.topics.uncertain()) ClearMarks(endpoint);
+  HastenSlice(endpoint);
+  Summarize(endpoint);
+  Claim(endpoint);
+  const Millis now = clock_.MonotonicMs();
+  if (IsReady(endpoint, now) && endpoint.origin->ready.emplace(endpoint.id, &endpoint).second) {
+    due_origins_.Touch(*endpoint.origin);
+  }
+  due_endpoints_.SetTime(endpoint, NextLookMs(endpoint, now));
 }
 
 void Engine::Claim(EndpointRecord& endpoint) {
@@ -223,21 +286,28 @@ void Engine::Claim(EndpointRecord& endpoint) {
   outbox_.Claim(endpoint.id, removed ? kSlice : WindowSize(endpoint) - endpoint.window.size());
 }
 
-void Engine::Dispatch(const std::shared_ptr<OriginRecord>& origin) {
-  while (origin->breaker.MaySend(clock_.MonotonicMs(), origin->in_flight)) {
-    if (!SendNext(origin)) return;
+void Engine::Dispatch(OriginRecord& origin) {
+  const auto may_send = [&] {
+    return origin.breaker.MaySend(clock_.MonotonicMs(), origin.in_flight);
+  };
+  while (may_send() && SendNext(origin)) {
   }
+  const bool waits = !origin.ready.empty() && origin.breaker.state() == Breaker::State::kOpen;
+  due_origins_.SetTime(origin, waits ? std::optional(origin.breaker.probe_at_ms()) : std::nullopt);
 }
 
 void Engine::OnCommitted(Ticket /*ticket*/, bool durable) {
   if (durable && !durable_) {
-    for (auto& [id, endpoint] : endpoints_) endpoint.claimable = true;  // what is on the disk
+    for (auto& [id, endpoint] : endpoints_) {
+      endpoint.claimable = true;  // what is on the disk
+      due_endpoints_.Touch(endpoint);
+    }
   }
   durable_ = durable;
 }
 
 void Engine::OnClaimed(EndpointId id, Claimed claimed) {
-  EndpointRecord& endpoint = endpoints_.at(id);
+  EndpointRecord& endpoint = At(id);
   endpoint.claiming = false;
   endpoint.claimable = endpoint.claimable || claimed.more;
   endpoint.next_due = claimed.next_due;

@@ -14,12 +14,14 @@
 #include <memory>
 #include <optional>
 #include <random>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
 #include <utility>
 #include <vector>
 
+#include "engine/agenda.hpp"
 #include "engine/breaker.hpp"
 #include "engine/failing.hpp"
 #include "engine/ledger.hpp"
@@ -160,7 +162,7 @@ class Engine final : public OutboxListener, public TransportListener {
   // Nothing of this endpoint is in flight, and nothing can be sent now.
   bool Idle(EndpointId id) const;
   // The sum of the connections that the origins may use.
-  int ConnectionLimit() const;
+  int ConnectionLimit() const { return connection_limit_; }
 
   void OnCommitted(Ticket ticket, bool durable) override;
   void OnClaimed(EndpointId id, Claimed claimed) override;
@@ -181,7 +183,10 @@ class Engine final : public OutboxListener, public TransportListener {
     bool told = false;
   };
 
-  struct OriginRecord {
+  struct OriginRecord : std::enable_shared_from_this<OriginRecord> {
+    std::uint64_t id = 0;
+    const Origin* key = nullptr;  // in origins_
+    AgendaEntry agenda;
     std::string name;  // OriginText
     Breaker breaker;
     RequestId probe = 0;             // the latest
@@ -189,12 +194,17 @@ class Engine final : public OutboxListener, public TransportListener {
     std::uint64_t delivered_at = 0;  // Engine::delivered_ at its last delivered event of this run
     int in_flight = 0;               // requests
     Trouble trouble;
-    std::vector<EndpointRecord*> endpoints;
-    std::size_t next = 0;  // whose turn it is
+    std::map<EndpointId, EndpointRecord*> endpoints;
+    std::multiset<int> limits;  // their max_connections
+    // Of those the ones that have something to send now, as far as they themselves are concerned:
+    // they take turns. Whether that is still so is seen when one is asked.
+    std::map<EndpointId, EndpointRecord*> ready;
+    EndpointId last = 0;  // whose turn it was
   };
 
   struct EndpointRecord {
     EndpointId id = 0;
+    AgendaEntry agenda;
     std::shared_ptr<const Endpoint> config;
     std::shared_ptr<Ledger> ledger;
     OriginRecord* origin = nullptr;  // none: removed
@@ -274,15 +284,25 @@ class Engine final : public OutboxListener, public TransportListener {
 
   void Attach(EndpointRecord& endpoint);
   void Detach(EndpointRecord& endpoint);
+  static int Limit(const OriginRecord& origin);
+  void LimitChanged(OriginRecord& origin, int before);
   void PruneOrigins();
   void CancelInFlight(EndpointRecord& endpoint);
+  // Null: unknown. Whatever is done to it, it is looked at in the next turn.
+  EndpointRecord* Find(EndpointId id);
+  EndpointRecord& At(EndpointId id);
+  void LookAtDue();
+  void LookAt(EndpointRecord& endpoint);
+  static bool IsReady(const EndpointRecord& endpoint, Millis now_ms);
+  static std::optional<Millis> NextLookMs(const EndpointRecord& endpoint, Millis now_ms);
   void Claim(EndpointRecord& endpoint);
-  void Dispatch(const std::shared_ptr<OriginRecord>& origin);
+  void Dispatch(OriginRecord& origin);
   static bool IsProbe(const InFlight& flight);
   static bool IsGateProbe(const InFlight& flight);
   static bool IsHeldBack(const EndpointRecord& endpoint);
-  static std::optional<Millis> ProbeMs(const EndpointRecord& endpoint);
-  bool SendNext(const std::shared_ptr<OriginRecord>& origin);
+  bool SendNext(OriginRecord& origin);
+  std::vector<Delivery> TakeNext(EndpointRecord& endpoint);
+  void Send(OriginRecord& origin, EndpointRecord& endpoint, std::vector<Delivery> deliveries);
   std::vector<Delivery> TakeOne(EndpointRecord& endpoint);
   std::vector<Delivery> TakeProbe(EndpointRecord& endpoint);
   std::vector<Delivery> TakeApart(EndpointRecord& endpoint);
@@ -290,7 +310,6 @@ class Engine final : public OutboxListener, public TransportListener {
   bool IsBatchDue(EndpointRecord& endpoint);
   static std::optional<Millis> BatchDueMs(const EndpointRecord& endpoint);
   Request Build(EndpointRecord& endpoint, RequestId id, std::vector<Delivery>& deliveries);
-  static bool MaySend(const EndpointRecord& endpoint, Millis now_ms);
   static void GiveBack(EndpointRecord& endpoint, std::vector<Delivery> deliveries);
   static void GiveBackApart(EndpointRecord& endpoint);
   std::vector<Delivery> ExtractApart(EndpointRecord& endpoint, const Window::Predicate& leaves);
@@ -346,6 +365,7 @@ class Engine final : public OutboxListener, public TransportListener {
   void ReportToBreakers(InFlight& flight, const Outcome& outcome);
   bool ReportToGate(const InFlight& flight, const Outcome& outcome, bool probe,
                     std::optional<Millis> retry_after);
+  void HastenProbes(EndpointRecord& endpoint);
   void HastenSlice(EndpointRecord& endpoint);
   void Summarize(EndpointRecord& endpoint);
   void TellEnd(Trouble& trouble, const std::string& what, const std::string& pending);
@@ -357,9 +377,8 @@ class Engine final : public OutboxListener, public TransportListener {
   void Observe(const InFlight& flight, const std::vector<Outcome>& outcomes) const;
   void PublishConcurrency(const EndpointRecord& endpoint) const;
   static std::string WhyOf(const EndpointRecord& endpoint, EndpointState state);
-  void PublishState(const OriginRecord& origin);
+  void PublishState(OriginRecord& origin);
   void PublishState(const EndpointRecord& endpoint) const;
-  static int Limit(const OriginRecord& origin);
   static std::size_t WindowSize(const EndpointRecord& endpoint);
   double Unit();
 
@@ -372,7 +391,6 @@ class Engine final : public OutboxListener, public TransportListener {
   std::uint64_t delivered_ = 0;  // events of all endpoints, those of earlier runs included
   RequestId next_request_ = 1;
   bool appended_ = false;
-  bool made_room_ = false;                 // while sending: some may claim that could not before
   bool durable_ = true;                    // what the last commit said
   std::vector<CommitCallback> unflushed_;  // of what was appended
   std::uint64_t next_job_ = 1;
@@ -380,7 +398,12 @@ class Engine final : public OutboxListener, public TransportListener {
   std::map<std::uint64_t, ImportJob> import_jobs_;
   SharedOrder order_;
   std::map<EndpointId, EndpointRecord> endpoints_;
+  Agenda<EndpointRecord> due_endpoints_;
   std::map<Origin, std::shared_ptr<OriginRecord>> origins_;
+  std::vector<OriginRecord*> unused_origins_;  // had no endpoint when last looked at
+  Agenda<OriginRecord> due_origins_;           // those that may send something
+  std::uint64_t last_origin_ = 0;
+  int connection_limit_ = 0;  // the sum of the origins' limits
   std::unordered_map<RequestId, InFlight> in_flight_;
   std::map<RequestId, TestInFlight> tests_;
 };

@@ -1,5 +1,5 @@
-// The engine's sixth part: what leaves together. One request carries at most one delivery of each
-// lane, so that the order holds whatever is said of each.
+// What leaves, and what leaves together: one request carries at most one delivery of each ordering
+// key, so that the order holds whatever is answered for each.
 #include <algorithm>
 #include <iterator>
 #include <utility>
@@ -9,43 +9,67 @@
 
 namespace offline_post {
 
-bool Engine::SendNext(const std::shared_ptr<OriginRecord>& origin) {
-  // Endpoints that share an origin take turns.
-  for (std::size_t tried = 0; tried < origin->endpoints.size(); ++tried) {
-    EndpointRecord& endpoint = *origin->endpoints[origin->next++ % origin->endpoints.size()];
-    const Millis now = clock_.MonotonicMs();
-    if (endpoint.pause != Pause::kNone || !MaySend(endpoint, now)) continue;
-    // A probe costs as little as possible.
-    const bool one = IsHeldBack(endpoint) || !endpoint.config->batch.any();
+// The endpoint's breaker lets it send, and something in its window may leave.
+bool Engine::IsReady(const EndpointRecord& endpoint, Millis now_ms) {
+  if (endpoint.origin == nullptr || endpoint.pause != Pause::kNone ||
+      !endpoint.gate.MaySend(now_ms, endpoint.in_flight)) {
+    return false;
+  }
+  if (!endpoint.apart.empty()) return true;
+  if (!endpoint.window.runnable()) return false;
+  const auto batch_due = BatchDueMs(endpoint);
+  return IsHeldBack(endpoint) || !batch_due || *batch_due <= now_ms;
+}
+
+// True: a request has left.
+bool Engine::SendNext(OriginRecord& origin) {
+  while (!origin.ready.empty()) {
+    // Endpoints that share an origin take turns.
+    auto next = origin.ready.upper_bound(origin.last);
+    if (next == origin.ready.end()) next = origin.ready.begin();
+    EndpointRecord& endpoint = *next->second;
+    due_endpoints_.Touch(endpoint);
     std::vector<Delivery> deliveries;
-    if (one) {
-      deliveries = IsHeldBack(endpoint) ? TakeProbe(endpoint) : TakeOne(endpoint);
-    } else {
-      deliveries = TakeBatch(endpoint);
+    if (IsReady(endpoint, clock_.MonotonicMs())) deliveries = TakeNext(endpoint);
+    if (!deliveries.empty()) {
+      Send(origin, endpoint, std::move(deliveries));
+      origin.last = endpoint.id;
+      return true;
     }
-    if (deliveries.empty()) continue;
-    const RequestId id = next_request_++;
-    Request request = Build(endpoint, id, deliveries);
-    const auto rest = deliveries.begin() + static_cast<std::ptrdiff_t>(request.deliveries.size());
-    GiveBack(endpoint, {std::make_move_iterator(rest), std::make_move_iterator(deliveries.end())});
-    deliveries.erase(rest, deliveries.end());
-    const bool probe = origin->breaker.OnSend();
-    const bool gate_probe = endpoint.gate.OnSend();
-    if (probe) origin->probe = id;
-    if (gate_probe) endpoint.gate_probe = id;
-    if (probe || gate_probe) PublishState(*origin);
-    ++origin->in_flight;
-    ++endpoint.in_flight;
-    for (const Delivery& delivery : deliveries) {
-      if (delivery.event->topic != 0) endpoint.topics.Sent(delivery, now);
-    }
-    endpoint.ledger->AttemptsStarted(deliveries.size());
-    in_flight_.emplace(
-        id, InFlight{id, &endpoint, endpoint.config, origin, std::move(deliveries), now});
-    transport_.Send(std::move(request));
-    return true;
+    origin.ready.erase(next);
   }
   return false;
+}
+
+std::vector<Delivery> Engine::TakeNext(EndpointRecord& endpoint) {
+  // A probe costs as little as possible.
+  if (IsHeldBack(endpoint)) return TakeProbe(endpoint);
+  return endpoint.config->batch.any() ? TakeBatch(endpoint) : TakeOne(endpoint);
+}
+
+void Engine::Send(OriginRecord& origin, EndpointRecord& endpoint,
+                  std::vector<Delivery> deliveries) {
+  const Millis now = clock_.MonotonicMs();
+  const RequestId id = next_request_++;
+  Request request = Build(endpoint, id, deliveries);
+  const auto rest = deliveries.begin() + static_cast<std::ptrdiff_t>(request.deliveries.size());
+  GiveBack(endpoint, {std::make_move_iterator(rest), std::make_move_iterator(deliveries.end())});
+  deliveries.erase(rest, deliveries.end());
+  const bool probe = origin.breaker.OnSend();
+  const bool gate_probe = endpoint.gate.OnSend();
+  if (probe) origin.probe = id;
+  if (gate_probe) endpoint.gate_probe = id;
+  if (probe) PublishState(origin);
+  if (gate_probe) PublishState(endpoint);
+  ++origin.in_flight;
+  ++endpoint.in_flight;
+  for (const Delivery& delivery : deliveries) {
+    if (delivery.event->topic != 0) endpoint.topics.Sent(delivery, now);
+  }
+  endpoint.ledger->AttemptsStarted(deliveries.size());
+  in_flight_.emplace(id, InFlight{id, &endpoint, endpoint.config, origin.shared_from_this(),
+                                  std::move(deliveries), now});
+  transport_.Send(std::move(request));
 }
 
 Request Engine::Build(EndpointRecord& endpoint, RequestId id, std::vector<Delivery>& deliveries) {
@@ -58,14 +82,7 @@ Request Engine::Build(EndpointRecord& endpoint, RequestId id, std::vector<Delive
 }
 
 void Engine::Drain(EndpointId id) {
-  const auto found = endpoints_.find(id);
-  if (found != endpoints_.end()) found->second.draining = true;
-}
-
-bool Engine::MaySend(const EndpointRecord& endpoint, Millis now_ms) {
-  const OriginRecord& origin = *endpoint.origin;
-  return origin.breaker.MaySend(now_ms, origin.in_flight) &&
-         endpoint.gate.MaySend(now_ms, endpoint.in_flight);
+  if (EndpointRecord* endpoint = Find(id)) endpoint->draining = true;
 }
 
 std::vector<Delivery> Engine::TakeOne(EndpointRecord& endpoint) {

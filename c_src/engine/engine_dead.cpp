@@ -1,5 +1,4 @@
-// The engine's third part: dead letters, which wait in the outbox for an operator or for the end of
-// their retention.
+// Dead letters, which wait in the outbox for an operator or for the end of their retention.
 #include <algorithm>
 #include <iterator>
 #include <utility>
@@ -73,7 +72,6 @@ bool Engine::MustWait(const DeadJob& job) const {
 
 void Engine::VisitDead() {
   const Millis now = clock_.MonotonicMs();
-  for (auto& [id, endpoint] : endpoints_) PurgeRemoved(endpoint);
   for (auto& [tag, job] : dead_jobs_) {
     if (job.visiting || now < job.next_ms || MustWait(job)) continue;
     job.visiting = true;
@@ -90,7 +88,7 @@ void Engine::OnDeadVisited(DeadVisited visited) {
   const auto found = dead_jobs_.find(visited.tag);
   if (found == dead_jobs_.end()) return;
   DeadJob& job = found->second;
-  EndpointRecord& endpoint = endpoints_.at(visited.endpoint);
+  EndpointRecord& endpoint = At(visited.endpoint);
   if (!visited.reached && visited.act == DeadAct::kPurge) {
     // Nobody will ask again: an account is removed once.
     job.visiting = false;
@@ -143,7 +141,7 @@ void Engine::PurgeDead(EndpointRecord& endpoint) {
 }
 
 void Engine::OnPurged(EndpointId id, std::uint64_t count) {
-  EndpointRecord& endpoint = endpoints_.at(id);
+  EndpointRecord& endpoint = At(id);
   endpoint.ledger->Purged(count);
   endpoint.dead -= count;
   endpoint.purging = false;
@@ -154,7 +152,7 @@ void Engine::OnPurged(EndpointId id, std::uint64_t count) {
 }
 
 void Engine::OnLost(EndpointId id, std::uint64_t count, std::uint64_t bytes) {
-  EndpointRecord& endpoint = endpoints_.at(id);
+  EndpointRecord& endpoint = At(id);
   endpoint.ledger->Forget(count, bytes);
   endpoint.in_outbox -= count;
   endpoint.topics.Lost();

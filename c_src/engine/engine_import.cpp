@@ -1,4 +1,4 @@
-// The engine's sixth part: what another node has left, and this one takes over.
+// What another node has left, and this one takes over.
 #include <algorithm>
 #include <iterator>
 #include <utility>
@@ -22,13 +22,13 @@ void Engine::Import(EndpointId id, ImportSlice slice, ImportCallback done) {
   ImportJob job;
   job.endpoint = id;
   job.done = std::move(done);
-  const auto found = endpoints_.find(id);
-  if (found == endpoints_.end() || !outbox_.IsDurable()) {
+  EndpointRecord* found = Find(id);
+  if (found == nullptr || !outbox_.IsDurable()) {
     job.result.end = ImportResult::End::kRefused;
     job.done(job.result);
     return;
   }
-  EndpointRecord& endpoint = found->second;
+  EndpointRecord& endpoint = *found;
   ImportedRows rows;
   rows.endpoint = id;
   rows.source = std::move(slice.source);
@@ -80,7 +80,7 @@ void Engine::OnImported(const ImportDone& done) {
   auto node = import_jobs_.extract(done.tag);
   if (node.empty()) return;
   ImportJob& job = node.mapped();
-  EndpointRecord& endpoint = endpoints_.at(done.endpoint);
+  EndpointRecord& endpoint = At(done.endpoint);
   if (done.reached) {
     endpoint.in_outbox += done.pending;
     endpoint.claimable = endpoint.claimable || done.pending > 0;

@@ -1,4 +1,4 @@
-// The engine's seventh part: what an operator does to an endpoint, to make it stop, go on or try.
+// What an operator does to an endpoint, to make it stop, go on or try.
 #include <utility>
 
 #include "engine/engine.hpp"
@@ -20,33 +20,36 @@ void Engine::TellPause(const EndpointRecord& endpoint, Notice::Level level,
 }
 
 void Engine::Pause(EndpointId id) {
-  const auto found = endpoints_.find(id);
-  if (found == endpoints_.end()) return;
-  const bool news = found->second.pause != Pause::kOperator;
-  SetPause(found->second, Pause::kOperator);
-  if (news) TellPause(found->second, Notice::Level::kInfo, "paused by the operator");
+  EndpointRecord* endpoint = Find(id);
+  if (endpoint == nullptr) return;
+  const bool news = endpoint->pause != Pause::kOperator;
+  SetPause(*endpoint, Pause::kOperator);
+  if (news) TellPause(*endpoint, Notice::Level::kInfo, "paused by the operator");
 }
 
 void Engine::Resume(EndpointId id) {
-  const auto found = endpoints_.find(id);
-  if (found == endpoints_.end()) return;
-  EndpointRecord& endpoint = found->second;
+  EndpointRecord* found = Find(id);
+  if (found == nullptr) return;
+  EndpointRecord& endpoint = *found;
   const bool news = endpoint.pause != Pause::kNone;
   SetPause(endpoint, Pause::kNone);
   if (news) TellPause(endpoint, Notice::Level::kInfo, "resumed by the operator");
   if (endpoint.origin == nullptr) return;
   // Whoever resumes wants to see what happens.
-  endpoint.gate.Hasten(clock_.MonotonicMs());
-  endpoint.origin->breaker.Hasten(clock_.MonotonicMs());
+  HastenProbes(endpoint);
 }
 
 void Engine::Hasten(EndpointId id) {
-  const auto found = endpoints_.find(id);
-  if (found == endpoints_.end() || found->second.origin == nullptr) return;
-  EndpointRecord& endpoint = found->second;
-  endpoint.hasten_left = endpoint.in_outbox / kSlice + 1;
+  EndpointRecord* endpoint = Find(id);
+  if (endpoint == nullptr || endpoint->origin == nullptr) return;
+  endpoint->hasten_left = endpoint->in_outbox / kSlice + 1;
+  HastenProbes(*endpoint);
+}
+
+void Engine::HastenProbes(EndpointRecord& endpoint) {
   endpoint.gate.Hasten(clock_.MonotonicMs());
   endpoint.origin->breaker.Hasten(clock_.MonotonicMs());
+  due_origins_.Touch(*endpoint.origin);
 }
 
 void Engine::HastenSlice(EndpointRecord& endpoint) {
@@ -59,13 +62,13 @@ void Engine::HastenSlice(EndpointRecord& endpoint) {
 }
 
 void Engine::Test(EndpointId id, std::shared_ptr<const Event> event, TestCallback done) {
-  const auto found = endpoints_.find(id);
-  if (found == endpoints_.end() || found->second.origin == nullptr) return;
+  const EndpointRecord* endpoint = Find(id);
+  if (endpoint == nullptr || endpoint->origin == nullptr) return;
   Delivery delivery;
   delivery.endpoint = id;
   delivery.event = std::move(event);
   const RequestId request = next_request_++;
-  Request built = BuildRequest(request, found->second.config, {delivery}, clock_.UnixMs());
+  Request built = BuildRequest(request, endpoint->config, {delivery}, clock_.UnixMs());
   tests_[request] = {id, std::move(done), clock_.MonotonicMs()};
   transport_.Send(std::move(built));
 }

@@ -1,4 +1,4 @@
-// The engine's second half: what came back, and what that means for the delivery, its endpoint and
+// What came back, and what that means for the delivery, its endpoint and
 // its origin.
 #include <algorithm>
 #include <utility>
@@ -36,6 +36,8 @@ void Engine::OnDone(RequestId id, std::vector<Outcome> outcomes) {
   in_flight_.erase(found);
   --flight.origin->in_flight;
   --flight.endpoint->in_flight;
+  due_origins_.Touch(*flight.origin);
+  due_endpoints_.Touch(*flight.endpoint);
   const auto alive = std::find_if(outcomes.begin(), outcomes.end(), IsAlive);
   Observe(flight, outcomes);
   ReportToBreakers(flight, alive != outcomes.end() ? *alive : outcomes.front());
@@ -57,7 +59,7 @@ void Engine::OnDone(RequestId id, std::vector<Outcome> outcomes) {
 
 std::string Engine::Pending(const OriginRecord& origin) {
   std::uint64_t pending = 0;
-  for (const EndpointRecord* endpoint : origin.endpoints) pending += endpoint->ledger->pending();
+  for (const auto& [id, endpoint] : origin.endpoints) pending += endpoint->ledger->pending();
   return Notifications(pending);
 }
 

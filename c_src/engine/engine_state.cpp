@@ -1,15 +1,17 @@
-// The engine's fifth part: what can be said about its state, to the operator and to whoever gives
-// it its turns.
+// What can be said about the engine's state, to the operator and to the one that gives it its
+// turns.
 #include <algorithm>
-#include <array>
 #include <utility>
 
 #include "engine/engine.hpp"
 
 namespace offline_post {
 
-void Engine::PublishState(const OriginRecord& origin) {
-  for (const EndpointRecord* endpoint : origin.endpoints) PublishState(*endpoint);
+void Engine::PublishState(OriginRecord& origin) {
+  for (const auto& [id, endpoint] : origin.endpoints) {
+    PublishState(*endpoint);
+    due_endpoints_.Touch(*endpoint);  // what the origin holds back is to be told of
+  }
 }
 
 void Engine::PublishState(const EndpointRecord& endpoint) const {
@@ -67,51 +69,45 @@ bool Engine::IsHeldBack(const EndpointRecord& endpoint) {
          endpoint.gate.state() != Breaker::State::kClosed;
 }
 
-// When the next probe may leave, if that is a matter of time: both breakers must let it pass.
-std::optional<Millis> Engine::ProbeMs(const EndpointRecord& endpoint) {
-  const OriginRecord& origin = *endpoint.origin;
-  std::optional<Millis> at;
-  for (const auto& [breaker, in_flight] : std::array<std::pair<const Breaker*, int>, 2>{
-           {{&origin.breaker, origin.in_flight}, {&endpoint.gate, endpoint.in_flight}}}) {
-    if (breaker->state() == Breaker::State::kOpen) {
-      at = std::max(at.value_or(0), breaker->probe_at_ms());
-    } else if (!breaker->MaySend(0, in_flight)) {
-      return std::nullopt;  // not before something in flight ends
-    }
-  }
-  return at;
-}
-
 std::optional<Millis> Engine::NextTurnMs() const {
   std::optional<Millis> next;
-  const auto consider = [&next](Millis at) { next = next ? std::min(*next, at) : at; };
+  const auto consider = [&next](std::optional<Millis> at) {
+    if (at) next = std::min(next.value_or(*at), *at);
+  };
   for (const auto& [tag, job] : dead_jobs_) {
     if (!job.visiting && !MustWait(job)) consider(job.next_ms);
   }
-  for (const auto& [id, endpoint] : endpoints_) {
-    if (endpoint.dead > 0 && !endpoint.purging) consider(endpoint.purge_ms);
-    if (!endpoint.removed.empty() && !endpoint.purging_removed) consider(0);
-    if (endpoint.hasten_left > 0) consider(endpoint.hasten_ms);
-    if (endpoint.summary_ms) consider(*endpoint.summary_ms);
-    if (endpoint.origin == nullptr) {
-      const auto claimable_ms = endpoint.claimable ? std::optional<Millis>(0) : endpoint.next_due;
-      if (endpoint.in_outbox > 0 && claimable_ms && !endpoint.claiming)
-        consider(std::max(endpoint.bury_ms, *claimable_ms));
-      continue;
-    }
-    // The answer to a Claim that is under way says it anew.
-    if (endpoint.next_due && !endpoint.claiming &&
-        endpoint.window.size() <= WindowSize(endpoint) / 2) {
-      consider(*endpoint.next_due);
-    }
-    if (endpoint.pause != Pause::kNone || (!endpoint.window.runnable() && endpoint.apart.empty())) {
-      continue;
-    }
-    if (IsHeldBack(endpoint)) {
-      if (const auto probe = ProbeMs(endpoint)) consider(*probe);
-    } else if (MaySend(endpoint, 0)) {
-      if (const auto due = BatchDueMs(endpoint)) consider(*due);
-    }
+  consider(due_endpoints_.NextMs());
+  consider(due_origins_.NextMs());
+  return next;
+}
+
+// When time alone gives this endpoint something to do. Its origin's breaker has a time of its own.
+std::optional<Millis> Engine::NextLookMs(const EndpointRecord& endpoint, Millis now_ms) {
+  std::optional<Millis> next;
+  const auto consider = [&next](std::optional<Millis> at) {
+    if (at) next = std::min(next.value_or(*at), *at);
+  };
+  if (endpoint.dead > 0 && !endpoint.purging) consider(endpoint.purge_ms);
+  if (endpoint.hasten_left > 0) consider(endpoint.hasten_ms);
+  consider(endpoint.summary_ms);
+  if (endpoint.origin == nullptr) {
+    const auto claimable_ms = endpoint.claimable ? std::optional<Millis>(0) : endpoint.next_due;
+    if (endpoint.in_outbox > 0 && claimable_ms && !endpoint.claiming)
+      consider(std::max(endpoint.bury_ms, *claimable_ms));
+    return next;
+  }
+  // The answer to a Claim that is under way says it anew.
+  if (endpoint.next_due && !endpoint.claiming &&
+      endpoint.window.size() <= WindowSize(endpoint) / 2) {
+    consider(endpoint.next_due);
+  }
+  const bool waits = endpoint.window.runnable() || !endpoint.apart.empty();
+  if (!waits || endpoint.pause != Pause::kNone || IsReady(endpoint, now_ms)) return next;
+  if (endpoint.gate.state() == Breaker::State::kOpen) {
+    consider(endpoint.gate.probe_at_ms());
+  } else if (endpoint.gate.MaySend(now_ms, endpoint.in_flight)) {
+    consider(BatchDueMs(endpoint));
   }
   return next;
 }
@@ -131,20 +127,6 @@ std::size_t Engine::WindowSize(const EndpointRecord& endpoint) {
   const auto connections = static_cast<std::size_t>(endpoint.config->max_connections);
   return std::max(endpoint.config->batch.any() ? kBatchWindow : kWindow,
                   2 * Outbox::kLeasedPerRecipient * connections);
-}
-
-int Engine::Limit(const OriginRecord& origin) {
-  int limit = 1;
-  for (const EndpointRecord* endpoint : origin.endpoints) {
-    limit = std::max(limit, endpoint->config->max_connections);
-  }
-  return limit;
-}
-
-int Engine::ConnectionLimit() const {
-  int sum = 0;
-  for (const auto& [key, origin] : origins_) sum += Limit(*origin);
-  return sum;
 }
 
 double Engine::Unit() { return std::uniform_real_distribution<double>(0.0, 1.0)(random_); }

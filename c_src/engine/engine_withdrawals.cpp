@@ -1,4 +1,4 @@
-// The engine's fourth part: what is not to leave any more, because it was withdrawn or because a
+// What is not to leave any more, because it was withdrawn or because a
 // later one of its topic speaks for it; and what is not to leave yet.
 #include <algorithm>
 #include <string>
@@ -97,9 +97,9 @@ void Engine::ClearMarks(EndpointRecord& endpoint) {
 }
 
 void Engine::Withdraw(EndpointId id, const Withdrawal& withdrawal) {
-  const auto found = endpoints_.find(id);
-  if (found == endpoints_.end()) return;
-  EndpointRecord& endpoint = found->second;
+  EndpointRecord* found = Find(id);
+  if (found == nullptr) return;
+  EndpointRecord& endpoint = *found;
   const bool all = withdrawal.topic == 0;
   if (all && withdrawal.how == Final::kPurged && endpoint.dead > 0)
     endpoint.removed.insert(withdrawal.recipient);
@@ -203,7 +203,6 @@ bool Engine::MayLeave(EndpointRecord& endpoint, Delivery& delivery) {
   if (const auto verdict = VerdictOn(endpoint, delivery)) {
     endpoint.window.Advance(delivery.recipient);
     End(endpoint, delivery, *verdict);
-    made_room_ = true;
     return false;
   }
   const Millis now = clock_.MonotonicMs();
@@ -216,7 +215,6 @@ bool Engine::MayLeave(EndpointRecord& endpoint, Delivery& delivery) {
               delivery.event->kind + " is not sent after its max_age",
           ""});
     endpoint.claimable = true;  // what followed in its lane
-    made_room_ = true;
     return false;
   }
   if (endpoint.shares_order) {
@@ -248,7 +246,6 @@ void Engine::PutOff(EndpointRecord& endpoint, const Delivery& delivery, Millis d
   ++endpoint.in_outbox;
   for (const Delivery& follower : followers) Park(endpoint, follower);
   endpoint.claimable = true;  // for the time at which it is due
-  made_room_ = true;
 }
 
 std::optional<Millis> Engine::SharedDueMs(const Delivery& delivery) {
@@ -288,8 +285,7 @@ void Engine::ForgetShared(const EndpointRecord& endpoint) {
 
 void Engine::Wake(const SharedOrder::Next& next) {
   outbox_.Hasten(next.endpoint, next.lane);
-  endpoints_.at(next.endpoint).claimable = true;
-  made_room_ = true;  // its turn to claim may be over
+  At(next.endpoint).claimable = true;
 }
 
 }  // namespace offline_post
