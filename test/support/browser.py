@@ -118,8 +118,14 @@ class Browser:
     def count(self, xpath):
         return str(len(self.driver.find_elements(By.XPATH, xpath)))
 
+    def layout(self):
+        """Of a page that is drawn: one that was just loaded has no width at first."""
+        return WebDriverWait(self.driver, 60, 0.05).until(lambda driver: next(
+            (metrics for metrics in [driver.execute_cdp_cmd("Page.getLayoutMetrics", {})]
+             if metrics["cssContentSize"]["width"] > 0), None))
+
     def overflow(self):
-        metrics = self.driver.execute_cdp_cmd("Page.getLayoutMetrics", {})
+        metrics = self.layout()
         return str(round(metrics["cssContentSize"]["width"] - metrics["cssLayoutViewport"]["clientWidth"]))
 
     def window(self, width, height):
@@ -145,7 +151,7 @@ class Browser:
     def screenshot(self, path):
         # Scroll bars take room, and are not there when the whole page is drawn.
         self.driver.execute_cdp_cmd("Emulation.setScrollbarsHidden", {"hidden": True})
-        size = self.driver.execute_cdp_cmd("Page.getLayoutMetrics", {})["cssContentSize"]
+        size = self.layout()["cssContentSize"]
         self.capture(path, {"captureBeyondViewport": True, "clip": {
             "x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}})
         self.driver.execute_cdp_cmd("Emulation.setScrollbarsHidden", {"hidden": False})
