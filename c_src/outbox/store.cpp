@@ -194,7 +194,7 @@ void Store::SetPause(EndpointId endpoint, Pause pause, std::uint64_t paused_url)
   book.pause = pause;
   book.paused_url = paused_url;
   Begin();
-  book.changed = true;
+  MarkChanged(book);
 }
 
 void Store::SetWithdrawal(EndpointId endpoint, const StoredWithdrawal& withdrawal) {
@@ -229,7 +229,7 @@ void Store::Append(Delivery delivery) {
   InsertLog(delivery);
   ++book.counters.accepted;
   book.counters.pending_bytes += EventBytes(*delivery.event);
-  book.changed = true;
+  MarkChanged(book);
   ++appended_;
   Remember(book, std::move(delivery));
 }
@@ -415,7 +415,7 @@ void Store::DropDone() {
     const EndpointId endpoint = lazy_[first].endpoint;
     const Sequence begin = lazy_[first].sequence;
     Book& book = BookOf(endpoint);
-    book.changed = true;
+    MarkChanged(book);
     std::size_t end = first;
     for (; end < lazy_.size() && lazy_[end].endpoint == endpoint &&
            lazy_[end].sequence == begin + (end - first);
@@ -433,7 +433,11 @@ void Store::Count(Book& book, Final how) {
   if (how == Final::kDead) ++book.counters.dead;
   if (how == Final::kCancelled) ++book.counters.cancelled;
   if (how == Final::kPurged) ++book.counters.purged;
-  book.changed = true;
+  MarkChanged(book);
+}
+
+void Store::MarkChanged(Book& book) {
+  if (!std::exchange(book.changed, true)) changed_.push_back(&book);
 }
 
 bool Store::DropLog(EndpointId endpoint, Sequence first, Sequence last) {
@@ -445,11 +449,10 @@ bool Store::Commit() {
   if (!in_transaction_ && lazy_.empty()) return ok();
   Begin();
   DropDone();
-  for (auto& [id, book] : books_) {
-    if (!book.changed) continue;
-    const Counters& c = book.counters;
-    sql_->save_endpoint.Run(id, c.accepted, c.delivered, c.dead, c.cancelled, c.purged,
-                            c.pending_bytes, static_cast<int>(book.pause), book.paused_url);
+  for (const Book* book : changed_) {
+    const Counters& c = book->counters;
+    sql_->save_endpoint.Run(book->id, c.accepted, c.delivered, c.dead, c.cancelled, c.purged,
+                            c.pending_bytes, static_cast<int>(book->pause), book->paused_url);
   }
   sql_->save_run.Run(ToStore(clock_.MonotonicMs()), commits_ + 1, last_sequence());
   sql_->commit.Run();
@@ -459,7 +462,7 @@ bool Store::Commit() {
   in_transaction_ = false;
   appended_ = 0;
   lazy_.clear();
-  for (auto& [id, book] : books_) book.changed = false;
+  for (Book* book : std::exchange(changed_, {})) book->changed = false;
   return true;
 }
 

@@ -244,6 +244,7 @@ class Store {
   ImportPosition PositionOf(const ImportedRows& rows);
   void DropDone();
   void Count(Book& book, Final how);
+  void MarkChanged(Book& book);
 
   // Claims (store_claim.cpp).
   void ClaimReady(Book& book, Search& search);
@@ -299,6 +300,7 @@ class Store {
   bool in_transaction_ = false;
   std::size_t appended_ = 0;
   std::map<EndpointId, Book> books_;
+  std::vector<Book*> changed_;  // those whose counters or pause the file does not have
   std::unordered_map<std::int64_t, Lease> leases_;  // by RowKey
   std::vector<Remains::Done> lazy_;
   std::size_t memory_deliveries_ = 0;

@@ -71,7 +71,7 @@ DeadVisited Store::VisitDead(const DeadVisit& visit) {
   }
   if (found.empty()) return visited;
   Begin();
-  book.changed = true;
+  MarkChanged(book);
   book.counters.dead -= found.size();
   if (visit.act == DeadAct::kDrop) {
     book.counters.cancelled += found.size();
@@ -110,7 +110,7 @@ std::uint64_t Store::PurgeDead(EndpointId endpoint, Millis died_before_ms, std::
     sql_->older_dead.Run(endpoint, limit - purged, ToStore(died_before_ms));
     purged += static_cast<std::uint64_t>(database_.Changes());
   }
-  book.changed = true;
+  MarkChanged(book);
   book.counters.dead -= purged;
   book.counters.purged += purged;
   return purged;

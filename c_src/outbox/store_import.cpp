@@ -49,7 +49,7 @@ ImportDone Store::Import(const ImportedRows& rows) {
   done.position = rows.position;
   book.counters.accepted += done.pending + done.dead;
   book.counters.dead += done.dead;
-  book.changed = true;
+  MarkChanged(book);
   if (done.pending > 0) book.caught_up = false;  // they are read from the file
   appended_ += done.pending + done.dead;
   database_.Exec(

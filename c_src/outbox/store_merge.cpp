@@ -47,7 +47,7 @@ void Store::SetCounters(EndpointId endpoint, const Counters& counters) {
   Begin();
   Book& book = BookOf(endpoint);
   book.counters = counters;
-  book.changed = true;
+  MarkChanged(book);
 }
 
 // Its row, which may be there already.
@@ -60,7 +60,7 @@ Store::Book& Store::MergeRow(const Delivery& delivery) {
   if (InsertLog(delivery)) {
     ++book.counters.accepted;
     book.counters.pending_bytes += EventBytes(*delivery.event);
-    book.changed = true;
+    MarkChanged(book);
   } else {
     KeepStandsFor(delivery);
     KeepRecipient(delivery);
@@ -120,7 +120,7 @@ void Store::MergeCounts(EndpointId endpoint, const Ends& ends) {
   book.counters.delivered += ends.delivered;
   book.counters.cancelled += ends.cancelled;
   book.counters.purged += ends.purged;
-  book.changed = true;
+  MarkChanged(book);
 }
 
 }  // namespace offline_post

@@ -90,11 +90,8 @@ Status Service::Configure(const EndpointConfig& config, std::vector<std::string>
     registration.configured = true;
     registration.masked = std::move(masked);
     // A reload that leaves the rates alone leaves the buckets as full as they are.
-    if (!config.rates.any()) {
-      registration.limiter = nullptr;
-    } else if (!registration.limiter || registration.limiter->limits() != config.rates) {
-      registration.limiter = std::make_shared<RateLimiter>(config.rates);
-    }
+    if (registration.rates != config.rates) registration.rate_salt = ++last_rate_salt_;
+    registration.rates = config.rates;
     id = registration.id;
     ledger = registration.ledger;
   }
@@ -136,7 +133,7 @@ Admission Service::Submit(EndpointKeyView key, const std::shared_ptr<Event>& eve
   const auto found = registry_.find(key);
   if (found == registry_.end()) return Admission::kStopped;
   const Registration& registration = found->second;
-  if (registration.limiter && registration.configured && !IsWithinRate(registration, *event)) {
+  if (registration.rates.any() && registration.configured && !IsWithinRate(registration, *event)) {
     registration.ledger->Limited();
     return Admission::kLimited;
   }
@@ -362,7 +359,7 @@ bool Service::CommandFor(EndpointKeyView key, std::function<void(EndpointId)> co
 // Beyond a rate, where events are to collapse, one gets the topic for that. But a call that waits
 // is worth nothing, and must be withdrawn by its own topic; its end is never too much. What a room
 // says comes to each of its members: it is not held against the room.
-bool Service::IsWithinRate(const Registration& registration, Event& event) const {
+bool Service::IsWithinRate(const Registration& registration, Event& event) {
   if (EndsCall(event)) return true;
   // Who sent it may be kept from us.
   const bool room =
@@ -370,8 +367,12 @@ bool Service::IsWithinRate(const Registration& registration, Event& event) const
                   [](const Attribute& attribute) { return attribute.name == "room"; });
   const std::uint64_t sender =
       room || event.from.server.empty() ? 0 : RecipientKey(event.from.user, event.from.server);
-  if (registration.limiter->Admit(sender, RecipientKey(event), clock_.MonotonicMs())) return true;
-  if (!registration.limiter->limits().collapse || event.kind == "call") return false;
+  const RateLimits& rates = registration.rates;
+  if (rates_.Admit(rates, registration.rate_salt, sender, RecipientKey(event),
+                   clock_.MonotonicMs())) {
+    return true;
+  }
+  if (!rates.collapse || event.kind == "call") return false;
   event.topic = RateTopic(event);
   return true;
 }

@@ -145,7 +145,8 @@ class Service {
   struct Registration {
     EndpointId id = 0;
     std::shared_ptr<Ledger> ledger;
-    std::shared_ptr<RateLimiter> limiter;  // none: no rate is limited
+    RateLimits rates;
+    std::uint64_t rate_salt = 0;  // of its buckets in rates_
     std::shared_ptr<const Endpoint> masked;
     bool configured = false;
   };
@@ -180,7 +181,7 @@ class Service {
   void WakeSleeper();
 
   void WarnOfCertificate(const Endpoint& endpoint);  // the service thread
-  bool IsWithinRate(const Registration& registration, Event& event) const;
+  bool IsWithinRate(const Registration& registration, Event& event);
 
   // The service thread.
   void Run() noexcept;
@@ -212,8 +213,10 @@ class Service {
   // The hook's way: a read lock, a ledger's lock, a push.
   mutable std::shared_mutex registry_mutex_;
   std::map<EndpointKey, Registration, EndpointKeyLess>
-      registry_;            // guarded by registry_mutex_; never shrinks
-  EndpointId last_id_ = 0;  // guarded by it too
+      registry_;                      // guarded by registry_mutex_; never shrinks
+  EndpointId last_id_ = 0;            // guarded by it too
+  std::uint64_t last_rate_salt_ = 0;  // guarded by it too
+  RateLimiter rates_;
   Mailbox<Mail> mailbox_;
   std::atomic<bool> rejected_{false};  // since the last report
   std::atomic<bool> hurry_{false};     // somebody waits for what is in the mailbox
