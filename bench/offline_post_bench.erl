@@ -47,6 +47,7 @@
 %% outage: the figures of the long outage, which were measured before.
 -type options() :: #{url := string(), floor := string(), wrk_script := string(), token := binary(), ebins := [string()],
                      dead_url := binary(), prompt_url := string(), slow_url := string(), tls_url := string(), ca_file := string(), format_bench := string(), durable := node(), spool_bench := string(), slow_sync := string(),
+                     scale_bench := string(),
                      scratch := string(), outage := figures(), json := string(), about := string(),
                      run_ms => pos_integer()}.
 -type figures() :: #{atom() => number()}.
@@ -61,7 +62,9 @@ run(Options) ->
               || N <- lists:seq(1, ?ROUNDS)],
     say("100,000 waiting events, ~B times in a VM of their own", [?BACKLOG_RUNS]),
     Backlogs = [#{rss_mb_at_100k_backlog => backlog_mb(Options)} || _ <- lists:seq(1, ?BACKLOG_RUNS)],
-    ok = offline_post_bench_report:write(Options, [maps:get(outage, Options) | Rounds ++ Backlogs]),
+    say("many endpoints", []),
+    Scales = offline_post_bench_scale:figures(Options),
+    ok = offline_post_bench_report:write(Options, [maps:get(outage, Options) | Rounds ++ Backlogs ++ Scales]),
     done.
 
 %% Every figure of one round. What is compared changes places from round to round.
