@@ -51,7 +51,11 @@ void Engine::OnDone(RequestId id, std::vector<Outcome> outcomes) {
     for (std::size_t i = 0; i < outcomes.size(); ++i) {
       if ((outcomes[i].kind == OutcomeClass::kDelivered) != delivered) continue;
       Delivery& delivery = flight.deliveries[i];
-      if (!Settle(flight, delivery, outcomes[i])) back.push_back(std::move(delivery));
+      if (Settle(flight, delivery, outcomes[i])) {
+        flight.endpoint->claimable = true;  // what followed for this recipient
+      } else {
+        back.push_back(std::move(delivery));
+      }
     }
   }
   GiveBack(*flight.endpoint, std::move(back));
@@ -167,7 +171,6 @@ bool Engine::ReportToGate(const InFlight& flight, const Outcome& outcome, bool p
 
 bool Engine::Settle(const InFlight& flight, Delivery& delivery, const Outcome& outcome) {
   EndpointRecord& endpoint = *flight.endpoint;
-  endpoint.claimable = true;  // what followed for this recipient may be claimed now
   if (delivery.event->topic != 0) endpoint.topics.Landed(delivery);
   const bool current = flight.config == endpoint.config;
   if (outcome.kind != OutcomeClass::kDelivered) {

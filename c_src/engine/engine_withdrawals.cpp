@@ -102,7 +102,7 @@ void Engine::Withdraw(EndpointId id, const Withdrawal& withdrawal) {
   EndpointRecord& endpoint = *found;
   const bool all = withdrawal.topic == 0;
   if (all && withdrawal.how == Final::kPurged && endpoint.dead > 0)
-    endpoint.removed.insert(withdrawal.recipient);
+    endpoint.removed[withdrawal.recipient] = next_sequence_;
   if (HasPending(endpoint)) WithdrawUntil(endpoint, withdrawal, next_sequence_ - 1);
 }
 

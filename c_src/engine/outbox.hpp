@@ -107,7 +107,7 @@ struct DeadVisit {
 inline bool Matches(const DeadFilter& filter, const DeadLetter& letter) {
   return (filter.event_id.empty() || filter.event_id == letter.delivery.event->id) &&
          letter.note.reason.starts_with(filter.reason) &&
-         (!filter.recipients || filter.recipients->contains(RecipientKey(*letter.delivery.event)));
+         filter.IsFor(RecipientKey(*letter.delivery.event), letter.delivery.sequence);
 }
 
 // A replay is another chance, in its recipient's order again.

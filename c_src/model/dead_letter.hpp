@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <unordered_set>
+#include <unordered_map>
 
 #include "model/clock.hpp"
 #include "model/delivery.hpp"
@@ -25,13 +25,21 @@ struct DeadLetter {
   Note note;
 };
 
-using Recipients = std::unordered_set<std::uint64_t>;  // each a RecipientKey
+// Recipients (each a RecipientKey), and for each the first sequence of which nothing is meant any
+// more: an account that was removed may have been registered again since.
+using Recipients = std::unordered_map<std::uint64_t, Sequence>;
 
 // Which dead letters; an empty field matches all.
 struct DeadFilter {
   std::string event_id;
   std::string reason;  // how the reason begins: "HTTP 4" finds all of "HTTP 404", "HTTP 413", ...
   std::shared_ptr<const Recipients> recipients = nullptr;  // of their events
+
+  bool IsFor(std::uint64_t recipient, Sequence sequence) const {
+    if (!recipients) return true;
+    const auto until = recipients->find(recipient);
+    return until != recipients->end() && sequence < until->second;
+  }
 };
 
 // What happens to them.

@@ -27,8 +27,7 @@ DeadLetter ReadLetter(const Statement& row, EndpointId endpoint) {
 // As offline_post::Matches, of a row that is not read for it.
 bool IsMeant(const Statement& row, const DeadFilter& filter) {
   return row.View(4).starts_with(filter.reason) &&
-         (!filter.recipients ||
-          filter.recipients->contains(RecipientKey(row.View(11), row.View(12))));
+         filter.IsFor(RecipientKey(row.View(11), row.View(12)), SequenceOf(row.Int(0)));
 }
 
 }  // namespace

@@ -380,7 +380,7 @@ class History final : public OutboxListener {
     if (Random(3) == 0) {
       Recipients some;
       for (int i = 0; i < 2; ++i)
-        some.insert(RecipientKey("user" + std::to_string(Random(3)), "example.org"));
+        some[RecipientKey("user" + std::to_string(Random(3)), "example.org")] = Random(model_.next);
       visit_.filter.recipients = std::make_shared<const Recipients>(std::move(some));
     }
     visit_.limit = 1 + Random(4);

@@ -154,13 +154,13 @@ int Main(const std::vector<std::string>& arguments) {
   const auto begin = std::chrono::steady_clock::now();
   const bool named = !seeds.empty();
   int kills = 0;
+  const std::uint64_t base = std::random_device{}();  // others at every run
   std::uint64_t run = 0;
-  for (std::uint64_t seed = 1;; ++seed) {
+  for (;; ++run) {
     const std::chrono::duration<double> gone = std::chrono::steady_clock::now() - begin;
-    if (named ? seed > seeds.size() : gone.count() > seconds) break;
-    const std::uint64_t this_seed = named ? seeds[seed - 1] : seed;
+    if (named ? run >= seeds.size() : gone.count() > seconds) break;
+    const std::uint64_t this_seed = named ? seeds[run] : base + run;
     const std::string wrong = RunSeed(this_seed, kills);
-    ++run;
     if (wrong.empty()) continue;
     std::printf("seed %llu fails: %s\nReplay it: outbox_model %llu\n",
                 static_cast<unsigned long long>(this_seed), wrong.c_str(),

@@ -1,15 +1,18 @@
-// simulation: many histories, each from one seed; or one of them again, with all that happens.
+// simulation: many histories, each from one seed; or one of them again, with all that happens. Many
+// are others at every run, unless --seed-base says which; before them those that once failed.
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <mutex>
+#include <random>
 #include <string>
 #include <string_view>
 #include <thread>
 #include <vector>
 
+#include "found_seeds.hpp"
 #include "world.hpp"
 
 namespace offline_post::simulation {
@@ -20,7 +23,7 @@ constexpr int kMaxReported = 10;
 
 struct Options {
   std::uint64_t histories = 1'000;
-  std::uint64_t seed_base = 0;
+  std::uint64_t seed_base = std::random_device{}();
   unsigned jobs = std::max(1U, std::thread::hardware_concurrency());
   bool one = false;
   std::uint64_t seed = 0;
@@ -107,6 +110,10 @@ int RunOne(const Options& options) {
 }
 
 int RunMany(const Options& options) {
+  std::printf("%llu histories from --seed-base %llu, and %zu that once failed\n",
+              static_cast<unsigned long long>(options.histories),
+              static_cast<unsigned long long>(options.seed_base), kFoundSeeds.size());
+  const std::uint64_t histories = kFoundSeeds.size() + options.histories;
   std::atomic<std::uint64_t> next{0};
   std::mutex mutex;
   Tally all;
@@ -115,8 +122,10 @@ int RunMany(const Options& options) {
   const auto work = [&] {
     while (true) {
       const std::uint64_t number = next++;
-      if (number >= options.histories) return;
-      const std::uint64_t seed = SeedOf(options.seed_base + number);
+      if (number >= histories) return;
+      const std::uint64_t seed = number < kFoundSeeds.size()
+                                     ? kFoundSeeds[number]
+                                     : SeedOf(options.seed_base + number - kFoundSeeds.size());
       World world(seed, options.switches, false);
       const auto broken = world.Run();
       const std::lock_guard lock(mutex);
@@ -131,7 +140,7 @@ int RunMany(const Options& options) {
                     static_cast<unsigned long long>(seed));
         std::fflush(stdout);
       }
-      if (options.first_failure) next = options.histories;
+      if (options.first_failure) next = histories;
     }
   };
   std::vector<std::thread> threads;

@@ -38,6 +38,19 @@ TEST_CASE("an origin's limit follows the endpoints that come and go") {
   CHECK(f.transport.sent.size() == 2);
 }
 
+TEST_CASE("requests that end one after another in 410 have nothing claimed in vain") {
+  ConfiguredEngine f;
+  for (int i = 0; i < 20; ++i) f.Accept("user" + std::to_string(i));
+  f.Accept("user0");
+  f.Accept("user0");  // waits in the outbox: two of a recipient are claimed at a time
+  const std::size_t in_flight = f.transport.sent.size();
+  REQUIRE(in_flight > 5);
+  const int before = f.outbox.claims;
+  for (std::size_t i = 0; i < in_flight; ++i) f.Answer(410);
+  CHECK(f.outbox.claims == before);
+  CHECK(f.stats().pending == 22);
+}
+
 TEST_CASE("410 pauses the endpoint, loses nothing, and a reload resumes") {
   ConfiguredEngine f;
   f.Accept("juliet", "1");

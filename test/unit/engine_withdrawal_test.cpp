@@ -283,6 +283,28 @@ TEST_CASE(
   CHECK(sent == kUsers / 2);
 }
 
+TEST_CASE("an account that was removed and registered again keeps its new dead letters") {
+  ConfiguredEngine f;
+  for (int i = 0; i < 600; ++i) {  // two slices: the second comes a millisecond later
+    f.Accept("juliet");
+    f.Answer(400);
+  }
+  f.Accept("nurse");
+  f.Answer(400);
+  f.engine.Withdraw(1, All("juliet", Final::kPurged));
+  f.Turn();
+  REQUIRE(f.stats().purged == 500);
+  f.engine.Withdraw(1, All("nurse", Final::kPurged));  // for the next pass
+  f.Accept("nurse");
+  f.Answer(400);
+  const Sequence kept = f.outbox.finished.back().first.sequence;
+  f.Settle();
+  CHECK(f.stats().purged == 601);
+  const auto dead = f.Dead();
+  REQUIRE(dead.size() == 1);
+  CHECK(dead[0].delivery.sequence == kept);
+}
+
 TEST_CASE("letters on their way back to the queue are withdrawn with it") {
   ConfiguredEngine f;
   f.Accept("juliet");

@@ -209,7 +209,7 @@ TEST_CASE(
   f.outbox.Finish(f.Claim().front(), Final::kDead, {400, "HTTP 400", ""});
   DeadFilter filter;
   filter.recipients =
-      std::make_shared<const Recipients>(Recipients{RecipientKey("user2", "example.org")});
+      std::make_shared<const Recipients>(Recipients{{RecipientKey("user2", "example.org"), 1'000}});
   CHECK(f.Visit(DeadAct::kShow, filter).letters.size() == 2);
   filter.event_id = delivery.event->id;
   CHECK(f.Visit(DeadAct::kReplay, filter).count == 1);

@@ -165,7 +165,7 @@ TEST_CASE("spool: a recipient's dead letters are found by his address, and purge
   s.Poll();
   DeadFilter filter;
   filter.recipients =
-      std::make_shared<const Recipients>(Recipients{RecipientKey("user2", "example.org")});
+      std::make_shared<const Recipients>(Recipients{{RecipientKey("user2", "example.org"), 1'000}});
   CHECK(Shown(s.Visit(DeadAct::kShow, filter)) == List{2, 4});
   filter.reason = "HTTP 404";
   CHECK(Shown(s.Visit(DeadAct::kShow, filter)) == List{4});

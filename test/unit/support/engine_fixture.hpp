@@ -52,7 +52,10 @@ struct FakeOutbox final : Outbox {
     std::move(callbacks.begin(), callbacks.end(), std::back_inserter(waiting));
     return ++ticket;
   }
-  void Claim(EndpointId endpoint, std::size_t limit) override { inner.Claim(endpoint, limit); }
+  void Claim(EndpointId endpoint, std::size_t limit) override {
+    ++claims;
+    inner.Claim(endpoint, limit);
+  }
   void Finish(const Delivery& delivery, Final how, const Note& note) override {
     finished.emplace_back(delivery, how);
     inner.Finish(delivery, how, note);
@@ -87,6 +90,7 @@ struct FakeOutbox final : Outbox {
   Pause pause = Pause::kNone;
   std::uint64_t paused_url = 0;
   std::map<std::uint64_t, StoredWithdrawal> withdrawals;
+  int claims = 0;
   std::vector<std::pair<Delivery, Final>> finished;
   std::vector<DeadAct> dead_visits;
   Ticket ticket = 0;
