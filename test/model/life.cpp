@@ -78,8 +78,7 @@ class History final : public OutboxListener {
       const bool inside =
           dead->second.endpoint == visited.endpoint && dead->first > visit_.after &&
           (!visited.next || dead->first <= *visited.next) &&
-          (!visit_.filter.recipients ||
-           visit_.filter.recipients->contains(RecipientKey(*EventNamed(dead->second.id))));
+          visit_.filter.IsFor(RecipientKey(*EventNamed(dead->second.id)), dead->first);
       if (!inside) {
         ++dead;
         continue;
