@@ -6,13 +6,14 @@
 namespace offline_post {
 
 Engine::Engine(Outbox& outbox, Transport& transport, const Clock& clock, Notices& notices,
-               std::uint64_t seed)
+               std::uint64_t seed, std::size_t memory_bytes)
     : outbox_(outbox),
       transport_(transport),
       clock_(clock),
       notices_(notices),
       random_(seed),
-      next_sequence_(outbox.NextSequence()) {
+      next_sequence_(outbox.NextSequence()),
+      budget_(memory_bytes) {
   for (const StoredLane& stored : outbox.TakeStoredLanes()) {
     // What has not left yet may wait in the outbox for one before it.
     EnterShared(stored, !stored.tried);
@@ -127,6 +128,7 @@ void Engine::Detach(EndpointRecord& endpoint) {
   OriginRecord& origin = *endpoint.origin;
   origin.endpoints.erase(endpoint.id);
   origin.ready.erase(endpoint.id);
+  if (std::exchange(endpoint.claims_probe, false)) origin.probe_claimed = false;
   endpoint.origin = nullptr;
   const int before = Limit(origin);
   origin.limits.extract(endpoint.config->max_connections);
@@ -229,6 +231,7 @@ void Engine::Turn() {
     due_origins_.Pop();
   }
   LookAtDue();  // what has sent something may have room for more
+  ServeWaiting();
 }
 
 Engine::EndpointRecord* Engine::Find(EndpointId id) {
@@ -281,9 +284,14 @@ void Engine::Claim(EndpointRecord& endpoint) {
       endpoint.window.size() > WindowSize(endpoint) / 2) {
     return;
   }
+  const std::size_t bytes = ShareOf(endpoint);
+  if (bytes == 0) return;
   endpoint.claiming = true;
   endpoint.claimable = false;
-  outbox_.Claim(endpoint.id, removed ? kSlice : WindowSize(endpoint) - endpoint.window.size());
+  endpoint.promised = std::min(bytes, endpoint.ledger->pending_bytes());
+  budget_.Promise(endpoint.promised);
+  outbox_.Claim(endpoint.id,
+                {removed ? kSlice : WindowSize(endpoint) - endpoint.window.size(), bytes});
 }
 
 void Engine::Dispatch(OriginRecord& origin) {
@@ -308,13 +316,14 @@ void Engine::OnCommitted(Ticket /*ticket*/, bool durable) {
 
 void Engine::OnClaimed(EndpointId id, Claimed claimed) {
   EndpointRecord& endpoint = At(id);
-  endpoint.claiming = false;
+  EndClaim(endpoint);
   endpoint.claimable = endpoint.claimable || claimed.more;
   endpoint.next_due = claimed.next_due;
   endpoint.in_outbox -= claimed.deliveries.size();
   const Millis now = clock_.MonotonicMs();
   const bool removed = endpoint.origin == nullptr;
   const bool aged = removed && now >= endpoint.bury_ms;
+  for (const Delivery& delivery : claimed.deliveries) budget_.Hold(delivery);
   for (Delivery& delivery : claimed.deliveries) {
     if (delivery.event->topic != 0) endpoint.topics.Claimed(delivery);
     endpoint.failing.Claimed(delivery);
@@ -339,6 +348,7 @@ void Engine::OnClaimed(EndpointId id, Claimed claimed) {
 void Engine::Park(EndpointRecord& endpoint, const Delivery& delivery) {
   // A Claim on its way is answered as if this one were out: what follows it must wait.
   if (endpoint.claiming) endpoint.held_back.insert(delivery.recipient);
+  budget_.Release(delivery);
   outbox_.Park(delivery);
   ++endpoint.in_outbox;
   endpoint.claimable = true;

@@ -23,6 +23,7 @@
 
 #include "engine/agenda.hpp"
 #include "engine/breaker.hpp"
+#include "engine/budget.hpp"
 #include "engine/failing.hpp"
 #include "engine/ledger.hpp"
 #include "engine/notices.hpp"
@@ -102,9 +103,12 @@ class Engine final : public OutboxListener, public TransportListener {
   };
   using ImportCallback = std::function<void(ImportResult)>;
 
-  // All must outlive the engine. `seed`: for jitter.
+  // While memory is short, how often those that cannot send are asked for what they hold.
+  static constexpr Millis kReliefMs = 1'000;
+
+  // All must outlive the engine. `seed`: for jitter. `memory_bytes`: see Budget.
   Engine(Outbox& outbox, Transport& transport, const Clock& clock, Notices& notices,
-         std::uint64_t seed);
+         std::uint64_t seed, std::size_t memory_bytes = Budget::kBytes);
 
   // What an earlier run has left, before anything else; `ledger` knows its counters already. What
   // belongs to an endpoint that does not come back is dead after a while.
@@ -159,6 +163,9 @@ class Engine final : public OutboxListener, public TransportListener {
   // When time alone makes a Turn useful (monotonic ms).
   std::optional<Millis> NextTurnMs() const;
 
+  // What it holds of all endpoints' queues, as EventBytes counts.
+  std::size_t held_bytes() const { return budget_.held(); }
+
   // Nothing of this endpoint is in flight, and nothing can be sent now.
   bool Idle(EndpointId id) const;
   // The sum of the connections that the origins may use.
@@ -199,7 +206,8 @@ class Engine final : public OutboxListener, public TransportListener {
     // Of those the ones that have something to send now, as far as they themselves are concerned:
     // they take turns. Whether that is still so is seen when one is asked.
     std::map<EndpointId, EndpointRecord*> ready;
-    EndpointId last = 0;  // whose turn it was
+    EndpointId last = 0;         // whose turn it was
+    bool probe_claimed = false;  // memory is short: one of them claims what the probe will carry
   };
 
   struct EndpointRecord {
@@ -223,7 +231,11 @@ class Engine final : public OutboxListener, public TransportListener {
     std::uint64_t in_outbox = 0;     // there and not leased
     int in_flight = 0;               // requests
     bool claiming = false;
-    bool claimable = false;  // in_outbox may hold something that does not wait
+    std::size_t promised = 0;       // bytes, to that claim
+    bool claims_probe = false;      // it is OriginRecord::probe_claimed
+    bool waits_for_plenty = false;  // in the budget's other list
+    bool waits_for_memory = false;  // in the budget's list
+    bool claimable = false;         // in_outbox may hold something that does not wait
     std::optional<Millis> next_due;
     // Recipients of what was given back since the Claim on its way: what it brings comes later.
     std::unordered_set<std::uint64_t> held_back;
@@ -296,6 +308,12 @@ class Engine final : public OutboxListener, public TransportListener {
   static bool IsReady(const EndpointRecord& endpoint, Millis now_ms);
   static std::optional<Millis> NextLookMs(const EndpointRecord& endpoint, Millis now_ms);
   void Claim(EndpointRecord& endpoint);
+  std::size_t ShareOf(EndpointRecord& endpoint);
+  static bool IsStuck(const EndpointRecord& endpoint);
+  static std::optional<Millis> ProbeMs(const EndpointRecord& endpoint);
+  void EndClaim(EndpointRecord& endpoint);
+  void ServeWaiting();
+  void Relieve();
   void Dispatch(OriginRecord& origin);
   static bool IsProbe(const InFlight& flight);
   static bool IsGateProbe(const InFlight& flight);
@@ -397,6 +415,9 @@ class Engine final : public OutboxListener, public TransportListener {
   std::map<std::uint64_t, DeadJob> dead_jobs_;
   std::map<std::uint64_t, ImportJob> import_jobs_;
   SharedOrder order_;
+  Budget budget_;
+  Millis next_relief_ms_ = 0;
+  bool relief_wanted_ = false;  // something waits, or is stuck, that was not before
   std::map<EndpointId, EndpointRecord> endpoints_;
   Agenda<EndpointRecord> due_endpoints_;
   std::map<Origin, std::shared_ptr<OriginRecord>> origins_;

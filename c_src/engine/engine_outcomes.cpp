@@ -266,6 +266,7 @@ void Engine::Retry(EndpointRecord& endpoint, Delivery delivery, const Outcome& o
   }
   const std::vector<Delivery> followers = endpoint.window.Dissolve(delivery.recipient);
   if (endpoint.claiming) endpoint.held_back.insert(delivery.recipient);
+  budget_.Release(delivery);
   outbox_.Reschedule(delivery, due, note);
   if (delivery.event->topic != 0) endpoint.topics.Waits(delivery, Topics::Wait::kRetry);
   ++endpoint.in_outbox;
@@ -286,6 +287,7 @@ void Engine::LeaveOrder(EndpointRecord& endpoint, Delivery delivery, Millis due_
           "notifications for its recipient are sent");
   endpoint.window.Advance(delivery.recipient);
   LeaveShared(endpoint, delivery);
+  budget_.Release(delivery);
   outbox_.LeaveOrder(delivery, due_ms, note);
   delivery.recipient = KeyOutOfOrder(delivery.sequence);
   if (delivery.event->topic != 0) endpoint.topics.Waits(delivery, Topics::Wait::kRetry);
@@ -315,6 +317,7 @@ void Engine::Finish(EndpointRecord& endpoint, const Delivery& delivery, Final ho
                     const Note& note) {
   endpoint.ledger->Settle(how, EventBytes(*delivery.event));
   endpoint.ledger->seen().Settled(delivery.accepted_ms, endpoint.ledger->pending());
+  budget_.Release(delivery);
   outbox_.Finish(delivery, how, note);
   LeaveShared(endpoint, delivery);
   if (delivery.failures > 0) {

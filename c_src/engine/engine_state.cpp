@@ -12,6 +12,7 @@ void Engine::PublishState(OriginRecord& origin) {
     PublishState(*endpoint);
     due_endpoints_.Touch(*endpoint);  // what the origin holds back is to be told of
   }
+  relief_wanted_ = true;
 }
 
 void Engine::PublishState(const EndpointRecord& endpoint) const {
@@ -79,6 +80,7 @@ std::optional<Millis> Engine::NextTurnMs() const {
   }
   consider(due_endpoints_.NextMs());
   consider(due_origins_.NextMs());
+  if (relief_wanted_ && budget_.Share() == 0) consider(next_relief_ms_);
   return next;
 }
 
@@ -93,7 +95,7 @@ std::optional<Millis> Engine::NextLookMs(const EndpointRecord& endpoint, Millis 
   consider(endpoint.summary_ms);
   if (endpoint.origin == nullptr) {
     const auto claimable_ms = endpoint.claimable ? std::optional<Millis>(0) : endpoint.next_due;
-    if (endpoint.in_outbox > 0 && claimable_ms && !endpoint.claiming)
+    if (endpoint.in_outbox > 0 && claimable_ms && !endpoint.claiming && !endpoint.waits_for_memory)
       consider(std::max(endpoint.bury_ms, *claimable_ms));
     return next;
   }
@@ -101,6 +103,10 @@ std::optional<Millis> Engine::NextLookMs(const EndpointRecord& endpoint, Millis 
   if (endpoint.next_due && !endpoint.claiming &&
       endpoint.window.size() <= WindowSize(endpoint) / 2) {
     consider(endpoint.next_due);
+  }
+  // While memory is short, its next probe is claimed when it is due.
+  if (endpoint.claimable && !endpoint.claiming && endpoint.in_outbox > 0 && IsStuck(endpoint)) {
+    if (const auto probe = ProbeMs(endpoint); probe && *probe > now_ms) consider(probe);
   }
   const bool waits = endpoint.window.runnable() || !endpoint.apart.empty();
   if (!waits || endpoint.pause != Pause::kNone || IsReady(endpoint, now_ms)) return next;

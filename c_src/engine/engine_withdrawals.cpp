@@ -241,6 +241,7 @@ bool Engine::MayLeave(EndpointRecord& endpoint, Delivery& delivery) {
 void Engine::PutOff(EndpointRecord& endpoint, const Delivery& delivery, Millis due_ms) {
   const std::vector<Delivery> followers = endpoint.window.Dissolve(delivery.recipient);
   if (endpoint.claiming) endpoint.held_back.insert(delivery.recipient);
+  budget_.Release(delivery);
   outbox_.Reschedule(delivery, due_ms, {});
   endpoint.topics.Waits(delivery, Topics::Wait::kInterval);
   ++endpoint.in_outbox;

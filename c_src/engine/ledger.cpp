@@ -144,6 +144,11 @@ QueueLimits Ledger::limits() const {
   return limits_;
 }
 
+std::uint64_t Ledger::pending_bytes() const {
+  const std::lock_guard lock(mutex_);
+  return stats_.pending_bytes;
+}
+
 std::uint64_t Ledger::pending() const {
   const std::lock_guard lock(mutex_);
   return stats_.pending;

@@ -76,6 +76,7 @@ class Ledger {
   Stats Snapshot() const;
   QueueLimits limits() const;
   std::uint64_t pending() const;
+  std::uint64_t pending_bytes() const;
 
   // What was seen beside the law.
   Observations& seen() { return seen_; }

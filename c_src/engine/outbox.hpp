@@ -19,6 +19,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <optional>
 #include <string>
 #include <vector>
@@ -77,6 +78,13 @@ struct StoredLane {
   Sequence sequence = 0;
   std::uint64_t lane = 0;
   bool tried = false;
+};
+
+// How much one Claim may bring: so many deliveries, and events of so many bytes (as EventBytes
+// counts) or one event, whatever its size.
+struct ClaimLimit {
+  std::size_t deliveries = 0;
+  std::size_t bytes = std::numeric_limits<std::size_t>::max();
 };
 
 // The answer to one Claim.
@@ -215,10 +223,10 @@ class Outbox {
   // Asks for the commit of all that was appended, for which `waiting` wait. Completion:
   // OnCommitted.
   virtual Ticket Flush(std::vector<CommitCallback> waiting) = 0;
-  // Leases at most `limit` committed deliveries: none whose recipient has an earlier one that waits
-  // for a retry. Completion: OnClaimed, also when there is nothing. One Claim per endpoint at a
-  // time.
-  virtual void Claim(EndpointId endpoint, std::size_t limit) = 0;
+  // Leases committed deliveries within the limit: none whose recipient has an earlier one that
+  // waits for a retry. Completion: OnClaimed, also when there is nothing. One Claim per endpoint at
+  // a time.
+  virtual void Claim(EndpointId endpoint, ClaimLimit limit) = 0;
 
   // The following take a leased delivery, and end the lease.
   virtual void Finish(const Delivery& delivery, Final how, const Note& note) = 0;

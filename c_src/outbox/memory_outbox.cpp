@@ -40,7 +40,7 @@ Ticket MemoryOutbox::Flush(std::vector<CommitCallback> waiting) {
   return last_ticket_;
 }
 
-void MemoryOutbox::Claim(EndpointId endpoint, std::size_t limit) {
+void MemoryOutbox::Claim(EndpointId endpoint, ClaimLimit limit) {
   claims_.push_back({endpoint, limit});
 }
 
@@ -121,12 +121,13 @@ void MemoryOutbox::HastenAll(EndpointId endpoint, std::size_t limit) {
   }
 }
 
-std::vector<Delivery> MemoryOutbox::TakeClaimable(Book& book, std::size_t limit) {
+std::vector<Delivery> MemoryOutbox::TakeClaimable(Book& book, ClaimLimit limit) {
   const Millis now = clock_.MonotonicMs();
   // Each lane that is due gives at least one delivery: more than `limit` lanes are not needed in
   // this turn.
   for (std::size_t lanes = 0;
-       lanes < limit && !book.waiting.empty() && book.waiting.begin()->first <= now; ++lanes) {
+       lanes < limit.deliveries && !book.waiting.empty() && book.waiting.begin()->first <= now;
+       ++lanes) {
     const LaneKey key = book.waiting.begin()->second;
     Lane& lane = book.lanes[key];
     Unlist(book, key, lane);
@@ -134,11 +135,14 @@ std::vector<Delivery> MemoryOutbox::TakeClaimable(Book& book, std::size_t limit)
     List(book, key, lane);
   }
   std::vector<Delivery> taken;
-  while (taken.size() < limit && !book.ready.empty()) {
+  std::size_t bytes = 0;
+  while (taken.size() < limit.deliveries && (taken.empty() || bytes < limit.bytes) &&
+         !book.ready.empty()) {
     const LaneKey key = book.ready.begin()->second;
     Lane& lane = book.lanes[key];
     Unlist(book, key, lane);
     taken.push_back(std::move(lane.deliveries.begin()->second));
+    bytes += EventBytes(*taken.back().event);
     lane.deliveries.erase(lane.deliveries.begin());
     ++lane.leased;
     List(book, key, lane);
@@ -200,7 +204,7 @@ void MemoryOutbox::Restore(Delivery delivery, std::optional<Millis> due_ms) {
   List(book, key, lane);
 }
 
-Claimed MemoryOutbox::ClaimNow(EndpointId endpoint, std::size_t limit) {
+Claimed MemoryOutbox::ClaimNow(EndpointId endpoint, ClaimLimit limit) {
   Book& book = books_[endpoint];
   Claimed claimed;
   claimed.deliveries = TakeClaimable(book, limit);

@@ -41,7 +41,7 @@ class MemoryOutbox final : public Outbox {
   void ClearWithdrawals(EndpointId /*endpoint*/) override {}
   void Append(Delivery delivery) override;
   Ticket Flush(std::vector<CommitCallback> waiting) override;
-  void Claim(EndpointId endpoint, std::size_t limit) override;
+  void Claim(EndpointId endpoint, ClaimLimit limit) override;
   void Finish(const Delivery& delivery, Final how, const Note& note) override;
   void Reschedule(const Delivery& delivery, Millis due_ms, const Note& note) override;
   void Park(const Delivery& delivery) override;
@@ -62,7 +62,7 @@ class MemoryOutbox final : public Outbox {
     bytes_ += EventBytes(*leased.event);
   }
   void Restore(Delivery delivery, std::optional<Millis> due_ms);
-  Claimed ClaimNow(EndpointId endpoint, std::size_t limit);
+  Claimed ClaimNow(EndpointId endpoint, ClaimLimit limit);
   // Gives up all that is not leased, with the time until which its recipient waits.
   std::vector<std::pair<Delivery, std::optional<Millis>>> TakeAll();
 
@@ -91,14 +91,14 @@ class MemoryOutbox final : public Outbox {
 
   struct ClaimCommand {
     EndpointId endpoint;
-    std::size_t limit;
+    ClaimLimit limit;
   };
 
   // Every change of a lane happens between these two, which keep the indexes true.
   static void Unlist(Book& book, LaneKey key, const Lane& lane);
   static void List(Book& book, LaneKey key, const Lane& lane);
 
-  std::vector<Delivery> TakeClaimable(Book& book, std::size_t limit);
+  std::vector<Delivery> TakeClaimable(Book& book, ClaimLimit limit);
   void Insert(Delivery delivery);
   std::uint64_t BuryIn(Book& book, const Delivery& delivery, const Note& note);
   static std::map<Sequence, Dead>::iterator Unbury(Book& book,

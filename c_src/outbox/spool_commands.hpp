@@ -39,7 +39,7 @@ struct FlushCommand {
 };
 struct ClaimCommand {
   EndpointId endpoint;
-  std::size_t limit;
+  ClaimLimit limit;
   bool answered = false;  // before the commit
 };
 struct FinishCommand {

@@ -142,7 +142,7 @@ Ticket SpoolOutbox::Flush(std::vector<CommitCallback> waiting) {
   return last_ticket_;
 }
 
-void SpoolOutbox::Claim(EndpointId endpoint, std::size_t limit) {
+void SpoolOutbox::Claim(EndpointId endpoint, ClaimLimit limit) {
   collected_.emplace_back(ClaimCommand{endpoint, limit});
   urgent_ = true;
 }

@@ -69,7 +69,7 @@ class SpoolOutbox final : public Outbox {
   void ClearWithdrawals(EndpointId endpoint) override;
   void Append(Delivery delivery) override;
   Ticket Flush(std::vector<CommitCallback> waiting) override;
-  void Claim(EndpointId endpoint, std::size_t limit) override;
+  void Claim(EndpointId endpoint, ClaimLimit limit) override;
   void Finish(const Delivery& delivery, Final how, const Note& note) override;
   void Reschedule(const Delivery& delivery, Millis due_ms, const Note& note) override;
   void Park(const Delivery& delivery) override;

@@ -237,7 +237,7 @@ ImportDone SpoolWorker::NotImported(const ImportedRows& rows) {
   return done;
 }
 
-void SpoolWorker::ShelterClaim(EndpointId endpoint, std::size_t limit) {
+void SpoolWorker::ShelterClaim(EndpointId endpoint, ClaimLimit limit) {
   ClaimedDone done{endpoint, {}};
   if (!stuck_endpoints_.contains(endpoint)) {
     done.claimed = shelter_->ClaimNow(endpoint, limit);

@@ -132,7 +132,7 @@ class SpoolWorker {
   void Fail(std::span<SpoolCommand> uncommitted);
   void EnterShelter(Store::Remains remains, std::span<SpoolCommand> uncommitted);
   void Shelter(SpoolCommand& command);
-  void ShelterClaim(EndpointId endpoint, std::size_t limit);
+  void ShelterClaim(EndpointId endpoint, ClaimLimit limit);
   void ShelterEnd(const Delivery& delivery, Final how, const Note* note);
   // `recipient`: its ordering key from here on.
   void ShelterBack(const Delivery& delivery, std::uint64_t recipient, std::optional<Millis> due_ms);

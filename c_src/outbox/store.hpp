@@ -89,7 +89,7 @@ class Store {
   void ClearWithdrawals(EndpointId endpoint);
   void Append(Delivery delivery);
   // Leases only what is committed; so the answer holds whatever becomes of the next commit.
-  Claimed Claim(EndpointId endpoint, std::size_t limit);
+  Claimed Claim(EndpointId endpoint, ClaimLimit limit);
   // The last Claim has left out what the next commit will bring.
   bool left_out() const { return left_out_; }
   void Finish(const Delivery& delivery, Final how, const Note& note);
@@ -223,10 +223,12 @@ class Store {
 
   // One Claim's work.
   struct Search {
-    std::size_t limit;
+    ClaimLimit limit;
     std::size_t look;  // rows that it may still look at
     std::vector<Delivery> taken;
-    bool full() const { return taken.size() >= limit; }
+    std::size_t bytes = 0;  // of those
+    bool full_of_bytes() const { return !taken.empty() && bytes >= limit.bytes; }
+    bool full() const { return taken.size() >= limit.deliveries || full_of_bytes(); }
   };
 
   Store(StoreOptions options, const Clock& clock);

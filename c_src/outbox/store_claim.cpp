@@ -25,9 +25,9 @@ Delivery ReadDelivery(const Statement& row) {
 
 }  // namespace
 
-Claimed Store::Claim(EndpointId endpoint, std::size_t limit) {
+Claimed Store::Claim(EndpointId endpoint, ClaimLimit limit) {
   Book& book = BookOf(endpoint);
-  Search search{limit, limit + kLook, {}};
+  Search search{limit, limit.deliveries + kLook, {}};
   left_out_ = false;
   if (book.cursor < book.rescan_until) ClaimLog(book, search);
   if (book.cursor >= book.rescan_until) {
@@ -37,7 +37,8 @@ Claimed Store::Claim(EndpointId endpoint, std::size_t limit) {
     ClaimReady(book, search);  // what was just parked behind a single lease
   }
   Claimed claimed;
-  claimed.more = left_out_ || search.look == 0 || (search.full() && !book.ready.empty());
+  claimed.more = left_out_ || search.look == 0 || search.full_of_bytes() ||
+                 (search.full() && !book.ready.empty());
   if (book.lanes > 0) {
     sql_->next_due.Start(endpoint);
     if (sql_->next_due.Next()) claimed.next_due = FromStore(sql_->next_due.Int(0));
@@ -141,7 +142,7 @@ void Store::ClaimDue(Book& book, Search& search) {
   while (book.lanes > 0 && !search.full() && search.look > 0) {
     std::vector<std::uint64_t> due;
     sql_->due_lanes.Start(book.id, ToStore(clock_.MonotonicMs()),
-                          std::min(search.limit - search.taken.size(), search.look));
+                          std::min(search.limit.deliveries - search.taken.size(), search.look));
     while (sql_->due_lanes.Next()) due.push_back(sql_->due_lanes.Unsigned(0));
     if (due.empty()) return;
     search.look -= due.size();
@@ -237,6 +238,7 @@ void Store::ParkRow(Book& book, std::uint64_t recipient, Sequence sequence) {
 
 void Store::LeaseOut(Book& book, Delivery delivery, bool parked, Search& search) {
   ++book.recipients[delivery.recipient].leased;
+  search.bytes += EventBytes(*delivery.event);
   leases_.insert_or_assign(RowKey(delivery.endpoint, delivery.sequence), Lease{delivery, parked});
   search.taken.push_back(std::move(delivery));
 }

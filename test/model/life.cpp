@@ -286,7 +286,7 @@ class History final : public OutboxListener {
     limit_ = limit;
     answered_ = false;
     // What is due by now does not wait any more, once one of it was handed out.
-    outbox_->Claim(endpoint, limit);
+    outbox_->Claim(endpoint, {limit});
     Await();
   }
 

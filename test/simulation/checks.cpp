@@ -104,7 +104,12 @@ void World::CheckAwake(Site& site, const Stats& stats) {
   const auto turn = engine_->NextTurnMs();
   const Millis next = turn ? clock_.FromMonotonic(*turn) : clock_.now + 1'000'000'000'000;
   if (next <= clock_.now + 1) return;
-  const bool room = site.leased <= WindowOf(*site.config) / 2;
+  // While memory is short, others come first, as long as they hold something.
+  const bool memory = plan_.memory_bytes == Budget::kBytes ||
+                      (stats.state == EndpointState::kHealthy && !outbox_->claiming() &&
+                       std::all_of(book_.sites().begin(), book_.sites().end(),
+                                   [](const auto& one) { return one.second.leased == 0; }));
+  const bool room = memory && site.leased <= WindowOf(*site.config) / 2;
   const Millis well_since = std::max({site.configured, degraded_ms_, opened_ms_});
   const Millis slack = kHastenSlackMs + 200 * plan_.disk.commit_ms;
   if (room && well_since < clock_.now - slack) {
@@ -128,6 +133,8 @@ void World::CheckAwake(Site& site, const Stats& stats) {
 
 // What an endpoint left is buried when its time has come.
 void World::CheckBuried(const Site& site) {
+  // While memory is short, it waits for its turn.
+  if (plan_.memory_bytes != Budget::kBytes) return;
   if (clock_.now < site.removed + site.kept_for || outbox_->blinded()) return;
   const auto turn = engine_->NextTurnMs();
   if (turn && clock_.FromMonotonic(*turn) <= clock_.now + 1) return;

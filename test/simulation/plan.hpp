@@ -7,6 +7,7 @@
 
 #include "backend.hpp"
 #include "disk.hpp"
+#include "engine/budget.hpp"
 #include "model/endpoint.hpp"
 #include "random.hpp"
 
@@ -44,7 +45,8 @@ struct Plan {
   // The same in all configurations: what they promise must not change while it is measured.
   Millis collapse_interval_ms = 0;
   RateLimits rates;
-  Millis calm_ms = 0;  // between two faults of a kind, at most
+  std::size_t memory_bytes = Budget::kBytes;  // of the engine
+  Millis calm_ms = 0;                         // between two faults of a kind, at most
 };
 
 Plan MakePlan(Random& random);

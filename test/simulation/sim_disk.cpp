@@ -63,7 +63,7 @@ Delivery SimOutbox::FromRow(const Row& row) const {
   return delivery;
 }
 
-void SimOutbox::DoClaim(EndpointId endpoint, std::size_t limit) {
+void SimOutbox::DoClaim(EndpointId endpoint, ClaimLimit limit) {
   Index& index = indexes_.at(endpoint);
   Claimed claimed;
   if (degraded() && disk_.blind) {
@@ -79,8 +79,10 @@ void SimOutbox::DoClaim(EndpointId endpoint, std::size_t limit) {
     }
     // A bounded search gives up early now and then.
     const bool cut = random_.Percent(5);
-    if (cut) limit = random_.Below(limit + 1);
-    while (claimed.deliveries.size() < limit && !index.ready.empty()) {
+    if (cut) limit.deliveries = random_.Below(limit.deliveries + 1);
+    std::size_t bytes = 0;
+    const auto has_room = [&] { return claimed.deliveries.empty() || bytes < limit.bytes; };
+    while (claimed.deliveries.size() < limit.deliveries && has_room() && !index.ready.empty()) {
       const std::uint64_t key = index.ready.begin()->second;
       Lane& lane = index.lanes.at(key);
       const Sequence sequence = *lane.waiting.begin();
@@ -91,8 +93,9 @@ void SimOutbox::DoClaim(EndpointId endpoint, std::size_t limit) {
       index.leased.insert(sequence);
       List(index, key, lane);
       claimed.deliveries.push_back(FromRow(disk_.stores.at(endpoint).rows.at(sequence)));
+      bytes += EventBytes(*claimed.deliveries.back().event);
     }
-    claimed.more = cut && !index.ready.empty();
+    claimed.more = (cut || !has_room()) && !index.ready.empty();
     if (!index.asleep.empty()) claimed.next_due = ToMonotonic(index.asleep.begin()->first);
   }
   if (!claimed.deliveries.empty() || claimed.more || blinded()) index.claims_in_vain = 0;

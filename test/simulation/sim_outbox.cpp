@@ -153,9 +153,9 @@ Ticket SimOutbox::Flush(std::vector<CommitCallback> waiting) {
   return ticket;
 }
 
-void SimOutbox::Claim(EndpointId endpoint, std::size_t limit) {
+void SimOutbox::Claim(EndpointId endpoint, ClaimLimit limit) {
   fuse_.Burn();
-  book_.Claimed(endpoint, limit);
+  book_.Claimed(endpoint, limit.deliveries);
   Index& index = indexes_.at(endpoint);
   if (book_.tracing()) book_.Trace("endpoint " + std::to_string(endpoint) + " is claimed from");
   if (std::exchange(index.claiming, true)) Fail("two claims of one endpoint at a time");
@@ -292,6 +292,11 @@ void SimOutbox::Close() {
 bool SimOutbox::HasReady(EndpointId endpoint) const {
   const auto found = indexes_.find(endpoint);
   return found != indexes_.end() && !found->second.ready.empty();
+}
+
+bool SimOutbox::claiming() const {
+  return std::any_of(indexes_.begin(), indexes_.end(),
+                     [](const auto& index) { return index.second.claiming; });
 }
 
 std::optional<Millis> SimOutbox::NextDue(EndpointId endpoint) const {

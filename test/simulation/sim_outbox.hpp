@@ -47,6 +47,7 @@ class SimOutbox final : public Outbox {
   }
   // Something could be claimed now, or the time at which something can.
   bool HasReady(EndpointId endpoint) const;
+  bool claiming() const;  // some Claim is not answered
   std::optional<Millis> NextDue(EndpointId endpoint) const;
   const Store* store(EndpointId endpoint) const;
 
@@ -61,7 +62,7 @@ class SimOutbox final : public Outbox {
   void HastenAll(EndpointId endpoint, std::size_t limit) override;
   void Append(Delivery delivery) override;
   Ticket Flush(std::vector<CommitCallback> waiting) override;
-  void Claim(EndpointId endpoint, std::size_t limit) override;
+  void Claim(EndpointId endpoint, ClaimLimit limit) override;
   void Finish(const Delivery& delivery, Final how, const Note& note) override;
   void Reschedule(const Delivery& delivery, Millis due_ms, const Note& note) override;
   void Park(const Delivery& delivery) override;
@@ -98,7 +99,7 @@ class SimOutbox final : public Outbox {
   void Enter(const Delivery& delivery, std::optional<Millis> due);
   void EndLease(const Delivery& delivery, std::optional<Millis> due, bool back);
   void DoAppend(const Delivery& delivery);
-  void DoClaim(EndpointId endpoint, std::size_t limit);
+  void DoClaim(EndpointId endpoint, ClaimLimit limit);
   void DoFinish(const Delivery& delivery, Final how, const Note& note);
   void DoHasten(EndpointId endpoint, std::uint64_t recipient);
   void DoReschedule(const Delivery& delivery, Millis due);

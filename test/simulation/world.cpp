@@ -123,7 +123,8 @@ void World::Open() {
   transport_ = std::make_unique<SimTransport>(clock_, random_, book_, fuse_, plan_.backend);
   transport_->hosts = hosts_;
   transport_->paths = paths_;
-  engine_ = std::make_unique<Engine>(*outbox_, *transport_, clock_, *notices_, random_.Next());
+  engine_ = std::make_unique<Engine>(*outbox_, *transport_, clock_, *notices_, random_.Next(),
+                                     plan_.memory_bytes);
   book_.Reopened(disk_);
   for (auto& [id, site] : book_.sites()) {
     site.ledger = std::make_shared<Ledger>();

@@ -313,7 +313,7 @@ void Lose(BareEngine& f) {
   std::uint64_t bytes = 0;
   f.outbox.inner.Hasten(1, RecipientKey(*test::MakeEvent("juliet")));
   for (;;) {
-    f.outbox.inner.Claim(1, 100);
+    f.outbox.inner.Claim(1, {100});
     while (f.outbox.inner.Poll(thief)) continue;
     if (thief.claimed.empty()) break;
     for (const Delivery& delivery : std::exchange(thief.claimed, {})) {

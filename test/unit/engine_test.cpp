@@ -197,7 +197,7 @@ TEST_CASE("the window bounds what is leased, whatever the backlog") {
   ConfiguredEngine f(1);
   for (int i = 0; i < 5'000; ++i) f.Accept("user" + std::to_string(i));
   CHECK(f.transport.sent.size() == 1);
-  f.outbox.Claim(1, 10'000);  // what the engine did not take is still there
+  f.outbox.Claim(1, {10'000});  // what the engine did not take is still there
   test::RecordingListener listener;
   f.outbox.Poll(listener);
   CHECK(listener.claimed.size() >= 5'000 - Engine::kWindow);

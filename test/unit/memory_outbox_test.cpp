@@ -17,7 +17,7 @@ struct Fixture {
   test::RecordingListener listener;
 
   std::vector<Delivery> Claim(std::size_t limit = 1'000) {
-    outbox.Claim(1, limit);
+    outbox.Claim(1, {limit});
     outbox.Poll(listener);
     return std::move(listener.claimed);
   }
@@ -57,7 +57,7 @@ TEST_CASE("no command completes before the next poll") {
   Fixture f;
   f.outbox.Append(MakeDelivery(1, "juliet"));
   const Ticket ticket = f.outbox.Flush({});
-  f.outbox.Claim(1, 10);
+  f.outbox.Claim(1, {10});
   CHECK(f.listener.committed.empty());
   CHECK(f.outbox.Poll(f.listener));
   CHECK(f.listener.committed == std::vector<Ticket>{ticket});
@@ -160,7 +160,7 @@ TEST_CASE("what may wait in memory can be limited") {
   outbox.Append(MakeDelivery(1, "juliet"));
   outbox.Append(MakeDelivery(2, "juliet"));
   CHECK_FALSE(outbox.HasRoom());
-  outbox.Claim(1, 1);
+  outbox.Claim(1, {1});
   outbox.Poll(listener);
   CHECK_FALSE(outbox.HasRoom());  // leased is still here
   outbox.Finish(listener.claimed.at(0), Final::kDelivered, {});

@@ -208,7 +208,7 @@ TEST_CASE("spool: a large shelter is taken over in slices while events still com
   s.Commit();
   s.Heal();
   s.clock.Advance(31'000);
-  s.outbox->Claim(1, 10);
+  s.outbox->Claim(1, {10});
   s.Append(1'001, "late");
   s.outbox->Flush({});
   s.outbox->Poll(s.listener);
@@ -316,7 +316,7 @@ TEST_CASE("spool: what is given back and claimed again before a commit fails is 
   const std::vector<Delivery> claimed = s.Claim();
   s.faults.sync_error = true;
   s.outbox->Park(claimed.at(0));
-  s.outbox->Claim(1, 10);
+  s.outbox->Claim(1, {10});
   s.Append(2, "nurse");
   s.outbox->Flush({});
   s.Poll();

@@ -46,7 +46,7 @@ TEST_CASE(
   s.Open();
   s.Append(1, "juliet");
   const Ticket ticket = s.outbox->Flush({});
-  s.outbox->Claim(1, 10);
+  s.outbox->Claim(1, {10});
   CHECK(s.listener.committed.empty());
   CHECK(s.outbox->Poll(s.listener));
   CHECK(s.listener.committed == std::vector<Ticket>{ticket});

@@ -146,7 +146,7 @@ TEST_CASE("store: migration touches no row, however many there are") {
   const auto store = Store::Open(options, clock).store;
   REQUIRE(store);
   CHECK(test::TheFaults().operations < before + 100);
-  CHECK(store->Claim(1, 10).deliveries.size() == 10);
+  CHECK(store->Claim(1, {10}).deliveries.size() == 10);
 }
 
 TEST_CASE("store: a file of a newer version is refused untouched, with what to do") {

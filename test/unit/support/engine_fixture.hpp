@@ -52,7 +52,7 @@ struct FakeOutbox final : Outbox {
     std::move(callbacks.begin(), callbacks.end(), std::back_inserter(waiting));
     return ++ticket;
   }
-  void Claim(EndpointId endpoint, std::size_t limit) override {
+  void Claim(EndpointId endpoint, ClaimLimit limit) override {
     ++claims;
     inner.Claim(endpoint, limit);
   }
@@ -99,11 +99,13 @@ struct FakeOutbox final : Outbox {
 
 // An engine whose endpoint 1 is not configured yet.
 struct BareEngine {
+  explicit BareEngine(std::size_t memory_bytes = Budget::kBytes)
+      : engine{outbox, transport, clock, notices, 42, memory_bytes} {}
   ManualClock clock;
   Notices notices{clock};
   FakeOutbox outbox{clock};
   FakeTransport transport;
-  Engine engine{outbox, transport, clock, notices, 42};
+  Engine engine;
   std::shared_ptr<Ledger> ledger = std::make_shared<Ledger>();
   std::shared_ptr<Endpoint> endpoint = MakeEndpoint();
 

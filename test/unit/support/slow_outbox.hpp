@@ -36,7 +36,7 @@ class SlowOutbox final : public Outbox, private OutboxListener {
   Ticket Flush(std::vector<CommitCallback> waiting) override {
     return inner_.Flush(std::move(waiting));
   }
-  void Claim(EndpointId endpoint, std::size_t limit) override { inner_.Claim(endpoint, limit); }
+  void Claim(EndpointId endpoint, ClaimLimit limit) override { inner_.Claim(endpoint, limit); }
   void Finish(const Delivery& delivery, Final how, const Note& note) override {
     if (how == Final::kDelivered) stood_for += delivery.stands_for;
     inner_.Finish(delivery, how, note);

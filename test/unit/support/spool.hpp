@@ -82,7 +82,7 @@ struct Spool {
     }
   }
   std::vector<Delivery> Claim(std::size_t limit = 1'000, EndpointId endpoint = 1) {
-    outbox->Claim(endpoint, limit);
+    outbox->Claim(endpoint, {limit});
     Poll();
     return std::move(listener.claimed);
   }
