@@ -204,7 +204,8 @@ void SpoolReader::ReadPending(EndpointId endpoint, Sequence after, std::size_t l
   rows.Start(RowKey(endpoint, after), RowKey(endpoint + 1, 0), endpoint, RowKey(endpoint, 0),
              limit);
   std::size_t read = 0;
-  for (; rows.Next(); ++read) {
+  std::size_t bytes = 0;
+  for (; bytes < kSliceBytes && rows.Next(); ++read) {
     Delivery delivery;
     delivery.endpoint = endpoint;
     delivery.sequence = SequenceOf(rows.Int(0));
@@ -216,10 +217,11 @@ void SpoolReader::ReadPending(EndpointId endpoint, Sequence after, std::size_t l
     if (IsWithdrawn(endpoint, delivery)) {
       ++slice.withdrawn;
     } else {
+      bytes += EventBytes(*delivery.event);
       slice.pending.push_back(std::move(delivery));
     }
   }
-  slice.ended = read < limit;
+  slice.ended = read < limit && bytes < kSliceBytes;
 }
 
 void SpoolReader::ReadDead(EndpointId endpoint, Sequence after, std::size_t limit, Slice& slice) {
@@ -229,7 +231,8 @@ void SpoolReader::ReadDead(EndpointId endpoint, Sequence after, std::size_t limi
                      kEventColumns +
                      " FROM dead WHERE key > ?1 AND key < ?2 ORDER BY key LIMIT ?3");
   rows.Start(RowKey(endpoint, after), RowKey(endpoint + 1, 0), limit);
-  while (rows.Next()) {
+  std::size_t bytes = 0;
+  while (bytes < kSliceBytes && rows.Next()) {
     DeadLetter letter;
     letter.delivery.endpoint = endpoint;
     letter.delivery.sequence = SequenceOf(rows.Int(0));
@@ -240,9 +243,10 @@ void SpoolReader::ReadDead(EndpointId endpoint, Sequence after, std::size_t limi
     letter.delivery.stands_for = static_cast<std::uint32_t>(rows.Unsigned(7));
     letter.delivery.event = ReadEvent(rows, 8);
     slice.position.dead = letter.delivery.sequence;
+    bytes += EventBytes(*letter.delivery.event);
     slice.dead.push_back(std::move(letter));
   }
-  slice.ended = slice.dead.size() < limit;
+  slice.ended = slice.dead.size() < limit && bytes < kSliceBytes;
 }
 
 Result<std::string> SpoolReader::Retire() {

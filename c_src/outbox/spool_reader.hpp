@@ -47,6 +47,7 @@ class SpoolReader {
     ImportPosition position;        // after this slice
     bool ended = false;             // nothing came after it
   };
+  // At most so many rows, and no more once they hold kSliceBytes.
   Result<Slice> Read(EndpointId endpoint, ImportPosition after, std::size_t limit);
   // Rows up to the position.
   std::uint64_t CountUntil(EndpointId endpoint, ImportPosition until);

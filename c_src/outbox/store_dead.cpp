@@ -51,7 +51,7 @@ DeadVisited Store::VisitDead(const DeadVisit& visit) {
   std::vector<DeadLetter> found;
   Sequence last = visit.after;
   for (std::size_t looked = 0; rows.Next(); ++looked) {
-    if (looked == kLookDead || found.size() == visit.limit) {
+    if (looked == kLookDead || found.size() == visit.limit || visited.bytes >= kSliceBytes) {
       visited.next = last;
       break;
     }
@@ -59,11 +59,11 @@ DeadVisited Store::VisitDead(const DeadVisit& visit) {
     if (!IsMeant(rows, visit.filter)) continue;
     found.push_back(ReadLetter(rows, visit.endpoint));
     found.back().delivery.accepted_ms = FromStore(rows.Int(7));
+    visited.bytes += EventBytes(*found.back().delivery.event);
   }
   rows.Reset();
 
   visited.count = found.size();
-  for (const DeadLetter& letter : found) visited.bytes += EventBytes(*letter.delivery.event);
   if (visit.act == DeadAct::kShow) {
     visited.letters = std::move(found);
     return visited;

@@ -3,6 +3,7 @@
 // Threads: one at a time.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 
@@ -19,6 +20,10 @@ inline std::int64_t RowKey(EndpointId endpoint, Sequence sequence) {
   return static_cast<std::int64_t>((std::uint64_t{endpoint} << kSequenceBits) | sequence);
 }
 inline Sequence SequenceOf(std::int64_t key) { return static_cast<Sequence>(key) & kSequenceMask; }
+
+// A slice of rows that are read with their events ends once these hold so many bytes (EventBytes):
+// it takes no more memory with large messages than with small ones. It has one row at least.
+inline constexpr std::size_t kSliceBytes = std::size_t{4} * 1024 * 1024;
 
 // The thirteen columns of an event, as a list for SQL; and read, from `column` on.
 extern const char* const kEventColumns;

@@ -1,6 +1,8 @@
 // Dead letters of the durable outbox.
+#include <optional>
 #include <utility>
 
+#include "outbox/store_rows.hpp"
 #include "support/spool.hpp"
 #include "support/spool_file.hpp"
 
@@ -96,6 +98,36 @@ TEST_CASE("spool: dead letters are visited in slices, by id and by how the reaso
   CHECK(Shown(s.Visit(DeadAct::kShow, {"msg_user4_4", "HTTP 4"})).empty());
   CHECK(Shown(s.Visit(DeadAct::kShow, {"msg_user4_4", ""}, 4)).empty());
   CHECK(Shown(s.Visit(DeadAct::kShow, {"msg", ""})).empty());
+}
+
+TEST_CASE("spool: one slice of dead letters is bounded in bytes, and has one letter at least") {
+  constexpr std::uint64_t kLetters = 40;
+  constexpr std::size_t kText = 256 * 1024;
+  DeadSpool s;
+  for (Sequence n = 1; n <= kLetters; ++n) s.AppendLarge(n, "user" + std::to_string(n), kText);
+  s.AppendLarge(kLetters + 1, "huge", 2 * kSliceBytes);
+  s.Commit();
+  for (std::vector<Delivery> claimed = s.Claim(); !claimed.empty(); claimed = s.Claim())
+    for (const Delivery& d : claimed) s.Finish(d, Final::kDead, {400, "HTTP 400", ""});
+  const DeadAct act = GENERATE(DeadAct::kShow, DeadAct::kReplay, DeadAct::kDrop, DeadAct::kPurge);
+  std::uint64_t count = 0;
+  std::optional<Sequence> after = 0;
+  int slices = 0;
+  while (after) {
+    const DeadVisited slice = s.Visit(act, {}, *after);
+    REQUIRE(slice.count > 0);
+    CHECK(slice.bytes < 3 * kSliceBytes);
+    if (slices < 2) CHECK(slice.bytes < kSliceBytes + 2 * kText);
+    count += slice.count;
+    after = slice.next;
+    ++slices;
+    if (act == DeadAct::kReplay) break;  // the next would need sequences of its own
+  }
+  CHECK((act == DeadAct::kReplay ? count < kLetters : count == kLetters + 1));
+  CHECK((act == DeadAct::kReplay || slices == 3));
+  s.Commit();
+  s.outbox.reset();
+  CHECK(test::FaultsOfFile(s.File()).empty());
 }
 
 TEST_CASE("spool: one slice looks at a bounded number of dead letters however few match") {

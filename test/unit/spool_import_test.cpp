@@ -9,6 +9,7 @@
 
 #include "outbox/spool_reader.hpp"
 #include "outbox/store_file.hpp"
+#include "outbox/store_rows.hpp"
 #include "service/service.hpp"
 #include "support/http_server.hpp"
 #include "support/service_fixture.hpp"
@@ -169,6 +170,40 @@ TEST_CASE("import: again after it was interrupted, also by the end of the node")
     CHECK(std::is_sorted(texts.begin(), texts.end(),
                          [](const auto& a, const auto& b) { return std::stoi(a) < std::stoi(b); }));
   }
+}
+
+TEST_CASE("import: a slice is bounded in bytes, and nothing is left between two") {
+  constexpr Sequence kEvents = 60;
+  constexpr std::size_t kText = 256 * 1024;
+  Left left;
+  for (Sequence n = 1; n <= kEvents; ++n) left.AppendLarge(n, "user" + std::to_string(n), kText);
+  left.Commit();
+  for (const Delivery& delivery : left.Claim(kEvents / 2))
+    left.Finish(delivery, Final::kDead, {400, "HTTP 400", ""});
+  left.Commit();
+  const test::ManualClock clock;
+  auto reader = SpoolReader::Open(left.Kill(), "", clock);
+  REQUIRE(reader.ok());
+  ImportPosition position;
+  std::size_t pending = 0;
+  std::size_t dead = 0;
+  int slices = 0;
+  for (bool ended = false; !ended; ++slices) {
+    auto read = reader.value()->Read(1, position, 500);
+    REQUIRE(read.ok());
+    const SpoolReader::Slice& slice = read.value();
+    std::size_t bytes = 0;
+    for (const Delivery& delivery : slice.pending) bytes += EventBytes(*delivery.event);
+    for (const DeadLetter& letter : slice.dead) bytes += EventBytes(*letter.delivery.event);
+    CHECK(bytes < 2 * (kSliceBytes + 2 * kText));  // the last that wait, and the first dead
+    pending += slice.pending.size();
+    dead += slice.dead.size();
+    position = slice.position;
+    ended = slice.ended;
+  }
+  CHECK(pending == kEvents / 2);
+  CHECK(dead == kEvents / 2);
+  CHECK(slices >= 3);
 }
 
 TEST_CASE("import: as far as there is room") {

@@ -72,6 +72,15 @@ struct Spool {
     delivery.accepted_ms = clock.MonotonicMs();
     outbox->Append(std::move(delivery));
   }
+  // With a text of so many bytes.
+  void AppendLarge(Sequence sequence, const std::string& to, std::size_t bytes) {
+    Delivery delivery = MakeDelivery(sequence, to, 1);
+    delivery.accepted_ms = clock.MonotonicMs();
+    auto event = std::make_shared<Event>(*delivery.event);
+    event->body.assign(bytes, 'x');
+    delivery.event = std::move(event);
+    outbox->Append(std::move(delivery));
+  }
   // Commits what was appended.
   void Commit() {
     outbox->Flush({});
