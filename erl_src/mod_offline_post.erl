@@ -35,7 +35,8 @@
                   mod_offline_post_notices, mod_offline_post_notify,
                   mod_offline_post_openmetrics,
                   mod_offline_post_operator, mod_offline_post_opt, mod_offline_post_options, mod_offline_post_owner,
-                  mod_offline_post_policy, mod_offline_post_presence, mod_offline_post_stanza, mod_offline_post_text,
+                  mod_offline_post_policy, mod_offline_post_presence, mod_offline_post_stanza, mod_offline_post_terms,
+                  mod_offline_post_text,
                   mod_offline_post_web, mod_offline_post_web_config, mod_offline_post_web_csrf,
                   mod_offline_post_web_dead, mod_offline_post_web_html, mod_offline_post_web_node,
                   mod_offline_post_web_page, mod_offline_post_web_plot, mod_offline_post_web_style,
@@ -270,12 +271,12 @@ pass(Do) ->
 %% Adds what is new and deletes what is not wanted any more; what stays misses no message.
 -spec set_hooks(binary(), [hook()]) -> ok.
 set_hooks(Host, Hooks) ->
-    Old = persistent_term:get({?MODULE, Host}, []),
+    Old = mod_offline_post_terms:get(?MODULE, Host, []),
     _ = [ejabberd_hooks:delete(Hook, Host, Module, Function, Priority) ||
             {Hook, Module, Function, Priority} <- Old -- Hooks],
     _ = [ejabberd_hooks:add(Hook, Host, Module, Function, Priority) ||
             {Hook, Module, Function, Priority} <- Hooks -- Old],
-    persistent_term:put({?MODULE, Host}, Hooks).
+    mod_offline_post_terms:put(?MODULE, Host, Hooks).
 
 %% stopped: also when nobody can be asked.
 -spec state(binary()) -> atom().

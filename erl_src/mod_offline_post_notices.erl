@@ -3,16 +3,17 @@
 -module(mod_offline_post_notices).
 
 -export([note/3, note/4, flush/0]).
--export([none/0, add/2, lines/1, write_all/1, write/2]).
+-export([none/0, native/2, add/2, lines/1, write_all/1]).
 -export_type([notice/0, notices/0]).
 
 -include_lib("kernel/include/logger.hrl").
 
 -type level() :: error | warning | info.
-%% A line: `hosts` stands for the names, `count` for the sum of the virtual hosts' counts.
--type cause() :: [unicode:chardata() | hosts | count].
+%% A line: `hosts` stands for the names, `count` for the sum of the virtual hosts' counts. Numbers and ids in `like` may
+%% differ between virtual hosts: those of the first one are shown.
+-type cause() :: [unicode:chardata() | hosts | count | {like, binary()}].
 -type notice() :: {level(), cause(), Host :: binary(), Count :: non_neg_integer()}.
--type notices() :: #{{level(), cause()} => {Order :: non_neg_integer(), #{Host :: binary() => Count :: non_neg_integer()}}}.
+-type notices() :: #{{level(), cause()} => {Order :: non_neg_integer(), notice(), #{Host :: binary() => Count :: non_neg_integer()}}}.
 
 -define(NAMED, 3).
 
@@ -38,22 +39,37 @@ flush() ->
 -spec none() -> notices().
 none() -> #{}.
 
+%% What the native side says of an endpoint begins with its name, `MODULE for HOST: `.
+-spec native(level(), binary()) -> notice().
+native(Level, Line) ->
+    case re:run(Line, "^(mod_[a-z]+_post) for ([^ ]+): (.*)$", [{capture, all_but_first, binary}, dotall]) of
+        {match, [Module, Host, Text]} -> {Level, ["mod_offline_post: ", Module, " for ", hosts, ": ", {like, Text}], Host, 0};
+        nomatch -> {Level, ["mod_offline_post: ", Line], <<>>, 0}
+    end.
+
 -spec add(notice(), notices()) -> notices().
-add({Level, Cause, Host, Count}, Notices) ->
-    {Order, Hosts} = maps:get({Level, Cause}, Notices, {map_size(Notices), #{}}),
-    Notices#{{Level, Cause} => {Order, Hosts#{Host => Count}}}.
+add({Level, Cause, Host, Count} = Notice, Notices) ->
+    Key = {Level, [alike(Part) || Part <- Cause]},
+    {Order, First, Hosts} = maps:get(Key, Notices, {map_size(Notices), Notice, #{}}),
+    Notices#{Key => {Order, First, Hosts#{Host => Count}}}.
+
+-spec alike(Part) -> Part | binary().
+alike({like, Text}) -> iolist_to_binary(re:replace(Text, "msg_\\w+|\\d+", "#", [global]));
+alike(Part) -> Part.
 
 %% In the order in which the causes came.
 -spec lines(notices()) -> [{level(), unicode:chardata()}].
 lines(Notices) ->
-    [{Level, [part(Part, Hosts) || Part <- Cause]} ||
-        {_Order, Level, Cause, Hosts} <- lists:sort([{Order, Level, Cause, Hosts} ||
-                                                        {{Level, Cause}, {Order, Hosts}} <- maps:to_list(Notices)])].
+    [{Level, [part(Part, Host, Hosts) || Part <- Cause]} ||
+        {_Order, {Level, Cause, Host, _}, Hosts} <- lists:sort(maps:values(Notices))].
 
--spec part(unicode:chardata() | hosts | count, #{binary() => non_neg_integer()}) -> unicode:chardata().
-part(hosts, Hosts) -> names(lists:sort(maps:keys(Hosts)));
-part(count, Hosts) -> integer_to_list(lists:sum(maps:values(Hosts)));
-part(Text, _Hosts) -> Text.
+-spec part(unicode:chardata() | hosts | count | {like, binary()}, First :: binary(), #{binary() => non_neg_integer()}) ->
+          unicode:chardata().
+part({like, Text}, _First, Hosts) when map_size(Hosts) =:= 1 -> Text;
+part({like, Text}, First, _Hosts) -> [Text, " (numbers and ids are those of ", First, ")"];
+part(hosts, _First, Hosts) -> names(lists:sort(maps:keys(Hosts)));
+part(count, _First, Hosts) -> integer_to_list(lists:sum(maps:values(Hosts)));
+part(Text, _First, _Hosts) -> Text.
 
 -spec names([binary()]) -> unicode:chardata().
 names(Hosts) when length(Hosts) =< ?NAMED ->

@@ -11,11 +11,14 @@
 %% How long until it tries to attach again (ms).
 -define(RETRY, 1000).
 
-%% Without a new notice for so long, those that were collected are written (ms). A start or a reload asks for it at its end.
+%% Without a new notice for so long, those that were collected are written (ms); and not much later than this after the
+%% first. A reload asks for it at its end.
 -define(COLLECT, 1000).
+-define(LONGEST, 10000).
 
 -type timer() :: reference() | undefined.
--type state() :: {Retry :: timer(), mod_offline_post_notices:notices(), Write :: timer()}.
+%% Write: when, and until when it can be put off (monotonic ms).
+-type state() :: {Retry :: timer(), mod_offline_post_notices:notices(), Write :: {timer(), integer()} | undefined}.
 
 %% Any process. One that runs already attaches again: the native side may be another.
 -spec start() -> ok | {error, term()}.
@@ -41,16 +44,14 @@ handle_call(_Request, _From, State) ->
 handle_cast({run, Node, Call}, State) ->
     mod_offline_post_nodes:run(Node, Call),
     {noreply, State};
-handle_cast({note, Notice}, {Retry, Notices, Write}) ->
-    cancel(Write),
-    {noreply, {Retry, mod_offline_post_notices:add(Notice, Notices), erlang:send_after(?COLLECT, self(), write_notices)}};
+handle_cast({note, Notice}, State) ->
+    {noreply, noted(Notice, State)};
 handle_cast(_Request, State) ->
     {noreply, State}.
 
 -spec handle_info(term(), state()) -> {noreply, state()}.
 handle_info({offline_post, Lines}, State) ->
-    lists:foreach(fun log/1, Lines),
-    {noreply, State};
+    {noreply, said(Lines, State)};
 handle_info(attach, {Retry, Notices, Write}) ->
     {noreply, {attach(Retry), Notices, Write}};
 handle_info(write_notices, State) ->
@@ -63,11 +64,9 @@ handle_info(_, State) ->
 terminate(_Reason, State) ->
     receive
         {offline_post, Lines} ->
-            lists:foreach(fun log/1, Lines),
-            terminate(stopped, State);
+            terminate(stopped, said(Lines, State));
         {'$gen_cast', {note, Notice}} ->
-            {noreply, Noted} = handle_cast({note, Notice}, State),
-            terminate(stopped, Noted)
+            terminate(stopped, noted(Notice, State))
     after 0 ->
         _ = written(State),
         ok
@@ -89,11 +88,23 @@ attach(Retry) ->
 cancel(undefined) -> ok;
 cancel(Timer) -> _ = erlang:cancel_timer(Timer), ok.
 
+%% The native side's lines.
+-spec said([{error | warning | info, binary()}], state()) -> state().
+said(Lines, State) ->
+    lists:foldl(fun({Level, Line}, Said) -> noted(mod_offline_post_notices:native(Level, Line), Said) end, State, Lines).
+
+-spec noted(mod_offline_post_notices:notice(), state()) -> state().
+noted(Notice, {Retry, Notices, Write}) ->
+    Now = erlang:monotonic_time(millisecond),
+    Latest = case Write of
+                 {Timer, Until} -> cancel(Timer), Until;
+                 undefined -> Now + ?LONGEST
+             end,
+    Again = erlang:send_after(max(0, min(?COLLECT, Latest - Now)), self(), write_notices),
+    {Retry, mod_offline_post_notices:add(Notice, Notices), {Again, Latest}}.
+
 -spec written(state()) -> state().
 written({Retry, Notices, Write}) ->
-    cancel(Write),
+    _ = is_tuple(Write) andalso cancel(element(1, Write)),
     mod_offline_post_notices:write_all(Notices),
     {Retry, mod_offline_post_notices:none(), undefined}.
-
--spec log({error | warning | info, binary()}) -> ok.
-log({Level, Line}) -> mod_offline_post_notices:write(Level, ["mod_offline_post: ", Line]).
