@@ -7,7 +7,7 @@
 
 -export([start/2, stop/1, reload/3, depends/2, mod_opt_type/1, mod_options/1, mod_doc/0]).
 -export([config_reloaded/0, guarded/3, incident/2, defect/3]).
--export([once/2, pass/1, prepare/0, failed/4]).
+-export([once/2, forget/0, pass/1, prepare/0, failed/4]).
 -export([stats/1, pause/1, resume/1, dead_letters/4, dead_letter/2, replay_dead_letters/2, drop_dead_letters/2]).
 
 -include_lib("kernel/include/logger.hrl").
@@ -86,7 +86,7 @@ check_neighbours(Host) ->
 
 -spec stop(binary()) -> ok.
 stop(Host) ->
-    set_hooks(Host, []),
+    guarded(stop, Host, fun() -> set_hooks(Host, []) end),
     guarded(stop, Host, fun() -> mod_offline_post_web:stop(Host, ?MODULE) end),
     %% The members' events may wait for a badge next.
     guarded(stop, Host, fun() -> mod_offline_post_members:flush(Host), mod_offline_post_badge:flush() end),
@@ -95,14 +95,13 @@ stop(Host) ->
         mod_offline_post_policy:erase(Host),
         mod_offline_post_neighbours:forget(Host)
     end),
-    case mod_offline_post_node:is_elsewhere(Host, ?MODULE) of
-        true ->
-            ok;
-        false ->
-            ejabberd_hooks:delete(config_reloaded, ?MODULE, config_reloaded, ?CONFIG_RELOADED),
-            guarded(stop, Host, fun mod_offline_post_node:stop/0)
-    end,
+    guarded(stop, Host, fun() -> mod_offline_post_node:is_elsewhere(Host, ?MODULE) orelse stop_node() end),
     guarded(stop, Host, fun() -> mod_offline_post_node:release(Host, ?MODULE) end).
+
+-spec stop_node() -> ok.
+stop_node() ->
+    ejabberd_hooks:delete(config_reloaded, ?MODULE, config_reloaded, ?CONFIG_RELOADED),
+    mod_offline_post_node:stop().
 
 -spec depends(binary(), gen_mod:opts()) -> [].
 depends(_Host, _Opts) ->
@@ -263,10 +262,16 @@ known() ->
 %% Goes through all virtual hosts: from the beginning, and in the log there is one line for each cause.
 -spec pass(fun(() -> term())) -> ok.
 pass(Do) ->
-    _ = erase(?MODULE),
+    forget(),
     _ = Do(),
-    _ = erase(?MODULE),
+    forget(),
     mod_offline_post_notices:flush().
+
+%% What was done once was undone, or may have to be done anew.
+-spec forget() -> ok.
+forget() ->
+    _ = erase(?MODULE),
+    ok.
 
 %% Adds what is new and deletes what is not wanted any more; what stays misses no message.
 -spec set_hooks(binary(), [hook()]) -> ok.

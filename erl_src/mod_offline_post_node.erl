@@ -23,7 +23,8 @@ stop() ->
     ok = mod_offline_post_devices:stop(),
     ok = mod_offline_post_calls:stop(),
     ok = mod_offline_post_members:stop(),
-    ok = mod_offline_post_badge:stop().
+    ok = mod_offline_post_badge:stop(),
+    mod_offline_post:forget().
 
 %% Whether Module is loaded for another virtual host. ejabberd stops its virtual hosts in their order, so the last one is
 %% the most likely, and gen_mod, which looks through all modules of all virtual hosts, is asked only for the very last.
@@ -47,6 +48,7 @@ release(Host, Module) ->
             _ = code:is_loaded(mod_offline_post_command_specs) =/= false andalso mod_offline_post_command_specs:unregister(),
             Stopped = is_native() andalso mod_offline_post_nif:stop(),
             _ = gen_mod:stop_child(mod_offline_post_owner),
+            mod_offline_post:forget(),
             case Stopped of
                 {error, busy} ->
                     ?LOG_ERROR("mod_offline_post: the native side still has an endpoint and runs on", []);
