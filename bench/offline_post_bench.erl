@@ -3,7 +3,7 @@
 %% is asked for the same measurements, has a spool.
 -module(offline_post_bench).
 
--export([run/1, deliver/1, hooks/0, sync_commits/0, backlog/1]).
+-export([run/1, deliver/1, hooks/0, sync_commits/0, backlog/1, config/1, settled_bytes/0]).
 
 -define(ROUNDS, 7).
 -define(CONNECTIONS, 32).
@@ -43,12 +43,11 @@
 %% On the node without a spool: tells the members of rooms.
 -define(MEMBERS, <<"members.localhost">>).
 
-%% durable: the node with a spool. spool_bench, slow_sync: bench's program and library. scratch: an empty directory.
+%% durable: the node with a spool. node_script: scripts/lib/ejabberd-node; modules: what such a node loads. spool_bench, slow_sync: bench's program and library. scratch: an empty directory.
 %% outage: the figures of the long outage, which were measured before.
 -type options() :: #{url := string(), floor := string(), wrk_script := string(), token := binary(), ebins := [string()],
                      dead_url := binary(), prompt_url := string(), slow_url := string(), tls_url := string(), ca_file := string(), format_bench := string(), durable := node(), spool_bench := string(), slow_sync := string(),
-                     scale_bench := string(),
-                     scratch := string(), outage := figures(), json := string(), about := string(),
+                     scratch := string(), scale_bench := string(), node_script := string(), modules := string(), outage := figures(), json := string(), about := string(),
                      run_ms => pos_integer()}.
 -type figures() :: #{atom() => number()}.
 
@@ -64,7 +63,9 @@ run(Options) ->
     Backlogs = [#{rss_mb_at_100k_backlog => backlog_mb(Options)} || _ <- lists:seq(1, ?BACKLOG_RUNS)],
     say("many endpoints", []),
     Scales = offline_post_bench_scale:figures(Options),
-    ok = offline_post_bench_report:write(Options, [maps:get(outage, Options) | Rounds ++ Backlogs ++ Scales]),
+    say("500 virtual hosts with Debian's configuration, and 1,000 endpoints in a VM of their own", []),
+    Hosts = offline_post_bench_hosts:measure(Options),
+    ok = offline_post_bench_report:write(Options, [maps:get(outage, Options) | Rounds ++ Backlogs ++ Scales ++ Hosts]),
     done.
 
 %% Every figure of one round. What is compared changes places from round to round.
@@ -318,16 +319,7 @@ backlog_mb(#{ebins := Ebins, dead_url := Url}) ->
 -spec backlog(binary()) -> no_return().
 backlog(Url) ->
     Key = key(?DEAD),
-    {ok, _} = mod_offline_post_nif:configure(
-           Key, #{post_url => Url, auth_token => <<>>, timeout => 10000, connect_timeout => 5000,
-                  max_connections => ?CONNECTIONS, queue_limit => 1000000, queue_bytes => 1 bsl 30,
-                  tls_verify => true, ca_file => <<>>, spool => false, spool_dir => <<>>, spool_min_free => 0,
-                  retry_schedule => [1000], max_age => 86400000, max_ages => [], order => recipient,
-                  dead_letter_retention => 604800000, dead_letter_limit => 100000, collapse_interval => 0,
-                  rate_sender => 0, rate_recipient => 0, rate_beyond => drop, form => message, client_cert => <<>>,
-                  client_key => <<>>, proxy => <<>>, http_version => auto, format => form, content_type => <<>>,
-                  fields => none, room_fields => none, headers => [], auth => body, signing_secrets => [],
-                  compress => none, traceparent => false, batch => none}),
+    {ok, _} = mod_offline_post_nif:configure(Key, config(Url)),
     Submit = fun(I) -> {ok, _} = mod_offline_post_nif:submit(Key, offline_post_bench_load:event(?DEAD, I)) end,
     lists:foreach(Submit, lists:seq(1, 100)),
     Before = settled_bytes(),
@@ -337,6 +329,19 @@ backlog(Url) ->
     true = Pending =:= ?BACKLOG + 100,
     io:format("~.2f~n", [(After - Before) / 1.0e6]),
     halt(0).
+
+%% In memory; all else as by default.
+-spec config(Url :: binary()) -> mod_offline_post_nif:config().
+config(Url) ->
+    #{post_url => Url, auth_token => <<>>, timeout => 10000, connect_timeout => 5000,
+      max_connections => ?CONNECTIONS, queue_limit => 1000000, queue_bytes => 1 bsl 30,
+      tls_verify => true, ca_file => <<>>, spool => false, spool_dir => <<>>, spool_min_free => 0,
+      retry_schedule => [1000], max_age => 86400000, max_ages => [], order => recipient,
+      dead_letter_retention => 604800000, dead_letter_limit => 100000, collapse_interval => 0,
+      rate_sender => 0, rate_recipient => 0, rate_beyond => drop, form => message, client_cert => <<>>,
+      client_key => <<>>, proxy => <<>>, http_version => auto, format => form, content_type => <<>>,
+      fields => none, room_fields => none, headers => [], auth => body, signing_secrets => [],
+      compress => none, traceparent => false, batch => none}.
 
 %% When the native side has taken in what was submitted: for half a second nothing grows any more.
 settled_bytes() -> settled_bytes(resident_bytes(), 10).

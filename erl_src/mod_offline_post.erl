@@ -6,7 +6,8 @@
 -behaviour(gen_mod).
 
 -export([start/2, stop/1, reload/3, depends/2, mod_opt_type/1, mod_options/1, mod_doc/0]).
--export([config_reloaded/0, guarded/3, incident/2, defect/3, prepare/0, release/2]).
+-export([config_reloaded/0, guarded/3, incident/2, defect/3]).
+-export([once/2, forget/0, pass/1, prepare/0, failed/4]).
 -export([stats/1, pause/1, resume/1, dead_letters/4, dead_letter/2, replay_dead_letters/2, drop_dead_letters/2]).
 
 -include_lib("kernel/include/logger.hrl").
@@ -20,8 +21,8 @@
 %% After gen_mod has started, stopped and reloaded modules, at 60.
 -define(CONFIG_RELOADED, 90).
 
-%% Those that share the native side.
--define(MODULES, [mod_offline_post, mod_available_post, mod_unavailable_post]).
+%% After so long (s), what was done once is done again.
+-define(PASS_S, 10).
 
 %% What this module needs beside the native side.
 -define(HELPERS, [mod_offline_post_await, mod_offline_post_badge, mod_offline_post_body, mod_offline_post_check,
@@ -30,10 +31,12 @@
                   mod_offline_post_flush, mod_offline_post_hook_cost, mod_offline_post_import,
                   mod_offline_post_incidents, mod_offline_post_kind, mod_offline_post_members,
                   mod_offline_post_mention, mod_offline_post_metrics, mod_offline_post_native,
-                  mod_offline_post_neighbours, mod_offline_post_nodes, mod_offline_post_notify,
+                  mod_offline_post_neighbours, mod_offline_post_node, mod_offline_post_nodes,
+                  mod_offline_post_notices, mod_offline_post_notify,
                   mod_offline_post_openmetrics,
                   mod_offline_post_operator, mod_offline_post_opt, mod_offline_post_options, mod_offline_post_owner,
-                  mod_offline_post_policy, mod_offline_post_presence, mod_offline_post_stanza, mod_offline_post_text,
+                  mod_offline_post_policy, mod_offline_post_presence, mod_offline_post_stanza, mod_offline_post_terms,
+                  mod_offline_post_text,
                   mod_offline_post_web, mod_offline_post_web_config, mod_offline_post_web_csrf,
                   mod_offline_post_web_dead, mod_offline_post_web_html, mod_offline_post_web_node,
                   mod_offline_post_web_page, mod_offline_post_web_plot, mod_offline_post_web_style,
@@ -43,7 +46,7 @@
 %% Returns ok whatever happens: a module that fails to start takes the whole server down.
 -spec start(binary(), gen_mod:opts()) -> ok.
 start(Host, Opts) ->
-    ejabberd_hooks:add(config_reloaded, ?MODULE, config_reloaded, ?CONFIG_RELOADED),
+    ok = once({hooks, ?MODULE}, fun() -> ejabberd_hooks:add(config_reloaded, ?MODULE, config_reloaded, ?CONFIG_RELOADED) end),
     guarded(start, Host, fun() -> activate(Host, Opts, prepare()) end),
     guarded(start, Host, fun() -> mod_offline_post_web:start(Host) end).
 
@@ -57,11 +60,12 @@ reload(Host, NewOpts, _OldOpts) ->
 %% operator types after mending something else: the backend that has answered 410, or the installation.
 -spec config_reloaded() -> ok.
 config_reloaded() ->
-    [guarded(reload, Host, fun() ->
-         refresh(Host, state(Host)),
-         check_neighbours(Host)
-     end) || Host <- ejabberd_option:hosts(), gen_mod:is_loaded(Host, ?MODULE)],
-    ok.
+    pass(fun() ->
+        [guarded(reload, Host, fun() ->
+             refresh(Host, state(Host)),
+             check_neighbours(Host)
+         end) || Host <- ejabberd_option:hosts(), gen_mod:is_loaded(Host, ?MODULE)]
+    end).
 
 -spec refresh(binary(), atom()) -> ok.
 refresh(Host, stopped) -> activate(Host, Host, prepare());
@@ -69,7 +73,7 @@ refresh(Host, paused) -> activate(Host, Host, ok);
 refresh(Host, _Running) ->
     case mod_offline_post_endpoint:reads_files(Host) of
         true -> activate(Host, Host, ok); % they may have been renewed
-        false -> mod_offline_post_once:start()
+        false -> once(node, fun mod_offline_post_node:start/0) % what other modules' options ask for may have changed
     end.
 
 %% What other modules, and their options, make of this one: warnings, said once.
@@ -82,7 +86,7 @@ check_neighbours(Host) ->
 
 -spec stop(binary()) -> ok.
 stop(Host) ->
-    set_hooks(Host, []),
+    guarded(stop, Host, fun() -> set_hooks(Host, []) end),
     guarded(stop, Host, fun() -> mod_offline_post_web:stop(Host, ?MODULE) end),
     %% The members' events may wait for a badge next.
     guarded(stop, Host, fun() -> mod_offline_post_members:flush(Host), mod_offline_post_badge:flush() end),
@@ -91,14 +95,13 @@ stop(Host) ->
         mod_offline_post_policy:erase(Host),
         mod_offline_post_neighbours:forget(Host)
     end),
-    case gen_mod:is_loaded_elsewhere(Host, ?MODULE) of
-        true ->
-            ok;
-        false ->
-            ejabberd_hooks:delete(config_reloaded, ?MODULE, config_reloaded, ?CONFIG_RELOADED),
-            guarded(stop, Host, fun stop_node/0)
-    end,
-    guarded(stop, Host, fun() -> release(Host, ?MODULE) end).
+    guarded(stop, Host, fun() -> mod_offline_post_node:is_elsewhere(Host, ?MODULE) orelse stop_node() end),
+    guarded(stop, Host, fun() -> mod_offline_post_node:release(Host, ?MODULE) end).
+
+-spec stop_node() -> ok.
+stop_node() ->
+    ejabberd_hooks:delete(config_reloaded, ?MODULE, config_reloaded, ?CONFIG_RELOADED),
+    mod_offline_post_node:stop().
 
 -spec depends(binary(), gen_mod:opts()) -> [].
 depends(_Host, _Opts) ->
@@ -178,7 +181,10 @@ crashed(aside, Host, Defect) ->
     catch error:_ -> ok
     end;
 crashed(Where, Host, Defect) ->
-    ?LOG_ERROR("mod_offline_post: the ~ts for ~ts failed because of a defect (~ts)", [Where, Host, Defect()]).
+    Why = iolist_to_binary([" failed because of a defect (", Defect(), ")"]),
+    try mod_offline_post_notices:note(error, Host, ["mod_offline_post: the ", atom_to_binary(Where), " for ", hosts, Why])
+    catch error:_ -> ?LOG_ERROR("mod_offline_post: the ~ts for ~ts~ts", [Where, Host, Why])
+    end.
 
 %% What is fit for a log: neither the reason's values nor the arguments in the stack: a message's text or the token may be there.
 -spec defect(atom(), term(), [tuple()]) -> iolist().
@@ -203,17 +209,13 @@ place(_) ->
 %% Source: the options, or the host whose options they are.
 -spec activate(binary(), gen_mod:opts() | binary(), ok | {error, binary()}) -> ok.
 activate(Host, Source, ok) ->
-    ok = mod_offline_post_owner:start(),
-    ok = mod_offline_post_command_specs:register(),
-    ok = mod_offline_post_once:start(),
-    ok = mod_offline_post_devices:start(),
-    ok = mod_offline_post_calls:start(),
+    ok = once(node, fun mod_offline_post_node:start/0),
     ok = mod_offline_post_notify:prepare(Host),
     case mod_offline_post_endpoint:configure(Host, Source) of
         {ok, Uses} ->
-            ok = mod_offline_post_members:start(),
             %% The hooks may be there already, with the policy of before.
-            ok = mod_offline_post_badge:prepare(mod_offline_post_opt:badge(Source)),
+            Badge = mod_offline_post_opt:badge(Source),
+            ok = once({badge, Badge}, fun() -> mod_offline_post_badge:prepare(Badge) end),
             ok = mod_offline_post_policy:set(Host, Source, Uses),
             set_hooks(Host, [Hook || Trigger <- ?TRIGGERS, Hook <- Trigger:hooks(Host)]),
             check_neighbours(Host);
@@ -221,21 +223,65 @@ activate(Host, Source, ok) ->
             activate(Host, Source, {error, Why})
     end;
 activate(Host, _Source, {error, Why}) ->
-    Consequence = case state(Host) of
-                      stopped -> "no notifications";
-                      _ -> "the old settings stay"
+    failed(Host, ?MODULE, state(Host), Why).
+
+%% To start, or to take new settings.
+-spec failed(binary(), module(), State :: atom(), Why :: binary()) -> ok.
+failed(Host, Module, State, Why) ->
+    Consequence = case State of
+                      stopped -> "no notifications for ";
+                      _ -> "the old settings stay for "
                   end,
-    ?LOG_ERROR("mod_offline_post: ~ts for ~ts: ~ts", [Consequence, Host, Why]).
+    _ = once(owner, fun mod_offline_post_owner:start/0), % it collects what the virtual hosts have in common
+    mod_offline_post_notices:note(error, Host, [atom_to_binary(Module), ": ", Consequence, hosts, ": ", Why]).
+
+%%% Once for all virtual hosts
+
+%% Does what is the same for each virtual host once in a start, or in a reload, of ejabberd: each of both goes through its
+%% virtual hosts in one process. Another supervisor is another start. The time bounds how long a process that lives on, as
+%% an operator's shell, remembers what an aborted reload has left.
+-spec once(What :: term(), fun(() -> Result)) -> Result.
+once(What, Do) ->
+    case known() of
+        #{What := Done} ->
+            Done;
+        _ ->
+            Done = Do(),
+            _ = put(?MODULE, {whereis(ejabberd_gen_mod_sup), erlang:monotonic_time(second), (known())#{What => Done}}),
+            Done
+    end.
+
+-spec known() -> #{term() => term()}.
+known() ->
+    Supervisor = whereis(ejabberd_gen_mod_sup),
+    case get(?MODULE) of
+        {Supervisor, Since, Known} -> case erlang:monotonic_time(second) - Since < ?PASS_S of true -> Known; false -> #{} end;
+        _ -> #{}
+    end.
+
+%% Goes through all virtual hosts: from the beginning, and in the log there is one line for each cause.
+-spec pass(fun(() -> term())) -> ok.
+pass(Do) ->
+    forget(),
+    _ = Do(),
+    forget(),
+    mod_offline_post_notices:flush().
+
+%% What was done once was undone, or may have to be done anew.
+-spec forget() -> ok.
+forget() ->
+    _ = erase(?MODULE),
+    ok.
 
 %% Adds what is new and deletes what is not wanted any more; what stays misses no message.
 -spec set_hooks(binary(), [hook()]) -> ok.
 set_hooks(Host, Hooks) ->
-    Old = persistent_term:get({?MODULE, Host}, []),
+    Old = mod_offline_post_terms:get(?MODULE, Host, []),
     _ = [ejabberd_hooks:delete(Hook, Host, Module, Function, Priority) ||
             {Hook, Module, Function, Priority} <- Old -- Hooks],
     _ = [ejabberd_hooks:add(Hook, Host, Module, Function, Priority) ||
             {Hook, Module, Function, Priority} <- Hooks -- Old],
-    persistent_term:put({?MODULE, Host}, Hooks).
+    mod_offline_post_terms:put(?MODULE, Host, Hooks).
 
 %% stopped: also when nobody can be asked.
 -spec state(binary()) -> atom().
@@ -245,43 +291,14 @@ state(Host) ->
         undefined -> stopped
     end.
 
-%% With the last host.
--spec stop_node() -> ok.
-stop_node() ->
-    ok = mod_offline_post_once:stop(),
-    ok = mod_offline_post_devices:stop(),
-    ok = mod_offline_post_calls:stop(),
-    ok = mod_offline_post_members:stop(),
-    ok = mod_offline_post_badge:stop().
-
-%% With the last host of the last of our modules the commands go and the thread ends, and with the owner the last lines
-%% are logged.
-%% Module stops for Host: gen_mod still has it among the loaded ones.
--spec release(binary(), module()) -> ok.
-release(Host, Module) ->
-    case lists:any(fun(Ours) -> gen_mod:is_loaded_elsewhere(Host, Ours)
-                                    orelse (Ours =/= Module andalso gen_mod:is_loaded(Host, Ours))
-                   end, ?MODULES) of
-        true ->
-            ok;
-        false ->
-            _ = code:is_loaded(mod_offline_post_web) =/= false andalso mod_offline_post_web:stop_node(),
-            _ = code:is_loaded(mod_offline_post_command_specs) =/= false andalso mod_offline_post_command_specs:unregister(),
-            Stopped = is_native() andalso mod_offline_post_nif:stop(),
-            _ = gen_mod:stop_child(mod_offline_post_owner),
-            case Stopped of
-                {error, busy} ->
-                    ?LOG_ERROR("mod_offline_post: the native side still has an endpoint and runs on", []);
-                _ ->
-                    _ = mod_offline_post_endpoint:forget_spool(),
-                    ok
-            end
-    end.
-
 %% After an upgrade without a restart ejabberd has loaded only this module anew. What else is of another
 %% version is replaced here, except the module whose native library is in use: then all stays as it is.
 -spec prepare() -> ok | {error, binary()}.
 prepare() ->
+    once(prepare, fun prepare_once/0).
+
+-spec prepare_once() -> ok | {error, binary()}.
+prepare_once() ->
     case is_native() of
         true ->
             case is_outdated(mod_offline_post_nif) of
@@ -360,7 +377,9 @@ mod_opt_type(Option) ->
 %% only this module anew.
 -spec mod_options(binary()) -> [{atom(), term()} | atom()].
 mod_options(_Host) ->
-    [load_anew(Module) || Module <- [mod_offline_post_options, mod_offline_post_yaml], is_outdated(Module)],
+    _ = once(options, fun() ->
+        [load_anew(Module) || Module <- [mod_offline_post_options, mod_offline_post_yaml], is_outdated(Module)]
+    end),
     mod_offline_post_options:defaults().
 
 -spec mod_doc() -> mod_offline_post_doc:doc().

@@ -6,8 +6,6 @@
 -export([configure/2, configure/3, try_out/3, spool/0, spool/1, forget_spool/0, reads_files/1, remove/1, remove/3]).
 -export_type([spool/0, name/0]).
 
--include_lib("kernel/include/logger.hrl").
-
 %% How much longer than asked a removal may take before its answer is not waited for any more (ms).
 -define(GRACE, 1000).
 
@@ -132,31 +130,34 @@ remove(Host, Module, Timeout) ->
         {ok, Pending} ->
             left_behind(Host, Pending, mod_offline_post_nif:stats(Key));
         {error, timeout} ->
-            ?LOG_ERROR("mod_offline_post: the stop for ~ts was not confirmed within ~B ms", [Host, Timeout + ?GRACE]);
+            note(error, Host, ["the stop for ", hosts, " was not confirmed within ", integer_to_list(Timeout + ?GRACE), " ms"]);
         {error, unknown} ->
             ok
     end.
 
 -spec left_behind(binary(), pos_integer(), map() | undefined) -> ok.
 left_behind(Host, Pending, #{spool := durable}) ->
-    ?LOG_INFO("mod_offline_post: ~B messages for ~ts are not delivered yet: they wait on disk for the next start",
-              [Pending, Host]);
+    mod_offline_post_notices:note(info, Host, ["mod_offline_post: ", count, " messages for ", hosts,
+                                               " are not delivered yet: they wait on disk for the next start"], Pending);
 left_behind(Host, Pending, _) ->
-    ?LOG_WARNING("mod_offline_post: ~B messages for ~ts are not delivered yet: they wait in memory for the module's "
-                 "next start and are lost when the node stops", [Pending, Host]).
+    mod_offline_post_notices:note(warning, Host, ["mod_offline_post: ", count, " messages for ", hosts,
+                                                  " are not delivered yet: they wait in memory for the module's next start "
+                                                  "and are lost when the node stops"], Pending).
 
 %% Options that do nothing beside others.
 -spec warn(binary(), source()) -> ok.
 warn(Host, Source) ->
     _ = mod_offline_post_opt:sync_commit(Source) andalso not mod_offline_post_opt:spool(Source) andalso
-        ?LOG_WARNING("mod_offline_post: sync_commit has no effect for ~ts, because spool is false", [Host]),
+        note(warning, Host, ["sync_commit has no effect for ", hosts, ", because spool is false"]),
     _ = not mod_offline_post_opt:include_sender(Source) andalso maps:is_key(per_sender, rates(Source)) andalso
-        ?LOG_WARNING("mod_offline_post: max_rate's per_sender has no effect for ~ts, because include_sender is false",
-                     [Host]),
+        note(warning, Host, ["max_rate's per_sender has no effect for ", hosts, ", because include_sender is false"]),
     Kinds = mod_offline_post_opt:notify(Source),
     _ = lists:member(call_end, Kinds) andalso not lists:member(call, Kinds) andalso
-        ?LOG_WARNING("mod_offline_post: call_end in notify has no effect for ~ts, because call is not in notify", [Host]),
+        note(warning, Host, ["call_end in notify has no effect for ", hosts, ", because call is not in notify"]),
     ok.
+
+-spec note(error | warning, binary(), [string() | hosts]) -> ok.
+note(Level, Host, Cause) -> mod_offline_post_notices:note(Level, Host, ["mod_offline_post: " | Cause]).
 
 -spec config(source()) -> mod_offline_post_nif:config().
 config(Source) ->

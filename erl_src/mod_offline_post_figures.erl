@@ -2,7 +2,7 @@
 %% docs/metrics.md has the same as a table.
 -module(mod_offline_post_figures).
 
--export([read/1, families/2]).
+-export([read/2, families/2]).
 -export_type([endpoint/0, figures/0, node_figures/0]).
 
 -type endpoint() :: {Host :: binary(), Module :: module()}.
@@ -23,16 +23,27 @@
 -define(MICRO, 6).
 -define(NANO, 9).
 
-%% The counters of each endpoint come from one snapshot.
--spec read([endpoint()]) -> {[figures()], node_figures()}.
-read(Endpoints) ->
-    {[{Endpoint, Module:stats(Host),
-       mod_offline_post_native:ask(fun() -> mod_offline_post_nif:observe(mod_offline_post_endpoint:key(Host, Module)) end, undefined)}
-      || {Host, Module} = Endpoint <- Endpoints],
+%% The counters of each endpoint come from one snapshot. Idle: whose histograms are read, although nothing is in them.
+-spec read([endpoint()], Idle :: all | none) -> {[figures()], node_figures()}.
+read(Endpoints, Idle) ->
+    {[{Endpoint, Module:stats(Host), seen(Endpoint, Idle)} || {Host, Module} = Endpoint <- Endpoints],
      #{now => os:system_time(millisecond),
        info => mod_offline_post_native:ask(fun mod_offline_post_nif:info/0, undefined),
        hooks => mod_offline_post_hook_cost:counts(),
        incidents => mod_offline_post_incidents:counts()}}.
+
+-spec seen(endpoint(), all | none) -> map() | undefined.
+seen({Host, Module}, Idle) ->
+    Ask = fun() -> mod_offline_post_nif:observe(mod_offline_post_endpoint:key(Host, Module)) end,
+    case mod_offline_post_native:ask(Ask, undefined) of
+        #{} = Observed when Idle =:= none -> maps:filter(fun(_, Value) -> not is_empty(Value) end, Observed);
+        Observed -> Observed
+    end.
+
+%% A histogram of nothing.
+-spec is_empty(term()) -> boolean().
+is_empty({[_ | _], [_ | _] = Counts, 0}) -> lists:all(fun(Count) -> Count =:= 0 end, Counts);
+is_empty(_) -> false.
 
 -spec families([figures()], node_figures()) -> [family()].
 families(Figures, Node) ->

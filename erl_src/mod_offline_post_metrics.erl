@@ -24,9 +24,9 @@ process(Path, Request) ->
     end.
 
 -spec respond([binary()], http_request()) -> response().
-respond([], #request{method = Method, ip = {Ip, _}, headers = Headers}) when Method =:= 'GET'; Method =:= 'HEAD' ->
+respond([], #request{method = Method, ip = {Ip, _}, headers = Headers, q = Query}) when Method =:= 'GET'; Method =:= 'HEAD' ->
     case select(protected(), Ip, token(header('Authorization', Headers))) of
-        {ok, Endpoints} -> page(Endpoints, mod_offline_post_openmetrics:negotiate(header('Accept', Headers)));
+        {ok, Endpoints} -> page(Endpoints, idle(Query), mod_offline_post_openmetrics:negotiate(header('Accept', Headers)));
         Refusal -> refuse(Refusal)
     end;
 respond([], _Request) ->
@@ -34,9 +34,17 @@ respond([], _Request) ->
 respond(_Path, _Request) ->
     refuse(unknown).
 
--spec page([mod_offline_post_figures:endpoint()], mod_offline_post_openmetrics:format()) -> response().
-page(Endpoints, Format) ->
-    {Figures, Node} = mod_offline_post_figures:read(Endpoints),
+%% Whether the histograms of endpoints without an attempt are asked for: most of a page with many virtual hosts.
+-spec idle([{binary(), binary()}]) -> all | none.
+idle(Query) ->
+    case lists:keyfind(<<"idle">>, 1, Query) of
+        {_, <<"all">>} -> all;
+        _ -> none
+    end.
+
+-spec page([mod_offline_post_figures:endpoint()], Idle :: all | none, mod_offline_post_openmetrics:format()) -> response().
+page(Endpoints, Idle, Format) ->
+    {Figures, Node} = mod_offline_post_figures:read(Endpoints, Idle),
     {200,
      [{<<"Content-Type">>, mod_offline_post_openmetrics:content_type(Format)}, {<<"Cache-Control">>, <<"no-store">>}],
      iolist_to_binary(mod_offline_post_openmetrics:page(Format, mod_offline_post_figures:families(Figures, Node)))}.

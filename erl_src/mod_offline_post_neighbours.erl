@@ -3,8 +3,6 @@
 
 -export([check/2, forget/1, warnings/3]).
 
--include_lib("kernel/include/logger.hrl").
-
 -type modules() :: #{module() => gen_mod:opts()}.
 
 %% Logs what is new since the last call for this virtual host: at start, and at each reload. Called with what is
@@ -13,16 +11,15 @@
 check(Host, Policy) ->
     Modules = maps:from_list([{Module, Opts} || {Module, Opts, _Order} <- ejabberd_option:modules(Host)]),
     Warnings = warnings(Policy, Modules, ejabberd_option:auth_method(Host)),
-    Known = persistent_term:get({?MODULE, Host}, []),
-    _ = [?LOG_WARNING("mod_offline_post: for ~ts ~ts", [Host, Warning]) ||
+    Known = mod_offline_post_terms:get(?MODULE, Host, []),
+    _ = [mod_offline_post_notices:note(warning, Host, ["mod_offline_post: for ", hosts, " ", Warning]) ||
             Warning <- Warnings, not lists:member(Warning, Known)],
-    Warnings =:= Known orelse persistent_term:put({?MODULE, Host}, Warnings),
+    Warnings =:= Known orelse mod_offline_post_terms:put(?MODULE, Host, Warnings),
     ok.
 
 -spec forget(binary()) -> ok.
 forget(Host) ->
-    _ = persistent_term:erase({?MODULE, Host}),
-    ok.
+    mod_offline_post_terms:erase(?MODULE, Host).
 
 %% Pure. Each goes on after "for HOST".
 -spec warnings(mod_offline_post_policy:policy(), modules(), AuthMethods :: [atom()]) -> [string()].

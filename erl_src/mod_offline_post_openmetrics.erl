@@ -112,6 +112,18 @@ ending(text) -> "".
 %% Whatever bytes they are: no line and no quotes end in them, and what comes of them is UTF-8.
 -spec escape(format() | quoted, binary()) -> binary().
 escape(Where, Text) ->
+    case is_plain(Text) of
+        true -> Text;
+        false -> escaped(Where, Text)
+    end.
+
+%% Nearly all are, and a page has ten thousands of them.
+-spec is_plain(binary()) -> boolean().
+is_plain(<<Byte, Rest/binary>>) when Byte >= $\s, Byte < 127, Byte =/= $\\, Byte =/= $" -> is_plain(Rest);
+is_plain(Text) -> Text =:= <<>>.
+
+-spec escaped(format() | quoted, binary()) -> binary().
+escaped(Where, Text) ->
     << <<(case Char of
               $\\ -> <<"\\\\">>;
               $\n -> <<"\\n">>;

@@ -22,17 +22,16 @@
 %% Source: the options, or the host whose options they are. Uses: as mod_offline_post_nif:configure/2 says.
 -spec set(binary(), gen_mod:opts() | binary(), Uses :: [binary()]) -> ok.
 set(Host, Source, Uses) ->
-    persistent_term:put({?MODULE, Host}, compile(Source, Uses)).
+    mod_offline_post_terms:put(?MODULE, Host, compile(Source, Uses)).
 
 -spec erase(binary()) -> ok.
 erase(Host) ->
-    _ = persistent_term:erase({?MODULE, Host}),
-    ok.
+    mod_offline_post_terms:erase(?MODULE, Host).
 
 %% undefined: the module does not run for this host.
 -spec get(binary()) -> policy() | undefined.
 get(Host) ->
-    persistent_term:get({?MODULE, Host}, undefined).
+    mod_offline_post_terms:get(?MODULE, Host, undefined).
 
 -spec compile(gen_mod:opts() | binary(), [binary()]) -> policy().
 compile(Source, Uses) ->

@@ -7,7 +7,6 @@
 -export([purge_here/3]).
 -export([opt_type/1, options/1, doc/2]).
 
--include_lib("kernel/include/logger.hrl").
 -include("xmpp.hrl").
 
 %% Of mod_offline_post's: how a POST is sent and kept. The others are about messages.
@@ -23,7 +22,9 @@
 %% Returns ok whatever happens: a module that fails to start takes the whole server down.
 -spec start(module(), binary(), gen_mod:opts()) -> ok.
 start(Module, Host, Opts) ->
-    ejabberd_hooks:add(config_reloaded, Module, config_reloaded, ?CONFIG_RELOADED),
+    ok = mod_offline_post:once({hooks, Module}, fun() ->
+        ejabberd_hooks:add(config_reloaded, Module, config_reloaded, ?CONFIG_RELOADED)
+    end),
     mod_offline_post:guarded(start, Host, fun() -> activate(Module, Host, Opts, mod_offline_post:prepare()) end),
     mod_offline_post:guarded(start, Host, fun() -> mod_offline_post_web:start(Host) end).
 
@@ -36,9 +37,10 @@ reload(Module, Host, Opts) ->
 %% Also after a reload without a change: an endpoint that is paused goes on, one that could not start starts.
 -spec config_reloaded(module()) -> ok.
 config_reloaded(Module) ->
-    [mod_offline_post:guarded(reload, Host, fun() -> refresh(Module, Host, state(Module, Host)) end) ||
-        Host <- ejabberd_option:hosts(), gen_mod:is_loaded(Host, Module)],
-    ok.
+    mod_offline_post:pass(fun() ->
+        [mod_offline_post:guarded(reload, Host, fun() -> refresh(Module, Host, state(Module, Host)) end) ||
+            Host <- ejabberd_option:hosts(), gen_mod:is_loaded(Host, Module)]
+    end).
 
 -spec refresh(module(), binary(), atom()) -> ok.
 refresh(Module, Host, stopped) ->
@@ -60,14 +62,14 @@ stop(Module, Host) ->
         Timeout = mod_offline_post_opt:shutdown_timeout(gen_mod:get_module_opts(Host, Module)),
         state(Module, Host) =:= stopped orelse mod_offline_post_endpoint:remove(Host, Module, Timeout)
     end),
-    _ = gen_mod:is_loaded_elsewhere(Host, Module) orelse
+    _ = mod_offline_post_node:is_elsewhere(Host, Module) orelse
         ejabberd_hooks:delete(config_reloaded, Module, config_reloaded, ?CONFIG_RELOADED),
-    mod_offline_post:guarded(stop, Host, fun() -> mod_offline_post:release(Host, Module) end).
+    mod_offline_post:guarded(stop, Host, fun() -> mod_offline_post_node:release(Host, Module) end).
 
 -spec activate(module(), binary(), gen_mod:opts(), ok | {error, binary()}) -> ok.
 activate(Module, Host, Opts, ok) ->
-    ok = mod_offline_post_owner:start(),
-    ok = mod_offline_post_command_specs:register(),
+    ok = mod_offline_post:once(owner, fun mod_offline_post_owner:start/0),
+    ok = mod_offline_post:once(commands, fun mod_offline_post_command_specs:register/0),
     case mod_offline_post_endpoint:configure(Host, Module, Opts) of
         {ok, _Uses} ->
             [ejabberd_hooks:add(Hook, Host, Module, Function, Priority) ||
@@ -77,11 +79,7 @@ activate(Module, Host, Opts, ok) ->
             activate(Module, Host, Opts, {error, Why})
     end;
 activate(Module, Host, _Opts, {error, Why}) ->
-    Consequence = case state(Module, Host) of
-                      stopped -> "no notifications";
-                      _ -> "the old settings stay"
-                  end,
-    ?LOG_ERROR("~ts: ~ts for ~ts: ~ts", [Module, Consequence, Host, Why]).
+    mod_offline_post:failed(Host, Module, state(Module, Host), Why).
 
 %% stopped: also when nobody can be asked.
 -spec state(module(), binary()) -> atom().

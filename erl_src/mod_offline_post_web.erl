@@ -32,8 +32,10 @@
 start(Host) ->
     ejabberd_hooks:add(webadmin_menu_host, Host, ?MODULE, menu_host, ?PRIORITY),
     ejabberd_hooks:add(webadmin_page_host, Host, ?MODULE, page_host, ?PRIORITY),
-    ejabberd_hooks:add(webadmin_menu_node, ?MODULE, menu_node, ?PRIORITY),
-    ejabberd_hooks:add(webadmin_page_node, ?MODULE, page_node, ?PRIORITY).
+    mod_offline_post:once(web, fun() ->
+        ejabberd_hooks:add(webadmin_menu_node, ?MODULE, menu_node, ?PRIORITY),
+        ejabberd_hooks:add(webadmin_page_node, ?MODULE, page_node, ?PRIORITY)
+    end).
 
 %% With the last of our modules that is there.
 -spec stop(binary(), module()) -> ok.

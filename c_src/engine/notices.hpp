@@ -22,7 +22,7 @@ struct Notice {
 class Notices {
  public:
   // Lines that wait for a reader; more are counted and dropped.
-  static constexpr std::size_t kMaxWaiting = 100;
+  static constexpr std::size_t kMaxWaiting = 2000;
   // A line that repeats under one topic appears once in this time, with the number of those left
   // out.
   static constexpr Millis kQuietMs = 60'000;

@@ -302,12 +302,12 @@ not_running(Config) ->
 defect(Config) ->
     Node = ?config(node, Config),
     {ok, mod_offline_post_figures, Beam} =
-        compile:forms([{attribute, 1, module, mod_offline_post_figures}, {attribute, 2, export, [{read, 1}]},
-                       {function, 3, read, 1, [{clause, 3, [{var, 3, 'Of'}], [], [{call, 3, {atom, 3, error}, [{var, 3, 'Of'}]}]}]}]),
+        compile:forms([{attribute, 1, module, mod_offline_post_figures}, {attribute, 2, export, [{read, 2}]},
+                       {function, 3, read, 2, [{clause, 3, [{var, 3, 'Of'}, {var, 3, '_Idle'}], [], [{call, 3, {atom, 3, error}, [{var, 3, 'Of'}]}]}]}]),
     Figures = offline_post_node:call(Node, code, which, [mod_offline_post_figures]),
     {module, _} = offline_post_node:call(Node, code, load_binary, [mod_offline_post_figures, "defect", Beam]),
     ?assertMatch({500, _, <<"500: the reason is in ejabberd's log\n">>}, get(Config, ?TOKEN)),
-    offline_post_node:await_log(Node, "the metrics failed because of a defect (error:other in mod_offline_post_figures:read/1"),
+    offline_post_node:await_log(Node, "the metrics failed because of a defect (error:other in mod_offline_post_figures:read/2"),
     ?assertEqual(0, offline_post_node:count_log(Node, ?TOKEN)),
     true = offline_post_node:call(Node, code, soft_purge, [mod_offline_post_figures]),
     {module, _} = offline_post_node:call(Node, code, load_abs, [filename:rootname(Figures)]),

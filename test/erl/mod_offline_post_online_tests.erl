@@ -15,7 +15,7 @@ attentive_test() ->
 
 hooks_test() ->
     Hooks = fun(Cancel, Badge) ->
-                    persistent_term:put({mod_offline_post_policy, ?HOST},
+                    mod_offline_post_terms:put(mod_offline_post_policy, ?HOST,
                                         #{cancel_when_online => Cancel, badge => Badge}),
                     [Hook || {Hook, mod_offline_post_online, _, 50} <- mod_offline_post_online:hooks(?HOST)]
             end,
@@ -23,7 +23,7 @@ hooks_test() ->
     ?assertEqual([[remove_user], [remove_user], All, All, All],
                  [Hooks(Cancel, Badge) || {Cancel, Badge} <- [{false, none}, {false, stored}, {true, none},
                                                               {true, stored}, {false, events}]]),
-    persistent_term:erase({mod_offline_post_policy, ?HOST}),
+    mod_offline_post_terms:erase(mod_offline_post_policy, ?HOST),
     ?assertEqual([], mod_offline_post_online:hooks(?HOST)).
 
 asked_test_() ->
@@ -53,7 +53,7 @@ table() ->
 
 asked(Vm, {Cancel, Badge}, {Function, Args}) ->
     Put = fun(Key, Value) -> ok = offline_post_vm:call(Vm, persistent_term, put, [Key, Value]) end,
-    Put({mod_offline_post_policy, ?HOST}, #{cancel_when_online => Cancel, badge => Badge}),
+    ok = offline_post_vm:call(Vm, mod_offline_post_terms, put, [mod_offline_post_policy, ?HOST, #{cancel_when_online => Cancel, badge => Badge}]),
     Put({fake, asked}, []),
     Result = offline_post_vm:call(Vm, mod_offline_post_online, Function, Args),
     ?assert(Function =:= remove_user orelse [Result] =:= Args),

@@ -10,13 +10,13 @@
 
 hooks_test() ->
     Hooks = fun(Triggers) ->
-                    persistent_term:put({mod_offline_post_policy, ?HOST}, #{triggers => Triggers}),
+                    mod_offline_post_terms:put(mod_offline_post_policy, ?HOST, #{triggers => Triggers}),
                     [Hook || {Hook, mod_offline_post_pending, Function, 45} <- mod_offline_post_pending:hooks(?HOST),
                              Function =:= Hook]
             end,
     ?assertEqual([c2s_session_pending, c2s_handle_send, c2s_terminated], Hooks([offline, pending])),
     ?assertEqual([c2s_session_pending], Hooks([offline])),
-    persistent_term:erase({mod_offline_post_policy, ?HOST}),
+    mod_offline_post_terms:erase(mod_offline_post_policy, ?HOST),
     ?assertEqual([], mod_offline_post_pending:hooks(?HOST)).
 
 %% Neither a healthy session's message nor anything else costs more than a clause.
@@ -76,7 +76,7 @@ table() ->
 
 told(Vm, Changes, Message) ->
     Put = fun(Key, Value) -> ok = offline_post_vm:call(Vm, persistent_term, put, [Key, Value]) end,
-    Put({mod_offline_post_policy, ?HOST}, #{triggers => [pending], hanging => maps:get(hanging, Changes, false)}),
+    ok = offline_post_vm:call(Vm, mod_offline_post_terms, put, [mod_offline_post_policy, ?HOST, #{triggers => [pending], hanging => maps:get(hanging, Changes, false)}]),
     Put({fake, sessions}, maps:get(sessions, Changes, [phone()])),
     Put({fake, told}, []),
     ok = offline_post_vm:call(Vm, mod_offline_post_devices, changed, [<<"anna">>, ?HOST]),
