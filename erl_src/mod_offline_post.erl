@@ -65,12 +65,8 @@ config_reloaded() ->
 
 -spec refresh(binary(), atom()) -> ok.
 refresh(Host, stopped) -> activate(Host, Host, prepare());
-refresh(Host, paused) -> activate(Host, Host, ok);
-refresh(Host, _Running) ->
-    case mod_offline_post_endpoint:reads_files(Host) of
-        true -> activate(Host, Host, ok); % they may have been renewed
-        false -> mod_offline_post_once:start()
-    end.
+%% Also one that runs: the files of TLS may have been renewed, and names may have moved to other addresses.
+refresh(Host, _Running) -> activate(Host, Host, ok).
 
 %% What other modules, and their options, make of this one: warnings, said once.
 -spec check_neighbours(binary()) -> ok.

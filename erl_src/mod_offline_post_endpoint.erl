@@ -3,7 +3,7 @@
 -module(mod_offline_post_endpoint).
 
 -export([modules/0, key/1, key/2, named/1, name/1, module/1, is_loaded/1, options/1]).
--export([configure/2, configure/3, try_out/3, spool/0, spool/1, forget_spool/0, reads_files/1, remove/1, remove/3]).
+-export([configure/2, configure/3, try_out/3, spool/0, spool/1, forget_spool/0, remove/1, remove/3]).
 -export_type([spool/0, name/0]).
 
 -include_lib("kernel/include/logger.hrl").
@@ -110,13 +110,6 @@ spool(Source) ->
     {mod_offline_post_opt:spool(Source), spool_dir(mod_offline_post_opt:spool_dir(Source)),
      mod_offline_post_opt:spool_min_free(Source)}.
 
-%% Whether settings stand in files, which the native side reads when it is configured, and only then.
--spec reads_files(source()) -> boolean().
-reads_files(Source) ->
-    lists:any(fun(File) -> File =/= <<>> end,
-              [mod_offline_post_opt:ca_file(Source), mod_offline_post_opt:client_cert(Source),
-               mod_offline_post_opt:client_key(Source)]).
-
 %% Accepts nothing more and sends what can be sent, for at most shutdown_timeout; what is left waits.
 -spec remove(binary()) -> ok.
 remove(Host) ->
@@ -197,6 +190,7 @@ delivery(Source) ->
       auth_token => mod_offline_post_opt:auth_token(Source),
       timeout => mod_offline_post_opt:timeout(Source),
       connect_timeout => mod_offline_post_opt:connect_timeout(Source),
+      connection_max_age => mod_offline_post_opt:connection_max_age(Source),
       max_connections => mod_offline_post_opt:max_connections(Source),
       queue_limit => mod_offline_post_opt:queue_limit(Source),
       queue_bytes => queue_bytes(mod_offline_post_opt:queue_bytes(Source), Spool),

@@ -14,7 +14,7 @@
 
 %% The version of the contract between this module and the library. The library refuses any other.
 -ifndef(ABI).
--define(ABI, 8).
+-define(ABI, 9).
 -endif.
 
 -include_lib("kernel/include/file.hrl").
@@ -32,6 +32,7 @@
                     auth_token := binary(),
                     timeout := pos_integer(),            % ms
                     connect_timeout := pos_integer(),    % ms
+                    connection_max_age := pos_integer(), % ms, a second or more
                     max_connections := pos_integer(),
                     queue_limit := pos_integer(),        % events
                     queue_bytes := pos_integer(),        % bytes
@@ -229,6 +230,7 @@ attach(_Owner) -> erlang:nif_error(not_loaded).
 
 -spec info() -> #{version := binary(), curl := binary(), sqlite := binary(), threads := non_neg_integer(),
                   commit_us := histogram(), % of each transaction of the spool
+                  longest_turn_us := non_neg_integer(), % of the service thread, in the last one to two minutes of work
                   running := boolean()}.
 info() -> erlang:nif_error(not_loaded).
 

@@ -11,7 +11,7 @@
 -include("xmpp.hrl").
 
 %% Of mod_offline_post's: how a POST is sent and kept. The others are about messages.
--define(OPTIONS, [post_url, auth_token, timeout, connect_timeout, shutdown_timeout, max_connections, queue_limit,
+-define(OPTIONS, [post_url, auth_token, timeout, connect_timeout, connection_max_age, shutdown_timeout, max_connections, queue_limit,
                   queue_bytes, format, content_type, fields, headers, auth, signing_secrets, batch, compress, traceparent,
                   http_version, tls_verify, ca_file, client_cert, client_key, proxy, spool, spool_dir, spool_min_free,
                   retry_schedule, max_age, order, dead_letter_retention, dead_letter_limit, metrics_token,
@@ -43,14 +43,9 @@ config_reloaded(Module) ->
 -spec refresh(module(), binary(), atom()) -> ok.
 refresh(Module, Host, stopped) ->
     activate(Module, Host, gen_mod:get_module_opts(Host, Module), mod_offline_post:prepare());
-refresh(Module, Host, paused) ->
-    activate(Module, Host, gen_mod:get_module_opts(Host, Module), ok);
+%% Also one that runs: the files of TLS may have been renewed, and names may have moved to other addresses.
 refresh(Module, Host, _Running) ->
-    Opts = gen_mod:get_module_opts(Host, Module),
-    case mod_offline_post_endpoint:reads_files(Opts) of
-        true -> activate(Module, Host, Opts, ok); % they may have been renewed
-        false -> ok
-    end.
+    activate(Module, Host, gen_mod:get_module_opts(Host, Module), ok).
 
 -spec stop(module(), binary()) -> ok.
 stop(Module, Host) ->

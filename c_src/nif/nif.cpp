@@ -31,7 +31,7 @@ namespace {
 
 // Raise it together with -define(ABI, ...) in mod_offline_post_nif.erl whenever a function or a
 // term changes.
-constexpr int kAbi = 8;
+constexpr int kAbi = 9;
 
 // Who reads the log lines.
 std::mutex listener_mutex;
@@ -284,6 +284,7 @@ ERL_NIF_TERM Info(ErlNifEnv* env, int, const ERL_NIF_TERM[]) {
                     {atoms.sqlite_, MakeBinary(env, sqlite3_libversion())},
                     {atoms.threads_, enif_make_uint(env, running ? threads : 0)},
                     {atoms.commit_us_, MakeHistogram(env, TheService().CommitTimes())},
+                    {atoms.longest_turn_us_, enif_make_uint64(env, TheService().longest_turn_us())},
                     {atoms.running_, running ? atoms.true_ : atoms.false_}});
   });
 }
