@@ -136,6 +136,8 @@ class Service {
   Histogram CommitTimes() const;
   // The longest stretch of the service thread within the last one to two minutes (microseconds).
   std::uint64_t longest_turn_us() const { return turns_.LongestUs(); }
+  // The same in CPU time, since the start.
+  std::uint64_t longest_turn_cpu_us() const { return turns_.LongestCpuUs(); }
   bool running() const;
   SpoolState spool_state() const { return spool_state_; }
   std::uint64_t spool_bytes() const { return spool_bytes_; }  // on the disk

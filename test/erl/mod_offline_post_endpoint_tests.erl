@@ -12,7 +12,7 @@ endpoint_test_() ->
                     {Name, Test} <- [{"defaults", fun defaults/1}, {"in memory", fun in_memory/1}, {"as written", fun as_written/1},
                                      {"what does nothing", fun warnings/1}, {"rates", fun rates/1}, {"ages", fun ages/1}, {"a refusal", fun refusal/1},
                                      {"of a sibling", fun presence/1},
-                                     {"settings in files", fun files/1}, {"left behind", fun left_behind/1}]]
+                                     {"left behind", fun left_behind/1}]]
      end}.
 
 defaults(Vm) ->
