@@ -136,7 +136,7 @@ of_node(Figures, #{info := Info, hooks := #{runs := Runs, waits := Waits}, incid
       [{[], histogram(Histogram, ?MICRO)} || #{commit_us := Histogram} <- [Info]]},
      {<<"offline_post_service_longest_turn_seconds">>, gauge, <<"seconds">>,
       <<"The longest time that the delivery thread worked at a stretch, within the last one to two minutes.">>,
-      [{[], Longest / 1000000} || #{longest_turn_us := Longest} <- [Info]]},
+      [{[], {Longest, ?MICRO}} || #{longest_turn_us := Longest} <- [Info]]},
      {<<"offline_post_hook_duration_seconds">>, histogram, <<"seconds">>,
       <<"Time that each run of a hook's handler cost the session or room it ran in, waits for a commit left out.">>,
       [{[], histogram(Runs, ?NANO)}]},

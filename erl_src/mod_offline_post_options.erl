@@ -203,8 +203,8 @@ check_url(Url) ->
     Plain = re:replace(Url, "\\{\\{[^{}]*\\}\\}", "x", [global, {return, binary}]),
     case re:run(Plain, "^(https?://)?([\\x21-\\x7e]*)$", [{capture, [1], binary}, dollar_endonly]) of
         {match, [<<"http", _/binary>>]} ->
-            Url = check_authority(Url, uri_string:parse(re:replace(Plain, "[{}]", "x", [global, {return, binary}]))),
-            mod_offline_post_yaml:check(post_url, Url);
+            Url = mod_offline_post_yaml:check(post_url, Url),
+            check_authority(Url, uri_string:parse(re:replace(Plain, "[{}]", "x", [global, {return, binary}])));
         {match, [<<>>]} ->
             invalid("expected a URL that begins with http:// or https://");
         nomatch ->

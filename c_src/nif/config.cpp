@@ -7,8 +7,8 @@
 #include <utility>
 #include <vector>
 
-#include "http/origin.hpp"
 #include "http/proxy.hpp"
+#include "http/url.hpp"
 #include "nif/atoms.hpp"
 #include "nif/read.hpp"
 #include "payload/recipe.hpp"
@@ -225,8 +225,10 @@ std::optional<Status> CheckOption(ErlNifEnv* env, ERL_NIF_TERM option, ERL_NIF_T
   const auto is = [option](ERL_NIF_TERM atom) { return enif_is_identical(option, atom) != 0; };
   if (std::string url; is(atoms.post_url_) && Read(env, value, url)) {
     if (Status status = CheckUrl(url)) return status;
-    const Result<Origin> origin = ParseOrigin(WithoutTemplates(url));
-    return origin.ok() ? Status() : origin.error();
+    Url parsed;
+    if (!parsed.Parse(WithoutTemplates(url)).empty()) return Status();  // said by others
+    const std::string trouble = parsed.HostTrouble();
+    return trouble.empty() ? Status() : Invalid("post_url " + trouble);
   }
   if (FieldMap fields; is(atoms.fields_) && Read(env, value, fields)) return CheckFields(fields);
   if (Headers headers; is(atoms.headers_) && Read(env, value, headers)) {
