@@ -333,7 +333,7 @@ backlog(Url) ->
 %% In memory; all else as by default.
 -spec config(Url :: binary()) -> mod_offline_post_nif:config().
 config(Url) ->
-    #{post_url => Url, auth_token => <<>>, timeout => 10000, connect_timeout => 5000,
+    #{post_url => Url, auth_token => <<>>, timeout => 10000, connect_timeout => 5000, connection_max_age => 300000,
       max_connections => ?CONNECTIONS, queue_limit => 1000000, queue_bytes => 1 bsl 30,
       tls_verify => true, ca_file => <<>>, spool => false, spool_dir => <<>>, spool_min_free => 0,
       retry_schedule => [1000], max_age => 86400000, max_ages => [], order => recipient,

@@ -14,7 +14,7 @@ rows() ->
      {hook_p99_us, 2, {at_most, 50}},
      {timer_p50_us, 2, none},
      {deliver_per_s, 0, none},
-     {deliver_vs_curl_floor, 2, {at_least, 0.8}},
+     {deliver_vs_curl_floor, 2, {at_least, 0.75}},
      {deliver_vs_httpc, 2, {at_least, 3}},
      {deliver_cpu_us, 2, none},
      {deliver_cpu_vs_curl_floor, 2, {at_most, 1.6}},

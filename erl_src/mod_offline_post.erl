@@ -61,6 +61,7 @@ reload(Host, NewOpts, _OldOpts) ->
 -spec config_reloaded() -> ok.
 config_reloaded() ->
     pass(fun() ->
+        once(reconnect, fun mod_offline_post_nif:reconnect/0), % names may have moved to other addresses
         [guarded(reload, Host, fun() ->
              refresh(Host, state(Host)),
              check_neighbours(Host)

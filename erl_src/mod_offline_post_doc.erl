@@ -36,6 +36,11 @@ mod_doc() ->
             #{value => "timeout()",
               desc => <<"How long a stop of the module or of ejabberd waits for what is in flight and due; one limit "
                         "for all virtual hosts together. The default is '5 seconds'.">>}},
+           {connection_max_age,
+            #{value => "timeout()",
+              desc => <<"How long a connection to the backend or its proxy is used, at least '1 second'. Then the name "
+                        "is looked up again, a new connection is made, and the certificate is verified. 'ejabberdctl "
+                        "reload_config' does the same at once. The default is '5 minutes'.">>}},
            {max_connections,
             #{value => "1..10000",
               desc => <<"How many connections to the backend may be open at once. Virtual hosts whose URLs have the "

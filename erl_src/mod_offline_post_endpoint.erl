@@ -198,6 +198,7 @@ delivery(Source) ->
       auth_token => mod_offline_post_opt:auth_token(Source),
       timeout => mod_offline_post_opt:timeout(Source),
       connect_timeout => mod_offline_post_opt:connect_timeout(Source),
+      connection_max_age => mod_offline_post_opt:connection_max_age(Source),
       max_connections => mod_offline_post_opt:max_connections(Source),
       queue_limit => mod_offline_post_opt:queue_limit(Source),
       queue_bytes => queue_bytes(mod_offline_post_opt:queue_bytes(Source), Spool),

@@ -3,18 +3,18 @@
 -module(mod_offline_post_nif).
 
 -export([status/0, check/2, configure/2, submit/2, submit_sync/2, withdraw/4, pause/1, resume/1, hasten/1, test/2, dead/2,
-         remove/2, stop/0, stats/1, observe/1, attach/1, info/0,
+         remove/2, stop/0, stats/1, observe/1, attach/1, info/0, reconnect/0,
          import_open/1, import_next/0, import_close/0]).
 -export_type([key/0, config/0, fields/0, field/0, checked/0, event/0, address/0, filter/0, dead_request/0, letter/0,
               attribute/0, imported/0, observed/0, outcome/0, tested/0, histogram/0]).
 
 -on_load(load/0).
 -nifs([check/2, configure/2, submit/2, submit_sync/2, withdraw/4, pause/1, resume/1, hasten/1, test/2, dead/2, remove/2,
-       stop/0, stats/1, observe/1, attach/1, info/0, import_open/1, import_next/0, import_close/0]).
+       stop/0, stats/1, observe/1, attach/1, info/0, reconnect/0, import_open/1, import_next/0, import_close/0]).
 
 %% The version of the contract between this module and the library. The library refuses any other.
 -ifndef(ABI).
--define(ABI, 8).
+-define(ABI, 9).
 -endif.
 
 -include_lib("kernel/include/file.hrl").
@@ -32,6 +32,7 @@
                     auth_token := binary(),
                     timeout := pos_integer(),            % ms
                     connect_timeout := pos_integer(),    % ms
+                    connection_max_age := pos_integer(), % ms, a second or more
                     max_connections := pos_integer(),
                     queue_limit := pos_integer(),        % events
                     queue_bytes := pos_integer(),        % bytes
@@ -227,8 +228,13 @@ observe(_Key) -> erlang:nif_error(not_loaded).
 -spec attach(pid()) -> ok.
 attach(_Owner) -> erlang:nif_error(not_loaded).
 
+%% New requests look their backends' and proxies' names up anew, and make new connections.
+-spec reconnect() -> ok.
+reconnect() -> erlang:nif_error(not_loaded).
+
 -spec info() -> #{version := binary(), curl := binary(), sqlite := binary(), threads := non_neg_integer(),
                   commit_us := histogram(), % of each transaction of the spool
+                  longest_turn_us := non_neg_integer(), % of the service thread, in the last one to two minutes of work
                   running := boolean()}.
 info() -> erlang:nif_error(not_loaded).
 

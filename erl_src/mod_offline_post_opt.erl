@@ -2,12 +2,12 @@
 -module(mod_offline_post_opt).
 
 -export([auth/1, auth_token/1, badge/1, batch/1, ca_file/1, cancel_when_online/1, client_cert/1, client_key/1,
-         collapse/1, collapse_interval/1, compress/1, connect_timeout/1, content_type/1, dead_letter_limit/1,
-         dead_letter_retention/1, fields/1, format/1, groupchat/1, headers/1, http_version/1, include_body/1,
-         include_sender/1, max_age/1, max_connections/1, max_rate/1, members_notify/1, metrics_access/1, metrics_token/1,
-         notify/1, notify_hanging_device/1, order/1, post_url/1, proxy/1, queue_bytes/1, queue_limit/1, retry_schedule/1,
-         room_fields/1, shutdown_timeout/1, signing_secrets/1, spool/1, spool_dir/1, spool_min_free/1, sync_commit/1,
-         timeout/1, tls_verify/1, traceparent/1, triggers/1]).
+         collapse/1, collapse_interval/1, compress/1, connect_timeout/1, connection_max_age/1, content_type/1,
+         dead_letter_limit/1, dead_letter_retention/1, fields/1, format/1, groupchat/1, headers/1, http_version/1,
+         include_body/1, include_sender/1, max_age/1, max_connections/1, max_rate/1, members_notify/1,
+         metrics_access/1, metrics_token/1, notify/1, notify_hanging_device/1, order/1, post_url/1, proxy/1,
+         queue_bytes/1, queue_limit/1, retry_schedule/1, room_fields/1, shutdown_timeout/1, signing_secrets/1,
+         spool/1, spool_dir/1, spool_min_free/1, sync_commit/1, timeout/1, tls_verify/1, traceparent/1, triggers/1]).
 
 -type source() :: gen_mod:opts() | global | binary().
 
@@ -46,6 +46,9 @@ compress(Source) -> get(compress, Source).
 
 -spec connect_timeout(source()) -> pos_integer().
 connect_timeout(Source) -> get(connect_timeout, Source).
+
+-spec connection_max_age(source()) -> pos_integer().
+connection_max_age(Source) -> get(connection_max_age, Source).
 
 -spec content_type(source()) -> binary().
 content_type(Source) -> get(content_type, Source).

@@ -18,6 +18,7 @@ type(auth_token) -> econf:and_then(econf:binary(), fun check_token/1);
 type(timeout) -> duration();
 type(connect_timeout) -> duration();
 type(shutdown_timeout) -> duration();
+type(connection_max_age) -> econf:and_then(duration(), econf:int(1000, timer:hours(24)));
 type(max_connections) -> econf:int(1, 10000);
 type(queue_limit) -> econf:int(1, 1000000000);
 type(queue_bytes) -> econf:int(1, 1 bsl 50);
@@ -68,6 +69,7 @@ defaults() ->
      {timeout, timer:seconds(10)},
      {connect_timeout, timer:seconds(5)},
      {shutdown_timeout, timer:seconds(5)},
+     {connection_max_age, timer:minutes(5)},
      {max_connections, 64},
      {queue_limit, 1000000},
      {queue_bytes, undefined},
@@ -206,7 +208,8 @@ check_url(Url) ->
         {match, [<<>>]} ->
             invalid("expected a URL that begins with http:// or https://");
         nomatch ->
-            invalid("a URL has no spaces, control characters or letters beyond ASCII: percent-encode them")
+            invalid("a URL has no spaces, control characters or letters beyond ASCII: percent-encode them, and in the "
+                    "hostname write punycode (xn--...)")
     end.
 
 -spec check_authority(binary(), uri_string:uri_map() | uri_string:error()) -> binary().
@@ -222,7 +225,7 @@ check_proxy(Url) ->
     case re:run(Url, "^https?://[\\x21-\\x7e]+$", [{capture, none}, dollar_endonly]) of
         match -> mod_offline_post_yaml:check(proxy, Url);
         nomatch -> invalid("expected a URL that begins with http:// or https://, for instance "
-                           "http://user:password@proxy.example:3128")
+                           "http://user:password@proxy.example:3128; a hostname beyond ASCII in punycode (xn--...)")
     end.
 
 %% The token itself appears in no message.

@@ -10,7 +10,7 @@
 -include("xmpp.hrl").
 
 %% Of mod_offline_post's: how a POST is sent and kept. The others are about messages.
--define(OPTIONS, [post_url, auth_token, timeout, connect_timeout, shutdown_timeout, max_connections, queue_limit,
+-define(OPTIONS, [post_url, auth_token, timeout, connect_timeout, connection_max_age, shutdown_timeout, max_connections, queue_limit,
                   queue_bytes, format, content_type, fields, headers, auth, signing_secrets, batch, compress, traceparent,
                   http_version, tls_verify, ca_file, client_cert, client_key, proxy, spool, spool_dir, spool_min_free,
                   retry_schedule, max_age, order, dead_letter_retention, dead_letter_limit, metrics_token,
@@ -38,6 +38,7 @@ reload(Module, Host, Opts) ->
 -spec config_reloaded(module()) -> ok.
 config_reloaded(Module) ->
     mod_offline_post:pass(fun() ->
+        mod_offline_post:once(reconnect, fun mod_offline_post_nif:reconnect/0),
         [mod_offline_post:guarded(reload, Host, fun() -> refresh(Module, Host, state(Module, Host)) end) ||
             Host <- ejabberd_option:hosts(), gen_mod:is_loaded(Host, Module)]
     end).

@@ -9,7 +9,7 @@
 -define(HIDDEN, <<"(hidden)">>).
 
 %% What a value may be shown as.
--define(TIMES, [timeout, connect_timeout, shutdown_timeout, retry_schedule, max_age, dead_letter_retention,
+-define(TIMES, [timeout, connect_timeout, connection_max_age, shutdown_timeout, retry_schedule, max_age, dead_letter_retention,
                 collapse_interval]).
 -define(SIZES, [queue_bytes, spool_min_free]).
 -define(PLAIN, [auth, badge, ca_file, cancel_when_online, client_cert, client_key, collapse, compress, content_type,

@@ -1,6 +1,10 @@
-// CurlTransport: requests through libcurl, by a SocketLoop those over HTTP/1.1, by a multi handle
-// of their own those that may share a connection. It starts whatever it is given at once, so the
-// caller keeps within SetConnectionLimit.
+// CurlTransport: requests through libcurl, by two lanes: one for connections over HTTP/1.1, one for
+// those that may share a connection. It starts whatever it is given as soon as a turn has room, so
+// the caller keeps within SetConnectionLimit.
+//
+// An origin whose protocol is not known yet is asked by one request; the others wait until it has a
+// connection. So many new connections to one origin are made over HTTP/1.1 alone, which can be
+// handled one by one.
 //
 // Threads: the engine's; Wakeup any, between Open and Close.
 #pragma once
@@ -8,6 +12,8 @@
 #include <curl/curl.h>
 
 #include <cstddef>
+#include <deque>
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -16,7 +22,8 @@
 
 #include "engine/notices.hpp"
 #include "engine/transport.hpp"
-#include "http/socket_loop.hpp"
+#include "http/known_origin.hpp"
+#include "http/lane.hpp"
 #include "http/transfer.hpp"
 #include "model/clock.hpp"
 #include "model/result.hpp"
@@ -45,30 +52,58 @@ class CurlTransport final : public Transport {
   void Send(Request request) override;
   void Cancel(RequestId id) override;
 
-  // Reads and writes what is ready, and hands over what is done. True: something was.
+  // From now on requests are sent over new connections, with new look-ups of names and new TLS
+  // sessions. Idle connections are closed at once; the others when their requests end.
+  void Reconnect();
+
+  // Reads and writes what is ready, and hands over what is done. Takes about kSliceMs at most, but
+  // for what libcurl does in one call; the rest is left to the next call. True: something was done.
+  static constexpr Millis kSliceMs = 2;
   bool Perform(TransportListener& listener);
   // Waits for a socket, a Wakeup, or `timeout_ms`.
   void Wait(Millis timeout_ms);
   void Wakeup();
 
-  std::size_t in_flight() const { return in_flight_.size(); }
+  std::size_t in_flight() const { return in_flight_.size(); }  // started
 
  private:
-  CURLM* MultiOf(const Transfer& transfer) const;
-  bool HandOver(CURLM* multi, TransportListener& listener);
+  struct Flight {
+    std::unique_ptr<Transfer> transfer;
+    Lane* lane = nullptr;
+    KnownOrigin* origin = nullptr;  // none: without TLS, or from before a Reconnect
+  };
+
+  Status OpenLanes();
+  KnownOrigin* Know(const Endpoint& endpoint, Millis now);
+  void Start(QueuedRequest queued);
+  void Launch(Request request, KnownOrigin* origin, bool http2);
+  bool StartQueued(SteadyTime until);
+  void RenewStreams(Millis max_age_ms, Millis now);
+  void ReleaseWaiting(KnownOrigin& origin);
+  void WatchScouts();
+  bool HandOver(Lane& lane, TransportListener& listener);
+  void Leave(RequestId id, const Flight& flight);
   void Finish(Transfer& transfer, CURLcode code, TransportListener& listener);
   void SayFallback(const Endpoint& endpoint);
   void Recycle(std::unique_ptr<Transfer> transfer);
+  std::vector<Lane*> Lanes() const;
 
   const Clock& clock_;
   Notices* const notices_;
   std::set<std::string> fallbacks_;  // origins of which it was said; as many as are configured
-  std::unordered_map<RequestId, std::unique_ptr<Transfer>> in_flight_;
+  std::map<Origin, KnownOrigin> origins_;  // with TLS
+  std::vector<KnownOrigin*> scouted_;      // with a scout
+  std::deque<QueuedRequest> queue_;
+  std::unordered_map<RequestId, Flight> in_flight_;
   std::vector<std::unique_ptr<Transfer>> idle_;    // easy handles to use again
   std::vector<std::unique_ptr<Transfer>> failed_;  // never started; reported by the next Perform
   // After the transfers: they leave these before they go.
-  SocketLoop sockets_;   // HTTP/1.1
-  MultiHandle streams_;  // what may speak HTTP/2; also what Wait waits with
+  std::unique_ptr<Lane> sockets_;               // HTTP/1.1
+  std::unique_ptr<Lane> streams_;               // what may speak HTTP/2
+  Millis streams_since_ms_ = 0;                 // when the first request was added
+  std::vector<std::unique_ptr<Lane>> retired_;  // with requests in flight, and no new ones
+  bool left_over_ = false;                      // by the last Perform
+  int waker_ = -1;                              // an eventfd
   int connection_limit_ = 1;
 };
 

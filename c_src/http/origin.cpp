@@ -21,6 +21,7 @@ Result<Origin> ParseOrigin(const std::string& text) {
   origin.host = url.Part(CURLUPART_HOST);
   const std::string port = url.Part(CURLUPART_PORT);
   if (origin.host.empty() || port.empty()) return invalid("names no host");
+  if (const std::string trouble = url.HostTrouble(); !trouble.empty()) return invalid(trouble);
   for (char& c : origin.host) {
     if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
   }
@@ -47,9 +48,17 @@ Result<Origin> ReadOrigin(const std::string& post_url, const TlsFiles& files,
     origin.value().proxy = proxy;
   }
   if (secure || secure_proxy) {
+    if (Status status = CheckTlsLibrary()) return *status;
     Result<TlsIdentity> tls = ReadTlsFiles(files);
     if (!tls.ok()) return tls.error();
     origin.value().tls = std::move(tls.value());
+    if (secure_proxy) {
+      // The operator's authorities beside the system's: none are named for the proxy alone.
+      TlsIdentity& identity = origin.value().tls;
+      identity.proxy_authorities = files.ca_file.empty()
+                                       ? Authorities::System()
+                                       : Authorities::WithSystem(identity.authorities);
+    }
   }
   return origin;
 }

@@ -53,8 +53,18 @@ int OnVerify(int accepted, X509_STORE_CTX* store) noexcept {
   return accepted;
 }
 
+int SessionIndex() noexcept {
+  static const int index = SSL_SESSION_get_ex_new_index(0, nullptr, nullptr, nullptr, nullptr);
+  return index;
+}
+
+// A server asks only when a session is new, so the session keeps that, for connections that resume
+// it. OpenSSL copies it to the sessions that follow.
 int OnCertificateWanted(SSL* connection, void* /*arg*/) noexcept {
+  static char wanted = 1;
   if (Peer* peer = Find(connection)) peer->wants_certificate = true;
+  if (SSL_SESSION* session = SSL_get_session(connection))
+    SSL_SESSION_set_ex_data(session, SessionIndex(), &wanted);
   return 1;
 }
 
@@ -75,6 +85,12 @@ std::shared_ptr<const Peer> WatchPeer(SSL_CTX* context) noexcept {
   }
 }
 
-const Peer* PeerOf(const SSL* connection) noexcept { return Find(connection); }
+bool WantsCertificate(const SSL* connection) noexcept {
+  if (connection == nullptr) return false;
+  const Peer* peer = Find(connection);
+  if (peer != nullptr && peer->wants_certificate) return true;
+  const SSL_SESSION* session = SSL_get_session(connection);
+  return session != nullptr && SSL_SESSION_get_ex_data(session, SessionIndex()) != nullptr;
+}
 
 }  // namespace offline_post

@@ -24,7 +24,8 @@ struct Peer {
 // the caller keep what is returned.
 std::shared_ptr<const Peer> WatchPeer(SSL_CTX* context) noexcept;
 
-// What was seen on this connection; none: its context is not watched.
-const Peer* PeerOf(const SSL* connection) noexcept;
+// The server has asked for a certificate of ours, on this connection or on one whose session this
+// connection resumes.
+bool WantsCertificate(const SSL* connection) noexcept;
 
 }  // namespace offline_post

@@ -18,6 +18,7 @@ Result<Proxy> ParseProxy(const std::string& text) {
   if (scheme != "http" && scheme != "https")
     return invalid("must start with http:// or https:// (socks is not supported)");
   if (host.empty()) return invalid("names no host");
+  if (const std::string trouble = url.HostTrouble(); !trouble.empty()) return invalid(trouble);
   const std::string path = url.Part(CURLUPART_PATH);
   if ((!path.empty() && path != "/") || !url.Part(CURLUPART_QUERY).empty() ||
       !url.Part(CURLUPART_FRAGMENT).empty()) {

@@ -1,74 +1,14 @@
 #include "http/tls_files.hpp"
 
-#include <openssl/err.h>
 #include <openssl/pem.h>
 
 #include <ctime>
-#include <filesystem>
-#include <fstream>
-#include <optional>
-#include <system_error>
 
 #include "http/x509.hpp"
 
 namespace offline_post {
 
 namespace {
-
-// OpenSSL's queue of errors belongs to the thread, which is the host's: it is left as it was found.
-class QuietErrors {
- public:
-  QuietErrors() { ERR_set_mark(); }
-  ~QuietErrors() { ERR_pop_to_mark(); }
-  QuietErrors(const QuietErrors&) = delete;
-  QuietErrors& operator=(const QuietErrors&) = delete;
-};
-
-std::string LastReason() {
-  const char* reason = ERR_reason_error_string(ERR_peek_last_error());
-  return reason != nullptr ? std::string(" (") + reason + ")" : "";
-}
-
-Result<std::string> ReadFile(const std::string& option, const std::string& path) {
-  const std::string what = option + " " + path;
-  std::error_code error;
-  const auto status = std::filesystem::status(path, error);
-  // Not what may block: a pipe, a terminal.
-  if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status))
-    return Invalid(what + ": is no regular file");
-  errno = 0;
-  std::ifstream in(path, std::ios::binary);
-  std::string text(kTlsFileLimit + 1, '\0');
-  if (!in || !in.read(text.data(), static_cast<std::streamsize>(text.size())).eof()) {
-    if (in && in.gcount() > static_cast<std::streamsize>(kTlsFileLimit))
-      return Invalid(what + ": is larger than 4 MiB");
-    return Invalid(what + ": " + std::generic_category().message(errno != 0 ? errno : EIO));
-  }
-  text.resize(static_cast<std::size_t>(in.gcount()));
-  return text;
-}
-
-std::string NotPem(const std::string& what) {
-  return what +
-         ": no certificate in PEM format (in DER? `openssl x509 -inform der -in FILE` converts)";
-}
-
-// How many certificates it holds; none: one of them cannot be read.
-std::optional<int> CountCertificates(const std::string& pem) {
-  const OpenSslPtr<BIO> bio = ReadOnly(pem);
-  int count = 0;
-  while (OpenSslPtr<X509>(PEM_read_bio_X509_AUX(bio.get(), nullptr, nullptr, nullptr))) ++count;
-  // The end is an error too: no line that begins one.
-  const bool end = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
-  return end ? std::optional(count) : std::nullopt;
-}
-
-Status CheckCertificates(const std::string& what, const std::string& pem) {
-  const std::optional<int> count = CountCertificates(pem);
-  if (!count) return Invalid(what + ": holds a certificate that cannot be read" + LastReason());
-  if (*count == 0) return Invalid(NotPem(what));
-  return std::nullopt;
-}
 
 OpenSslPtr<X509> FirstCertificate(const std::string& pem) {
   const OpenSslPtr<BIO> bio = ReadOnly(pem);
@@ -109,7 +49,7 @@ Status ReadClientFiles(const TlsFiles& files, TlsIdentity& identity) {
     if (files.client_key.empty()) return std::nullopt;
     return Invalid("client_key is of no use without client_cert");
   }
-  Result<std::string> certificate = ReadFile("client_cert", files.client_cert);
+  Result<std::string> certificate = ReadTlsFile("client_cert", files.client_cert);
   if (!certificate.ok()) return certificate.error();
   identity.certificate = std::move(certificate.value());
   if (Status status = CheckCertificates("client_cert " + files.client_cert, identity.certificate)) {
@@ -118,7 +58,7 @@ Status ReadClientFiles(const TlsFiles& files, TlsIdentity& identity) {
   const bool apart = !files.client_key.empty();
   const std::string option = apart ? "client_key" : "client_cert";
   const std::string& path = apart ? files.client_key : files.client_cert;
-  Result<std::string> key = ReadFile(option, path);
+  Result<std::string> key = ReadTlsFile(option, path);
   if (!key.ok()) return key.error();
   identity.key = std::move(key.value());
   return CheckKey(option + " " + path, identity);
@@ -130,12 +70,12 @@ Result<TlsIdentity> ReadTlsFiles(const TlsFiles& files) {
   const QuietErrors quiet;
   TlsIdentity identity;
   identity.verify = files.verify;
-  if (!files.ca_file.empty()) {
-    Result<std::string> authorities = ReadFile("ca_file", files.ca_file);
+  if (files.ca_file.empty()) {
+    if (files.verify) identity.authorities = Authorities::System();
+  } else {
+    Result<Authorities::Shared> authorities = Authorities::FromFile("ca_file", files.ca_file);
     if (!authorities.ok()) return authorities.error();
     identity.authorities = std::move(authorities.value());
-    if (Status status = CheckCertificates("ca_file " + files.ca_file, identity.authorities))
-      return *status;
   }
   if (Status status = ReadClientFiles(files, identity)) return *status;
   return identity;

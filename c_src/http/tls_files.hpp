@@ -3,9 +3,9 @@
 // Threads: any; reads files.
 #pragma once
 
-#include <cstddef>
 #include <string>
 
+#include "http/authorities.hpp"
 #include "model/clock.hpp"
 #include "model/endpoint.hpp"
 #include "model/result.hpp"
@@ -18,9 +18,6 @@ struct TlsFiles {
   std::string client_cert;  // PEM, our certificate and what leads to an authority; empty: none
   std::string client_key;   // PEM, without a pass phrase; empty: in client_cert
 };
-
-// A file with all authorities of the world has 250 kB.
-inline constexpr std::size_t kTlsFileLimit = std::size_t{4} * 1024 * 1024;
 
 // Reads and checks them: certificates that can be parsed and are fit for TLS, a key that belongs to
 // the certificate. The error names the option and the file, never what a key file holds. A

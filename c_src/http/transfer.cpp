@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "http/authorities.hpp"
+
 namespace offline_post {
 
 namespace {
@@ -39,15 +41,34 @@ std::size_t Transfer::OnBody(char* data, std::size_t, std::size_t size, void* se
 }
 
 int Transfer::OnAttempt(void* self, char*, char*, int, int) noexcept {
-  ++static_cast<Transfer*>(self)->attempts_;
+  auto& transfer = *static_cast<Transfer*>(self);
+  ++transfer.attempts_;
+  if (transfer.way_.http2) {
+    const unsigned char* name = nullptr;
+    unsigned size = 0;
+    if (const SSL* connection = transfer.Connection())
+      SSL_get0_alpn_selected(connection, &name, &size);
+    transfer.speaks_http2_ = std::string_view(reinterpret_cast<const char*>(name), size) == "h2";
+  }
   return CURL_PREREQFUNC_OK;
 }
 
 CURLcode Transfer::OnContext(CURL*, void* context, void* self) noexcept {
   auto& transfer = *static_cast<Transfer*>(self);
-  transfer.peer_ = WatchPeer(static_cast<SSL_CTX*>(context));
+  auto* tls = static_cast<SSL_CTX*>(context);
+  if (const Authorities* authorities = transfer.AuthoritiesOfNext()) authorities->UseIn(tls);
+  transfer.peer_ = WatchPeer(tls);
   ++transfer.contexts_;
   return CURLE_OK;
+}
+
+// The first handshake is with the proxy, if it speaks TLS. Who may be mistaken here is trusted by
+// the origin's authorities, which are the fewer.
+const Authorities* Transfer::AuthoritiesOfNext() const {
+  const Origin& origin = request_.endpoint->origin;
+  const bool to_proxy = proxy_.tls && (origin.scheme != "https" ||
+                                       (contexts_ == 0 && Info(CURLINFO_HTTP_CONNECTCODE, 0) == 0));
+  return (to_proxy ? origin.tls.proxy_authorities : origin.tls.authorities).get();
 }
 
 std::size_t Transfer::BodyLimit() const { return std::max(kRead, kept_); }
@@ -74,6 +95,7 @@ void Transfer::Reset() {
   peer_.reset();
   contexts_ = 0;
   attempts_ = 0;
+  speaks_http2_ = false;
   header_bytes_ = 0;
   body_bytes_ = 0;
   length_.reset();
@@ -98,16 +120,20 @@ void Transfer::Renew() {
   easy_.reset(curl_easy_init());
 }
 
-bool Transfer::Prepare(Request request) {
+bool Transfer::Prepare(Request request, const Way& way) {
   request_ = std::move(request);
   Reset();
-  const bool new_here = configured_for_ != request_.endpoint;
+  const bool new_here = configured_for_ != request_.endpoint || way_.http2 != way.http2 ||
+                        way_.sessions != way.sessions;
   if (new_here && configured_for_ != nullptr && LingeringPointer() != Lingering::kNone) Renew();
   error_[request_.fault.copy(error_.data(), error_.size() - 1)] = '\0';
   if (!easy_ || !request_.fault.empty()) return false;
   LinkHeaders();
   if (new_here) {
     configured_for_ = nullptr;
+    // The handle leaves the sessions of before while these still exist.
+    curl_easy_setopt(handle(), CURLOPT_SHARE, nullptr);
+    way_ = way;
     if (!Configure()) return false;
     configured_for_ = request_.endpoint;
   }
@@ -144,6 +170,7 @@ bool Transfer::Configure() {
          Set(CURLOPT_HTTP_CONTENT_DECODING, 0L) &&  // what is kept of an answer is what came
          Set(CURLOPT_TIMEOUT_MS, static_cast<long>(endpoint.timeout_ms)) &&
          Set(CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(endpoint.connect_timeout_ms)) &&
+         Set(CURLOPT_MAXLIFETIME_CONN, endpoint.connection_max_age_ms / 1'000) &&
          Set(CURLOPT_NOSIGNAL, 1L) &&  // this is somebody else's process
          // A name server that does not answer must not hold up a stop.
          Set(CURLOPT_QUICK_EXIT, 1L) && Set(CURLOPT_NETRC, static_cast<long>(CURL_NETRC_IGNORED)) &&
@@ -188,8 +215,7 @@ bool Transfer::SetBlob(CURLoption option, const std::string& text) {
 }
 
 // Through ALPN alone: libcurl 7.88 fails with it on a connection without TLS.
-bool Transfer::MaySpeakHttp2(const Request& request) {
-  const Origin& origin = request.endpoint->origin;
+bool Transfer::MaySpeakHttp2(const Origin& origin) {
   return origin.scheme == "https" && origin.http_version != HttpVersion::k1 &&
          Has(CURL_VERSION_HTTP2);
 }
@@ -198,7 +224,7 @@ bool Transfer::SetTls() {
   const Origin& origin = request_.endpoint->origin;
   const bool secure = origin.scheme == "https";
   const long verify = origin.tls.verify ? 1L : 0L;
-  const bool two = MaySpeakHttp2(request_);
+  const bool two = way_.http2;
   if (!Set(CURLOPT_HTTP_VERSION,
            static_cast<long>(two ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1))) {
     return false;
@@ -207,31 +233,41 @@ bool Transfer::SetTls() {
   if (two && !Set(CURLOPT_PIPEWAIT, 1L)) return false;
   if (proxy_.tls) {
     // Always verified: tls_verify is about the backend, not about who gets the proxy's credentials.
-    // By the operator's authorities beside the system's: none are named for the proxy alone.
     if (!Set(CURLOPT_PROXY_SSLVERSION, static_cast<long>(CURL_SSLVERSION_TLSv1_2)) ||
-        !Set(CURLOPT_PROXY_SSL_VERIFYPEER, 1L) || !Set(CURLOPT_PROXY_SSL_VERIFYHOST, 2L) ||
-        !SetBlob(CURLOPT_PROXY_CAINFO_BLOB, origin.tls.authorities)) {
+        !Set(CURLOPT_PROXY_SSL_VERIFYPEER, 1L) || !Set(CURLOPT_PROXY_SSL_VERIFYHOST, 2L)) {
       return false;
     }
   }
-  if (secure || proxy_.tls) {
-    if (!Set(CURLOPT_SSL_CTX_FUNCTION, &Transfer::OnContext) ||
-        !Set(CURLOPT_SSL_CTX_DATA, static_cast<void*>(this))) {
-      return false;
-    }
-  }
-  if (!secure) return true;
-  // These authorities, and no others.
-  if (!origin.tls.authorities.empty() && !Set(CURLOPT_CAPATH, static_cast<const char*>(nullptr))) {
+  if (!secure && !proxy_.tls) return true;
+  if (!Set(CURLOPT_SSL_CTX_FUNCTION, &Transfer::OnContext) ||
+      !Set(CURLOPT_SSL_CTX_DATA, static_cast<void*>(this)) || !SetAuthorities() ||
+      !Set(CURLOPT_SHARE, way_.sessions.get()) ||
+      !Set(CURLOPT_SSL_SESSIONID_CACHE, way_.sessions ? 1L : 0L)) {
     return false;
   }
+  if (!secure) return true;
   return Set(CURLOPT_SSLVERSION, static_cast<long>(CURL_SSLVERSION_TLSv1_2)) &&
          Set(CURLOPT_SSL_VERIFYPEER, verify) && Set(CURLOPT_SSL_VERIFYHOST, 2 * verify) &&
-         // A server asks for our certificate only when a session is new, and we want to know.
-         Set(CURLOPT_SSL_SESSIONID_CACHE, 0L) &&
-         SetBlob(CURLOPT_CAINFO_BLOB, origin.tls.authorities) &&
          SetBlob(CURLOPT_SSLCERT_BLOB, origin.tls.certificate) &&
          SetBlob(CURLOPT_SSLKEY_BLOB, origin.tls.key);
+}
+
+// libcurl parses nothing itself: OnContext gives every context what was parsed. The tags keep
+// connections and sessions apart that were made with other authorities.
+bool Transfer::SetAuthorities() {
+  const TlsIdentity& tls = request_.endpoint->origin.tls;
+  const auto tag = [](const std::shared_ptr<const Authorities>& authorities) {
+    return authorities ? authorities->tag().c_str() : static_cast<const char*>(nullptr);
+  };
+  const char* const none = nullptr;
+  return Set(CURLOPT_CAINFO, none) && Set(CURLOPT_CAPATH, tag(tls.authorities)) &&
+         Set(CURLOPT_PROXY_CAINFO, none) && Set(CURLOPT_PROXY_CAPATH, tag(tls.proxy_authorities));
+}
+
+TlsSessions MakeTlsSessions() {
+  TlsSessions sessions(curl_share_init(), ShareDeleter());
+  if (sessions) curl_share_setopt(sessions.get(), CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION);
+  return sessions;
 }
 
 }  // namespace offline_post

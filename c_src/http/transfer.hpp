@@ -22,6 +22,20 @@
 
 namespace offline_post {
 
+// TLS sessions that connections of several handles resume.
+struct ShareDeleter {
+  void operator()(CURLSH* share) const noexcept { curl_share_cleanup(share); }
+};
+using TlsSessions = std::shared_ptr<CURLSH>;
+// None: out of memory, and nothing is resumed.
+TlsSessions MakeTlsSessions();
+
+// What a request is sent with beside what its endpoint says.
+struct Way {
+  bool http2 = false;    // HTTP/2 is offered, in a handle for that
+  TlsSessions sessions;  // none: without TLS
+};
+
 class Transfer {
  public:
   // What is read of an answer, headers and body each (bytes); of a body more, where more is worth
@@ -31,7 +45,7 @@ class Transfer {
   Transfer() : easy_(curl_easy_init()) {}
 
   // Makes the handle ready for this request. False: libcurl refuses; give the transfer up.
-  bool Prepare(Request request);
+  bool Prepare(Request request, const Way& way);
 
   // What came, after libcurl is done with it.
   const Answer& Finish(CURLcode code, Millis unix_now_ms);
@@ -40,6 +54,14 @@ class Transfer {
   // configuration's. Empty: it is not.
   std::string WhoseFault(Millis unix_now_ms) const;
 
+  // The request has a connection. Over TLS: whether HTTP/2 is spoken on it.
+  bool connected() const { return attempts_ > 0; }
+  bool speaks_http2() const { return speaks_http2_; }
+  bool OfferedHttp2() const { return way_.http2; }
+
+  // The server may have broken a connection that was made for this request, over its TLS.
+  bool BrokenHandshake(CURLcode code) const;
+
   // After Finish, of a request that has made a connection of its own: not even HTTP/2 was offered,
   // though it is what the operator wants.
   bool FellBack() const;
@@ -47,8 +69,8 @@ class Transfer {
   // Forgets the request, and what it held.
   void Clear();
 
-  // Whether the connection for this request may speak HTTP/2, so that many requests share it.
-  static bool MaySpeakHttp2(const Request& request);
+  // Whether a connection to this origin may speak HTTP/2, so that many requests share it.
+  static bool MaySpeakHttp2(const Origin& origin);
 
   CURL* handle() const { return easy_.get(); }
   const Request& request() const { return request_; }
@@ -74,6 +96,8 @@ class Transfer {
   bool SetUrl();
   bool SetProxy();
   bool SetTls();
+  bool SetAuthorities();
+  const Authorities* AuthoritiesOfNext() const;
   bool SetBlob(CURLoption option, const std::string& text);
   template <typename Value>
   bool Set(CURLoption option, Value value) {
@@ -99,10 +123,12 @@ class Transfer {
   bool guards_head_ = false;  // the body's callback gets the head's lines too; see GuardHead
   bool has_own_url_ = false;  // the request's, not the endpoint's
   Proxy proxy_;               // of configured_for_; an empty address: none
+  Way way_;
   std::array<char, CURL_ERROR_SIZE> error_{};
   std::shared_ptr<const Peer> peer_;  // of the connection that it has made, or tried to
   int contexts_ = 0;                  // for TLS, made for this request: the proxy's, the origin's
   int attempts_ = 0;                  // libcurl's own, on one connection or another
+  bool speaks_http2_ = false;
 
   Answer answer_;
   std::size_t kept_ = 0;  // bytes of the body that are worth keeping

@@ -1,4 +1,4 @@
-// The other half of Transfer: what came, and what is wrong with it.
+// Transfer: the answer that came, and what is wrong with it.
 #include <algorithm>
 #include <charconv>
 
@@ -71,10 +71,7 @@ bool Transfer::ReadHeaderLine(std::string_view line) noexcept {
   if (line == "\r\n" || line == "\n") {
     const long status = Info(CURLINFO_RESPONSE_CODE, 0);
     head_ended_ = status >= 200;  // else another head comes
-    if (status == 400) {
-      const Peer* peer = PeerOf(Connection());
-      wants_certificate_ = peer != nullptr && peer->wants_certificate;
-    }
+    if (status == 400) wants_certificate_ = WantsCertificate(Connection());
     return true;
   }
   const std::size_t colon = line.find(':');
@@ -208,6 +205,11 @@ std::string Transfer::WhoseFault(Millis unix_now_ms) const {
   if (ours.certificate.empty()) return "the server wants a client certificate: set client_cert";
   const std::string trouble = CertificateTrouble(ours, unix_now_ms);
   return trouble.empty() ? "" : "our client_cert " + trouble;
+}
+
+bool Transfer::BrokenHandshake(CURLcode code) const {
+  return contexts_ > 0 && (code == CURLE_SSL_CONNECT_ERROR || code == CURLE_RECV_ERROR ||
+                           code == CURLE_SEND_ERROR || code == CURLE_GOT_NOTHING);
 }
 
 bool Transfer::FellBack() const {

@@ -21,6 +21,17 @@ class Url {
     return code == CURLUE_OK ? "" : curl_url_strerror(code);
   }
 
+  // Why no request can be sent to the URL's host; empty: it can. libcurl percent-decodes the host,
+  // and translates what is beyond ASCII by the locale of the process: not at all in that of C.
+  std::string HostTrouble() const {
+    for (const char c : Part(CURLUPART_HOST)) {
+      if (c <= ' ' || c > '~')
+        return "names a host with letters beyond ASCII: write it in punycode (xn--...), as "
+               "`idn2 NAME` prints it";
+    }
+    return "";
+  }
+
   // Empty: it has none, or what it has cannot be decoded.
   std::string Part(CURLUPart part, unsigned flags = CURLU_DEFAULT_PORT) const {
     char* raw = nullptr;

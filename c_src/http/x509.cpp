@@ -12,6 +12,11 @@ constexpr std::size_t kLongestSubject = 120;
 
 }  // namespace
 
+std::string LastReason() {
+  const char* reason = ERR_reason_error_string(ERR_peek_last_error());
+  return reason != nullptr ? std::string(" (") + reason + ")" : "";
+}
+
 OpenSslPtr<BIO> ReadOnly(std::string_view text) {
   return OpenSslPtr<BIO>(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())));
 }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <openssl/bio.h>
+#include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
@@ -19,9 +20,22 @@ struct OpenSslDeleter {
   void operator()(EVP_PKEY* key) const noexcept { EVP_PKEY_free(key); }
   void operator()(SSL_CTX* context) const noexcept { SSL_CTX_free(context); }
   void operator()(X509* certificate) const noexcept { X509_free(certificate); }
+  void operator()(X509_STORE* store) const noexcept { X509_STORE_free(store); }
 };
 template <typename T>
 using OpenSslPtr = std::unique_ptr<T, OpenSslDeleter>;
+
+// OpenSSL's queue of errors belongs to the thread, which is the host's: it is left as it was found.
+class QuietErrors {
+ public:
+  QuietErrors() { ERR_set_mark(); }
+  ~QuietErrors() { ERR_pop_to_mark(); }
+  QuietErrors(const QuietErrors&) = delete;
+  QuietErrors& operator=(const QuietErrors&) = delete;
+};
+
+// " (REASON)" of the newest error in the queue, or nothing.
+std::string LastReason();
 
 // The text must outlive the BIO.
 OpenSslPtr<BIO> ReadOnly(std::string_view text);

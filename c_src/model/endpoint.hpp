@@ -48,11 +48,16 @@ enum class HttpVersion {
   k2,     // 2, over TLS; a server that has only 1.1 gets that
 };
 
+// Who may have signed a server's certificate: one object for equal contents. See
+// http/authorities.hpp.
+class Authorities;
+
 // How a TLS connection is made: PEM texts, not file names, so that a renewed file is another
 // identity, and connections made with the old one are not used again.
 struct TlsIdentity {
   bool verify = true;
-  std::string authorities;  // empty: the system's
+  std::shared_ptr<const Authorities> authorities;  // of the server; none: nothing is verified
+  std::shared_ptr<const Authorities> proxy_authorities;  // of a proxy that is spoken to over TLS
   std::string certificate;  // ours, for servers that ask for one; empty: none
   std::string key;          // its private key
   auto operator<=>(const TlsIdentity&) const = default;  // NOLINT: clang-tidy 14 misreads it
@@ -138,6 +143,7 @@ struct Endpoint {
   std::string auth_token;
   Millis timeout_ms = 10'000;         // a whole attempt
   Millis connect_timeout_ms = 5'000;  // name, TCP and TLS
+  Millis connection_max_age_ms = 300'000;  // then a new one is made; whole seconds, at least one
   int max_connections = 64;           // an origin gets the largest that its endpoints ask for
   QueueLimits limits;
   RetrySchedule schedule;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "http/proxy.hpp"
+#include "http/url.hpp"
 #include "nif/atoms.hpp"
 #include "nif/read.hpp"
 #include "payload/recipe.hpp"
@@ -164,6 +165,7 @@ std::optional<EndpointConfig> ReadConfig(ErlNifEnv* env, EndpointKeyView key, ER
       field(atoms.post_url_, config.post_url) && field(atoms.auth_token_, config.auth_token) &&
       field(atoms.timeout_, config.timeout_ms) &&
       field(atoms.connect_timeout_, config.connect_timeout_ms) &&
+      field(atoms.connection_max_age_, config.connection_max_age_ms) &&
       field(atoms.max_connections_, config.max_connections) &&
       field(atoms.queue_limit_, config.limits.events) &&
       field(atoms.queue_bytes_, config.limits.bytes) &&
@@ -221,7 +223,13 @@ std::optional<EndpointConfig> ReadConfig(ErlNifEnv* env, EndpointKeyView key, ER
 
 std::optional<Status> CheckOption(ErlNifEnv* env, ERL_NIF_TERM option, ERL_NIF_TERM value) {
   const auto is = [option](ERL_NIF_TERM atom) { return enif_is_identical(option, atom) != 0; };
-  if (std::string url; is(atoms.post_url_) && Read(env, value, url)) return CheckUrl(url);
+  if (std::string url; is(atoms.post_url_) && Read(env, value, url)) {
+    if (Status status = CheckUrl(url)) return status;
+    Url parsed;
+    if (!parsed.Parse(WithoutTemplates(url)).empty()) return Status();  // said by others
+    const std::string trouble = parsed.HostTrouble();
+    return trouble.empty() ? Status() : Invalid("post_url " + trouble);
+  }
   if (FieldMap fields; is(atoms.fields_) && Read(env, value, fields)) return CheckFields(fields);
   if (Headers headers; is(atoms.headers_) && Read(env, value, headers)) {
     return CheckHeaders(headers);

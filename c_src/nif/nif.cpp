@@ -31,7 +31,7 @@ namespace {
 
 // Raise it together with -define(ABI, ...) in mod_offline_post_nif.erl whenever a function or a
 // term changes.
-constexpr int kAbi = 8;
+constexpr int kAbi = 9;
 
 // Who reads the log lines.
 std::mutex listener_mutex;
@@ -284,7 +284,15 @@ ERL_NIF_TERM Info(ErlNifEnv* env, int, const ERL_NIF_TERM[]) {
                     {atoms.sqlite_, MakeBinary(env, sqlite3_libversion())},
                     {atoms.threads_, enif_make_uint(env, running ? threads : 0)},
                     {atoms.commit_us_, MakeHistogram(env, TheService().CommitTimes())},
+                    {atoms.longest_turn_us_, enif_make_uint64(env, TheService().longest_turn_us())},
                     {atoms.running_, running ? atoms.true_ : atoms.false_}});
+  });
+}
+
+ERL_NIF_TERM Reconnect(ErlNifEnv* env, int, const ERL_NIF_TERM[]) {
+  return Guarded(env, [] {
+    TheService().Reconnect();
+    return atoms.ok_;
   });
 }
 
@@ -330,6 +338,7 @@ ErlNifFunc functions[] = {
     {"stats", 1, GetStats, 0},
     {"attach", 1, Attach, 0},
     {"info", 0, Info, ERL_NIF_DIRTY_JOB_IO_BOUND},
+    {"reconnect", 0, Reconnect, ERL_NIF_DIRTY_JOB_IO_BOUND},
 };
 
 }  // namespace

@@ -13,18 +13,36 @@ namespace {
 
 constexpr Millis kLongestMs = 365LL * 24 * 3'600'000;
 
+// Several senders write a fraction, and some the unit. Rounded up: no attempt is too early.
+std::optional<Millis> ParseSeconds(std::string_view value) {
+  std::size_t end = 0;
+  Millis seconds = 0;
+  while (end < value.size() && IsDigit(value[end])) {
+    seconds = std::min(seconds * 10 + (value[end] - '0'), kLongestMs / 1'000);
+    ++end;
+  }
+  bool digits = end > 0;
+  if (end < value.size() && value[end] == '.') {
+    bool more = false;
+    for (++end; end < value.size() && IsDigit(value[end]); ++end) {
+      digits = true;
+      more = more || value[end] != '0';
+    }
+    if (more) seconds = std::min(seconds + 1, kLongestMs / 1'000);
+  }
+  std::string_view unit = value.substr(end);
+  if (digits && unit.starts_with(' ')) unit.remove_prefix(1);
+  if (!digits || !(unit.empty() || unit == "s" || unit == "sec" || unit == "seconds"))
+    return std::nullopt;
+  return seconds;
+}
+
 }  // namespace
 
 std::optional<Millis> ParseRetryAfter(std::string_view value, Millis unix_now_ms) {
   value = Trimmed(value, " \t");
   if (value.empty()) return std::nullopt;
-  if (std::all_of(value.begin(), value.end(), IsDigit)) {
-    Millis seconds = 0;
-    for (const char c : value) {
-      seconds = std::min(seconds * 10 + (c - '0'), kLongestMs / 1'000);
-    }
-    return seconds * 1'000;
-  }
+  if (const std::optional<Millis> seconds = ParseSeconds(value)) return *seconds * 1'000;
   // A date starts with the day's name; curl's parser alone would also read "2" or "-5" as some day.
   if (IsDigit(value.front()) || value.front() == '-' || value.front() == '+') return std::nullopt;
   const time_t date = curl_getdate(std::string(value).c_str(), nullptr);

@@ -63,6 +63,7 @@ Status Service::Configure(const EndpointConfig& config, std::vector<std::string>
   endpoint->auth_token = config.auth_token;
   endpoint->timeout_ms = config.timeout_ms;
   endpoint->connect_timeout_ms = config.connect_timeout_ms;
+  endpoint->connection_max_age_ms = config.connection_max_age_ms;
   endpoint->max_connections = config.max_connections;
   endpoint->limits = config.limits;
   endpoint->schedule = config.schedule;
@@ -80,9 +81,11 @@ Status Service::Configure(const EndpointConfig& config, std::vector<std::string>
   if (Status status = StartThread(config.spool)) return status;
   EndpointId id = 0;
   std::shared_ptr<Ledger> ledger;
+  bool reload = false;
   {
     const std::unique_lock lock(registry_mutex_);
     Registration& registration = registry_[config.key];
+    reload = registration.configured;
     if (!registration.ledger) {
       registration.id = ++last_id_;
       registration.ledger = std::make_shared<Ledger>();
@@ -96,7 +99,9 @@ Status Service::Configure(const EndpointConfig& config, std::vector<std::string>
     ledger = registration.ledger;
   }
   const std::uint64_t reported = ledger->Snapshot().rejected_full;  // before the module was stopped
-  Command([this, id, endpoint, ledger, reported] {
+  Command([this, id, endpoint, ledger, reported, reload] {
+    // The backend's or the proxy's name may have moved to another address.
+    if (reload) transport_.Reconnect();
     // Back before it was gone: what is in flight goes on.
     std::erase_if(removals_, [id, &ledger](const Removal& removal) {
       if (removal.id == id) removal.callback(ledger->Snapshot().pending);
@@ -239,6 +244,11 @@ bool Service::DropDead(EndpointKeyView key, DeadFilter filter, Engine::CountCall
   return CommandFor(key, [this, filter = std::move(filter), done = std::move(done)](EndpointId id) {
     engine_->DropDead(id, filter, done);
   });
+}
+
+void Service::Reconnect() {
+  const std::lock_guard life(life_mutex_);
+  if (thread_.joinable()) Command([this] { transport_.Reconnect(); });
 }
 
 bool Service::Stop() {

@@ -29,6 +29,7 @@
 #include "service/mailbox.hpp"
 #include "service/rate_limiter.hpp"
 #include "service/spool_import.hpp"
+#include "service/turn_watch.hpp"
 
 namespace offline_post {
 
@@ -47,6 +48,7 @@ struct EndpointConfig {
   std::string auth_token;
   Millis timeout_ms = 10'000;
   Millis connect_timeout_ms = 5'000;
+  Millis connection_max_age_ms = 300'000;  // at least a second
   int max_connections = 64;
   QueueLimits limits;
   TlsFiles tls;
@@ -122,6 +124,9 @@ class Service {
   std::optional<SpoolImport::Report> NextImport(const std::function<void()>& told);
   void CloseImport();
 
+  // Idle connections are closed, and names are looked up anew: they may have moved.
+  void Reconnect();
+
   // Joins the thread and closes every descriptor. False: an endpoint is configured.
   bool Stop();
   // The same without asking, for the end of the process: bounded by one turn of the loop.
@@ -132,6 +137,10 @@ class Service {
   // May wait for a start or a stop to end.
   std::optional<Observed> Observe(EndpointKeyView key) const;
   Histogram CommitTimes() const;
+  // The longest stretch of the service thread within the last one to two minutes (microseconds).
+  std::uint64_t longest_turn_us() const { return turns_.LongestUs(); }
+  // The same in CPU time, since the start.
+  std::uint64_t longest_turn_cpu_us() const { return turns_.LongestCpuUs(); }
   bool running() const;
   SpoolState spool_state() const { return spool_state_; }
   std::uint64_t spool_bytes() const { return spool_bytes_; }  // on the disk
@@ -248,6 +257,7 @@ class Service {
     std::uint64_t reported = 0;
   };
   std::map<EndpointId, Rejections> rejections_;
+  TurnWatch turns_;
   Millis last_work_ms_ = 0;
   Millis next_rejection_report_ms_ = 0;
   Millis next_notices_ms_ = 0;

@@ -53,6 +53,7 @@ void Service::Run() noexcept {
 }
 
 void Service::RunOnce() {
+  turns_.Begin();
   // Mail is taken before the commands are read, and opened after: an endpoint's first event never
   // overtakes its configuration.
   TakeMail();
@@ -66,6 +67,7 @@ void Service::RunOnce() {
   }
   ReportRejections();
   DeliverNotices(false);
+  turns_.End();
   Wait(worked);
 }
 

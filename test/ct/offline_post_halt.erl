@@ -6,7 +6,7 @@
 main([Url, Authority, Spool, Seed]) ->
     Key = {<<"localhost">>, <<"mod_offline_post">>},
     {ok, _} = mod_offline_post_nif:configure(Key, #{post_url => list_to_binary(Url), auth_token => <<>>, timeout => 5000,
-                                               connect_timeout => 5000, max_connections => 16, queue_limit => 10000,
+                                               connect_timeout => 5000, connection_max_age => 300000, max_connections => 16, queue_limit => 10000,
                                                queue_bytes => 100000000, tls_verify => true,
                                                ca_file => list_to_binary(Authority), spool => true,
                                                spool_dir => list_to_binary(Spool), spool_min_free => 0,

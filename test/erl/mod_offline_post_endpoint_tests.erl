@@ -12,7 +12,7 @@ endpoint_test_() ->
                     {Name, Test} <- [{"defaults", fun defaults/1}, {"in memory", fun in_memory/1}, {"as written", fun as_written/1},
                                      {"what does nothing", fun warnings/1}, {"rates", fun rates/1}, {"ages", fun ages/1}, {"a refusal", fun refusal/1},
                                      {"of a sibling", fun presence/1},
-                                     {"settings in files", fun files/1}, {"left behind", fun left_behind/1}]]
+                                     {"left behind", fun left_behind/1}]]
      end}.
 
 defaults(Vm) ->
@@ -84,7 +84,7 @@ ages(Vm) ->
 
 %% It has the options of delivery, and no others.
 presence(Vm) ->
-    Delivery = [post_url, auth_token, timeout, connect_timeout, max_connections, queue_limit, queue_bytes, format, content_type,
+    Delivery = [post_url, auth_token, timeout, connect_timeout, connection_max_age, max_connections, queue_limit, queue_bytes, format, content_type,
                 fields, headers, auth, signing_secrets, batch, compress, traceparent, http_version, tls_verify, ca_file, client_cert,
                 client_key, proxy,
                 spool, spool_dir, spool_min_free, retry_schedule, max_age, order, dead_letter_retention, dead_letter_limit],
@@ -93,11 +93,6 @@ presence(Vm) ->
     ?assertMatch(#{form := presence, max_ages := [], room_fields := none, post_url := ?URL, collapse_interval := 0, rate_sender := 0},
                  offline_post_vm:call(Vm, persistent_term, get, [{fake, config}])),
     ?assertEqual({?HOST, <<"mod_available_post">>}, offline_post_vm:call(Vm, persistent_term, get, [{fake, key}])).
-
-files(_Vm) ->
-    [?assertEqual({Options, Expected}, {Options, mod_offline_post_endpoint:reads_files(options(Options))}) ||
-        {Options, Expected} <- [{#{}, false}, {#{ca_file => <<"/a">>}, true}, {#{client_cert => <<"/a">>}, true},
-                                {#{client_key => <<"/a">>}, true}]].
 
 refusal(Vm) ->
     ok = set(Vm, answer, {error, <<"no">>}),

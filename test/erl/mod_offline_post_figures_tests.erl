@@ -21,7 +21,8 @@ observed() ->
 
 node_figures() ->
     #{now => 1000000,
-      info => #{version => <<"1.0">>, curl => <<"8.0">>, sqlite => <<"3.0">>, commit_us => {[500], [8, 0], 3000}},
+      info => #{version => <<"1.0">>, curl => <<"8.0">>, sqlite => <<"3.0">>, commit_us => {[500], [8, 0], 3000},
+                longest_turn_us => 4500},
       hooks => #{runs => {[1000, 2000], [1, 2, 0], 4500}, waits => {[1000], [0, 1], 5000000}},
       incidents => #{hook_crashes => 21, commit_timeouts => 22, uncommitted => 23, member_overflows => 24}}.
 
@@ -54,7 +55,8 @@ shown_test_() ->
                          {"offline_post_delivery_duration_seconds_sum", "", "60.5"},
                          {"offline_post_delivery_duration_seconds_count", "", "7"}]]
             ++ [<<"offline_post_spool_state{state=\"degraded\"} 1">>, <<"offline_post_spool_state{state=\"durable\"} 0">>,
-                <<"offline_post_spool_bytes 98888">>, <<"offline_post_commit_duration_seconds_bucket{le=\"0.0005\"} 8">>,
+                <<"offline_post_spool_bytes 98888">>, <<"offline_post_service_longest_turn_seconds 0.0045">>,
+                <<"offline_post_commit_duration_seconds_bucket{le=\"0.0005\"} 8">>,
                 <<"offline_post_commit_duration_seconds_sum 0.003">>, <<"offline_post_hook_duration_seconds_bucket{le=\"2e-06\"} 3">>,
                 <<"offline_post_hook_duration_seconds_sum 4.5e-06">>, <<"offline_post_sync_commit_wait_seconds_sum 0.005">>,
                 <<"offline_post_hook_crashes_total 21">>, <<"offline_post_commit_timeouts_total 22">>,

@@ -196,7 +196,7 @@ until(Condition, Deadline) ->
     end.
 
 config() ->
-    #{post_url => <<"http://127.0.0.1:9/">>, auth_token => <<>>, timeout => 5000, connect_timeout => 5000,
+    #{post_url => <<"http://127.0.0.1:9/">>, auth_token => <<>>, timeout => 5000, connect_timeout => 5000, connection_max_age => 300000,
       max_connections => 4, queue_limit => 100, queue_bytes => 1000000, tls_verify => true, ca_file => <<>>,
       spool => false, spool_dir => <<>>, spool_min_free => 0, retry_schedule => [1000], max_age => 60000, max_ages => [{<<"call">>, 1000}],
       order => recipient, dead_letter_retention => 60000, dead_letter_limit => 10, collapse_interval => 0,

@@ -7,7 +7,7 @@
 -define(URL, <<"https://push.example.org/offline">>).
 
 defaults_test() ->
-    ?assertEqual({ok, #{post_url => ?URL, auth_token => <<>>, timeout => 10000, connect_timeout => 5000,
+    ?assertEqual({ok, #{post_url => ?URL, auth_token => <<>>, timeout => 10000, connect_timeout => 5000, connection_max_age => 300000,
                         shutdown_timeout => 5000, max_connections => 64, queue_limit => 1000000,
                         queue_bytes => undefined, format => form, content_type => <<>>, fields => none, room_fields => none,
                         headers => [], auth => body, signing_secrets => [], batch => none, compress => none, traceparent => false,
@@ -75,7 +75,11 @@ refused_test_() ->
              {[{post_url, <<"%%%">>}], <<"post_url">>, Scheme},
              {[{post_url, <<"http://a.example/a b">>}], <<"post_url">>, <<"percent-encode">>},
              {[{post_url, <<"http://a.example/\r\nX: y">>}], <<"post_url">>, <<"percent-encode">>},
-             {[{post_url, <<"http://bücher.example/"/utf8>>}], <<"post_url">>, <<"percent-encode">>},
+             {[{post_url, <<"http://bücher.example/"/utf8>>}], <<"post_url">>, <<"punycode">>},
+             {[{proxy, <<"http://bücher.example:3128"/utf8>>}], <<"proxy">>, <<"punycode">>},
+             {[{connection_max_age, 0}], <<"connection_max_age">>, <<"positive">>},
+             {[{connection_max_age, <<"500 ms">>}], <<"connection_max_age">>, <<"from 1000 to 86400000">>},
+             {[{connection_max_age, <<"2 days">>}], <<"connection_max_age">>, <<"86400000">>},
              {[{post_url, 42}], <<"post_url">>, <<"Expected string">>},
              {[{posturl, ?URL}, {post_url, ?URL}], <<"posturl">>, <<"Did you mean post_url">>},
              {[{post_url, ?URL}, {timeout, -5}], <<"timeout">>, <<"positive integer">>},

@@ -1,5 +1,6 @@
 #include "http/origin.hpp"
 
+#include "http/proxy.hpp"
 #include "support/values.hpp"
 
 namespace offline_post {
@@ -15,6 +16,23 @@ TEST_CASE("an origin is scheme, host and port, whatever else the URL says") {
   CHECK(OriginText(Parse("https://backend/").value()) == "https://backend:443");
   CHECK(OriginText(Parse("HTTP://backend").value()) == "http://backend:80");
   CHECK(OriginText(Parse("http://[::1]:81/").value()) == "http://[::1]:81");
+}
+
+TEST_CASE("a host beyond ASCII is refused in favour of punycode, however it is written") {
+  for (const char* host :
+       {"b\xc3\xbc"
+        "cher.test",
+        "b%C3%BCcher.test", "b%c3%bccher.test", "\xe4\xbe\x8b.test", "%FF.test"}) {
+    INFO(host);
+    Result<Origin> origin = Parse("http://" + std::string(host) + "/");
+    REQUIRE_FALSE(origin.ok());
+    CHECK(origin.error().text.find("punycode (xn--") != std::string::npos);
+    Result<Proxy> proxy = ParseProxy("http://" + std::string(host) + ":3128");
+    REQUIRE_FALSE(proxy.ok());
+    CHECK(proxy.error().text.find("proxy names a host") == 0);
+  }
+  CHECK(Parse("http://xn--bcher-kva.test/").ok());
+  CHECK(Parse("http://%62ackend.test/").value().host == "backend.test");
 }
 
 TEST_CASE("what is no http or https URL is refused without repeating it") {

@@ -164,6 +164,17 @@ TEST_CASE("Retry-After is read in both of its forms") {
   const Millis now = 784'111'777'000;  // Sun, 06 Nov 1994 08:49:37 GMT
   CHECK(ParseRetryAfter("120", now) == 120'000);
   CHECK(ParseRetryAfter(" 0 ", now) == 0);
+  // What several senders write, rounded up.
+  for (const char* text : {"3.2", "3.0001", "4", "4.0", "4.", "3.2s", "4s", "4 s", "4 seconds"}) {
+    INFO(text);
+    CHECK(ParseRetryAfter(text, now) == 4'000);
+  }
+  CHECK(ParseRetryAfter(".5", now) == 1'000);
+  CHECK(ParseRetryAfter("0.0", now) == 0);
+  for (const char* text : {"3.2.1", ".", "3,2", "-3.2", "1e3", "3.2x", "3 4", "0x3", "s"}) {
+    INFO(text);
+    CHECK_FALSE(ParseRetryAfter(text, now).has_value());
+  }
   CHECK(ParseRetryAfter("Sun, 06 Nov 1994 08:50:37 GMT", now) == 60'000);
   CHECK(ParseRetryAfter("Sunday, 06-Nov-94 08:49:47 GMT", now) == 10'000);
   CHECK(ParseRetryAfter("Sun Nov  6 08:49:38 1994", now) == 1'000);
@@ -177,7 +188,7 @@ TEST_CASE("Retry-After in the past is now, absurd is long, nonsense is absent") 
   CHECK(ParseRetryAfter("Fri, 31 Dec 9999 23:59:59 GMT", now) > 300LL * 24 * 3'600'000);
   CHECK(ParseRetryAfter("Sun Nov  6 08:49:37 1994608868", now) == 365LL * 24 * 3'600'000);
   for (const char* nonsense :
-       {"", " ", "soon", "-5", "+5", "1.5", "12 apples", "Sun, 99 Foo 1994", "0x10"}) {
+       {"", " ", "soon", "-5", "+5", "12 apples", "Sun, 99 Foo 1994", "0x10"}) {
     INFO(nonsense);
     CHECK(ParseRetryAfter(nonsense, now) == std::nullopt);
   }

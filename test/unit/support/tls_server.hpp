@@ -40,6 +40,7 @@ struct TlsServerOptions {
   std::string client_authority;       // PEM: clients must show a certificate of its; empty: none
   bool must_show = true;              // else they are asked, and served without
   int highest_version = 0;            // 0: any
+  bool resumes = true;                // else resuming a session fails where clients are asked
 };
 
 class TlsServer {
@@ -57,6 +58,7 @@ class TlsServer {
   // What new connections are to speak.
   void Speak(const std::string& protocol);
   int connections() const { return connections_; }  // that have ended their handshake
+  int resumed() const { return resumed_; }          // of these, with an earlier session
 
  private:
   static int Choose(SSL*, const unsigned char** out, unsigned char* size, const unsigned char* in,
@@ -71,6 +73,7 @@ class TlsServer {
   int listener_ = -1;
   std::atomic<bool> stopping_{false};
   std::atomic<int> connections_{0};
+  std::atomic<int> resumed_{0};
   std::mutex mutex_;
   std::vector<int> sockets_;  // guarded by mutex_, as threads_
   std::vector<std::thread> threads_;
