@@ -63,12 +63,6 @@ struct AuthorityFixture : TransportFixture {
   }
 };
 
-TlsServerOptions Server(Certified identity) {
-  TlsServerOptions options;
-  options.identity = std::move(identity);
-  return options;
-}
-
 // The system's authorities, for one test.
 class SystemOf {
  public:
@@ -114,7 +108,7 @@ TEST_CASE("a bad certificate is refused by the system's authorities as by those 
   };
   for (const Row& row : rows) {
     INFO(row.said);
-    const TlsServer server(Server(row.identity), Once());
+    const TlsServer server(test::WithIdentity(row.identity), Once());
     for (const TlsFiles& files : {TlsFiles(), f.Trusting(f.authority.certificate())}) {
       // Twice: nothing of a refused handshake is used again.
       for (int i = 0; i < 2; ++i) {
@@ -126,7 +120,7 @@ TEST_CASE("a bad certificate is refused by the system's authorities as by those 
     }
   }
   // ca_file replaces the system's.
-  const TlsServer server(Server(f.authority.Issue("localhost")), Once());
+  const TlsServer server(test::WithIdentity(f.authority.Issue("localhost")), Once());
   CHECK(f.PostTo(server.url(), {}).status == 200);
   CHECK(f.PostTo(server.url(), f.Trusting(f.other.certificate())).status == 0);
   CHECK(f.PostTo(server.url(), {}).status == 200);
@@ -140,7 +134,7 @@ TEST_CASE("a proxy's certificate is verified by ca_file beside the system's, wha
   for (const bool verify : {true, false}) {
     files.verify = verify;
     for (const Authority* of : std::vector<const Authority*>{&f.authority, &f.other, &stranger}) {
-      const TlsServer proxy(Server(of->Issue("localhost")), Once());
+      const TlsServer proxy(test::WithIdentity(of->Issue("localhost")), Once());
       const std::string url = "http://backend.example/push";
       f.endpoints.erase(url);
       f.EndpointOf(url, files, proxy.url().substr(0, proxy.url().rfind('/')))->timeout_ms = 20'000;
@@ -155,7 +149,7 @@ TEST_CASE("a proxy's certificate is verified by ca_file beside the system's, wha
 TEST_CASE("TLS sessions are resumed, by the same identity alone") {
   AuthorityFixture f;
   for (const int version : {TLS1_3_VERSION, TLS1_2_VERSION}) {
-    TlsServerOptions options = Server(f.authority.Issue("localhost"));
+    TlsServerOptions options = test::WithIdentity(f.authority.Issue("localhost"));
     options.highest_version = version;
     const TlsServer server(options, Once());
     const TlsFiles files = f.Trusting(f.authority.certificate());
@@ -185,7 +179,7 @@ TEST_CASE("TLS sessions are resumed, by the same identity alone") {
 
 TEST_CASE("a server that refuses to resume what it has offered is not asked again") {
   AuthorityFixture f;
-  TlsServerOptions options = Server(f.authority.Issue("localhost"));
+  TlsServerOptions options = test::WithIdentity(f.authority.Issue("localhost"));
   options.client_authority = f.authority.certificate();
   options.must_show = false;
   options.resumes = false;
@@ -204,7 +198,7 @@ TEST_CASE("a reload closes idle connections and makes new ones, with full handsh
     Http1("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")(connection);
     --open;
   };
-  const TlsServer server(Server(f.authority.Issue("localhost")), handler);
+  const TlsServer server(test::WithIdentity(f.authority.Issue("localhost")), handler);
   f.To(server.url(), f.Trusting(f.authority.certificate()));
   for (int i = 0; i < 3; ++i) CHECK(f.Post(server.url()).status == 200);
   CHECK(server.connections() == 2);
@@ -236,7 +230,7 @@ TEST_CASE("what is in flight while names are looked up anew is answered all the 
 TEST_CASE("many requests to an origin that nobody knows yet are all answered, or time out") {
   AuthorityFixture f;
   {
-    const TlsServer server(Server(f.authority.Issue("localhost")), Once());
+    const TlsServer server(test::WithIdentity(f.authority.Issue("localhost")), Once());
     f.To(server.url(), f.Trusting(f.authority.certificate()));
     for (int i = 0; i < 64; ++i) f.Send(server.url());
     f.Run(64);
@@ -253,7 +247,7 @@ TEST_CASE("many requests to an origin that nobody knows yet are all answered, or
 
 TEST_CASE("a withdrawn scout leaves its place to the next") {
   AuthorityFixture f;
-  const TlsServer server(Server(f.authority.Issue("localhost")), Once());
+  const TlsServer server(test::WithIdentity(f.authority.Issue("localhost")), Once());
   f.To(server.url(), f.Trusting(f.authority.certificate()));
   const RequestId scout = f.Send(server.url());
   const RequestId waiting = f.Send(server.url());

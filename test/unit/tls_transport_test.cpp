@@ -51,23 +51,17 @@ struct TlsFixture : TransportFixture {
   }
 };
 
-TlsServerOptions Server(Certified identity) {
-  TlsServerOptions options;
-  options.identity = std::move(identity);
-  return options;
-}
-
 }  // namespace
 
 TEST_CASE("a server of a known authority is spoken to, over TLS 1.2 at least") {
   TlsFixture f;
   for (const int version : {TLS1_3_VERSION, TLS1_2_VERSION}) {
-    TlsServerOptions options = Server(f.authority.Issue("localhost"));
+    TlsServerOptions options = test::WithIdentity(f.authority.Issue("localhost"));
     options.highest_version = version;
     const TlsServer server(options, Http1(kOk));
     CHECK(f.PostTo(server.url(), f.Trusting(f.authority.certificate())).status == 200);
   }
-  TlsServerOptions old = Server(f.authority.Issue("localhost"));
+  TlsServerOptions old = test::WithIdentity(f.authority.Issue("localhost"));
   old.highest_version = TLS1_1_VERSION;
   const TlsServer server(old, Http1(kOk));
   const Outcome outcome = f.PostTo(server.url(), f.Trusting(f.authority.certificate()));
@@ -103,7 +97,7 @@ TEST_CASE("a certificate that is not accepted is named, with its date") {
        {"certificate of evil?2026 [error] ?[31mxxx"}},
   };
   for (const Row& row : rows) {
-    const TlsServer server(Server(row.identity), Http1(kOk));
+    const TlsServer server(test::WithIdentity(row.identity), Http1(kOk));
     const Outcome outcome = f.PostTo(server.url(), f.Trusting(row.authorities));
     INFO(outcome.reason);
     CHECK(outcome.kind == OutcomeClass::kTrouble);
@@ -121,14 +115,14 @@ TEST_CASE("a certificate that is not accepted is named, with its date") {
 
 TEST_CASE("the system's authorities do not know ours, and ours are the only ones") {
   TlsFixture f;
-  const TlsServer server(Server(f.authority.Issue("localhost")), Http1(kOk));
+  const TlsServer server(test::WithIdentity(f.authority.Issue("localhost")), Http1(kOk));
   CHECK(Has(f.PostTo(server.url(), {}).reason, "certificate"));
   CHECK(server.connections() == 0);
 }
 
 TEST_CASE("a client certificate is shown to who asks for it") {
   TlsFixture f;
-  TlsServerOptions options = Server(f.authority.Issue("localhost"));
+  TlsServerOptions options = test::WithIdentity(f.authority.Issue("localhost"));
   options.client_authority = f.authority.certificate();
   for (const int version : {TLS1_3_VERSION, TLS1_2_VERSION}) {
     options.highest_version = version;
@@ -153,7 +147,7 @@ TEST_CASE("a client certificate is shown to who asks for it") {
 
 TEST_CASE("a 400 for want of a certificate is not the message's fault") {
   TlsFixture f;
-  TlsServerOptions options = Server(f.authority.Issue("localhost"));
+  TlsServerOptions options = test::WithIdentity(f.authority.Issue("localhost"));
   options.client_authority = f.authority.certificate();
   options.must_show = false;
   const TlsServer server(options, Http1("HTTP/1.1 400 No\r\nContent-Length: 0\r\n\r\n"));
@@ -165,7 +159,7 @@ TEST_CASE("a 400 for want of a certificate is not the message's fault") {
   // With a good one it is.
   CHECK(f.PostTo(server.url(), f.Showing(f.authority.Issue("e"))).kind == OutcomeClass::kRefused);
   // And where nobody asks.
-  const TlsServer plain(Server(f.authority.Issue("localhost")),
+  const TlsServer plain(test::WithIdentity(f.authority.Issue("localhost")),
                         Http1("HTTP/1.1 400 No\r\nContent-Length: 0\r\n\r\n"));
   CHECK(f.PostTo(plain.url(), f.Trusting(f.authority.certificate())).kind ==
         OutcomeClass::kRefused);
@@ -173,7 +167,7 @@ TEST_CASE("a 400 for want of a certificate is not the message's fault") {
 
 TEST_CASE("renewed files are another identity: connections made with the old one are not used") {
   TlsFixture f;
-  TlsServerOptions options = Server(f.authority.Issue("localhost"));
+  TlsServerOptions options = test::WithIdentity(f.authority.Issue("localhost"));
   options.client_authority = f.authority.certificate();
   std::atomic<int> connections{0};
   std::string name;
@@ -194,7 +188,7 @@ TEST_CASE("renewed files are another identity: connections made with the old one
 
 TEST_CASE("who speaks no HTTP/2 gets HTTP/1.1, and who wanted it is told once") {
   TlsFixture f;
-  const TlsServer server(Server(f.authority.Issue("localhost")), Http1(kOk));
+  const TlsServer server(test::WithIdentity(f.authority.Issue("localhost")), Http1(kOk));
   const TlsFiles files = f.Trusting(f.authority.certificate());
   f.EndpointOf(server.url(), files, "", HttpVersion::kAuto)->connect_timeout_ms = 5'000;
   CHECK(f.Post(server.url()).status == 200);

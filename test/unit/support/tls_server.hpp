@@ -43,6 +43,12 @@ struct TlsServerOptions {
   bool resumes = true;                // else resuming a session fails where clients are asked
 };
 
+inline TlsServerOptions WithIdentity(Certified identity) {
+  TlsServerOptions options;
+  options.identity = std::move(identity);
+  return options;
+}
+
 class TlsServer {
  public:
   using Handler = std::function<void(TlsConnection&)>;
