@@ -47,7 +47,6 @@
 %% outage: the figures of the long outage, which were measured before.
 -type options() :: #{url := string(), floor := string(), wrk_script := string(), token := binary(), ebins := [string()],
                      dead_url := binary(), prompt_url := string(), slow_url := string(), tls_url := string(), ca_file := string(), format_bench := string(), durable := node(), spool_bench := string(), slow_sync := string(),
-                     scale_bench := string(),
                      scratch := string(), outage := figures(), json := string(), about := string(),
                      run_ms => pos_integer()}.
 -type figures() :: #{atom() => number()}.
@@ -62,9 +61,7 @@ run(Options) ->
               || N <- lists:seq(1, ?ROUNDS)],
     say("100,000 waiting events, ~B times in a VM of their own", [?BACKLOG_RUNS]),
     Backlogs = [#{rss_mb_at_100k_backlog => backlog_mb(Options)} || _ <- lists:seq(1, ?BACKLOG_RUNS)],
-    say("many endpoints", []),
-    Scales = offline_post_bench_scale:figures(Options),
-    ok = offline_post_bench_report:write(Options, [maps:get(outage, Options) | Rounds ++ Backlogs ++ Scales]),
+    ok = offline_post_bench_report:write(Options, [maps:get(outage, Options) | Rounds ++ Backlogs]),
     done.
 
 %% Every figure of one round. What is compared changes places from round to round.
@@ -292,7 +289,9 @@ h2load(#{tls_url := Url, token := Token, scratch := Scratch}) ->
 formats(#{format_bench := Program}) ->
     Lines = [string:lexemes(Line, " ") || Line <- string:lexemes(offline_post_bench_load:execute(Program, []), "\n")],
     maps:from_list([{Figure, list_to_integer(Value)} || [Name, Value] <- Lines,
-                                                        Figure <- [format_form_ns, format_json_ns, sign_v1_ns, sign_v1a_ns],
+                                                        Figure <- [format_form_ns, format_json_ns, sign_v1_ns, sign_v1a_ns, gzip_us_4k,
+                                                                   gzip_floor_us_4k, submit_256k_cyrillic_us, submit_256k_invalid_us,
+                                                                   submit_256k_floor_us],
                                                         atom_to_list(Figure) =:= Name]).
 
 commits(#{url := Url} = Options) ->

@@ -5,8 +5,8 @@
 //   "PER_SECOND CPU_US STORAGE_CPU_US", per message: the process's CPU time, and of it the storage
 //   thread's. OPTION: batch=EVENTS (JSON), http2, ca=FILE.
 // spool_bench paced URL DIRECTORY CONNECTIONS PER_SECOND WARM_MS RUN_MS
-//   So many evenly, far from saturation. Prints "CPU_US": the process's CPU time per message,
-//   without that of the thread that submits.
+//   So many evenly, far from saturation. Prints "CPU_US": per message, the process's CPU time but
+//   for that of the thread that submits.
 // spool_bench drain URL DIRECTORY CONNECTIONS COUNT [OPTION...]
 //   Prints "PER_SECOND": COUNT events that are committed before the first is sent, until the last
 //   is delivered.
@@ -17,25 +17,40 @@
 // spool_bench floor DIRECTORY COUNT PAUSE_MS
 //   The same with nothing but SQLite: a row a transaction. Prints "P50_US P99_US".
 #include <sqlite3.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
+#include <ctime>
+#include <filesystem>
+#include <fstream>
 #include <functional>
 #include <future>
+#include <iostream>
 #include <map>
+#include <stdexcept>
+#include <string>
 #include <thread>
+#include <vector>
 
-#include "bench_service.hpp"
+#include "service/service.hpp"
 
 namespace {
 
-using namespace offline_post;         // NOLINT(google-build-using-namespace): a program and no more
-using namespace offline_post::bench;  // NOLINT(google-build-using-namespace)
+using namespace offline_post;  // NOLINT(google-build-using-namespace): a program and no more
 using std::chrono::milliseconds;
+using SteadyClock = std::chrono::steady_clock;
+using Us = std::chrono::duration<double, std::micro>;
 
-const std::string kVhost = "vhost";
-constexpr EndpointKeyView kKey{"vhost", kModule};
+constexpr EndpointKeyView kKey{"vhost", "bench"};
+constexpr std::uint64_t kRecipients = 1'000;
 constexpr std::uint64_t kPending = 10'000;
+constexpr const char* kText =
+    "Wherefore art thou Romeo? Deny thy father & refuse thy name, or, if thou wilt not, be but "
+    "sworn my love.";
+
+using Args = std::vector<std::string>;
 
 // OPTIONs, from `from` on.
 void Apply(const Args& args, std::size_t from, EndpointConfig& config) {
@@ -56,13 +71,34 @@ void Apply(const Args& args, std::size_t from, EndpointConfig& config) {
 
 void Configure(Service& service, const std::string& url, const std::string& directory,
                int connections, const Args& args = {}, std::size_t options = 0) {
-  EndpointConfig config = Config(kVhost, url, directory, connections);
+  EndpointConfig config;
+  config.key = {std::string(kKey.vhost), std::string(kKey.module)};
+  config.post_url = url;
+  config.auth_token = "0123456789abcdef0123456789abcdef";
+  config.max_connections = connections;
+  config.limits = {10'000'000, std::uint64_t{1} << 40U};
+  config.spool = {directory != "-", directory == "-" ? "" : directory, 0};
   Apply(args, options, config);
-  bench::Configure(service, config);
+  if (const Status status = service.Configure(config)) throw std::runtime_error(status->text);
+  if (config.spool.enabled && service.spool_state() != SpoolState::kDurable) {
+    throw std::runtime_error("the spool in " + directory + " is not durable");
+  }
+}
+
+bool PrintErrors(const std::vector<Notice>& notices) {
+  for (const Notice& notice : notices) {
+    if (notice.level == Notice::Level::kError) std::cerr << notice.line << "\n";
+  }
+  return true;
 }
 
 void Submit(Service& service, std::uint64_t number, CommitCallback committed = {}) {
-  bench::Submit(service, kVhost, number, std::move(committed));
+  const auto event = std::make_shared<Event>();
+  event->to = {"user" + std::to_string(number % kRecipients), "vhost", ""};
+  event->from = {"juliet", "vhost", "balcony"};
+  event->message_id = "message-" + std::to_string(number);
+  event->body = kText;
+  service.Submit(kKey, event, std::move(committed));
 }
 
 double ProcessCpuUs() {
@@ -72,6 +108,13 @@ double ProcessCpuUs() {
     return static_cast<double>(time.tv_sec) * 1e6 + static_cast<double>(time.tv_usec);
   };
   return us(usage.ru_utime) + us(usage.ru_stime);
+}
+
+// The calling thread's.
+double OwnCpuUs() {
+  timespec time{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) * 1e6 + static_cast<double>(time.tv_nsec) / 1e3;
 }
 
 double ThreadCpuUs(const std::string& name) {
@@ -127,12 +170,14 @@ int Paced(const Args& args) {
     }
     return count;
   };
+  // Sleeping to the moment and submitting are the sessions' cost, here and on a node.
+  const auto others_cpu_us = [] { return ProcessCpuUs() - OwnCpuUs(); };
   feed_until(due + milliseconds(std::stol(args.at(4))));
-  const double cpu = CpuWithoutCallerUs();
+  const double cpu = others_cpu_us();
   const std::uint64_t delivered = service.GetStats(kKey)->delivered;
   const std::uint64_t count = feed_until(due + milliseconds(std::stol(args.at(5))));
   if (service.GetStats(kKey)->delivered == delivered) throw std::runtime_error("none delivered");
-  std::cout << std::fixed << (CpuWithoutCallerUs() - cpu) / static_cast<double>(count) << "\n";
+  std::cout << std::fixed << (others_cpu_us() - cpu) / static_cast<double>(count) << "\n";
   return 0;
 }
 
@@ -237,5 +282,16 @@ int main(int argc, char** argv) {
   const std::map<std::string, int (*)(const std::vector<std::string>&)> modes = {
       {"deliver", &Deliver}, {"paced", &Paced}, {"drain", &Drain},
       {"commit", &Commit},   {"sync", &Sync},   {"floor", &Floor}};
-  return Run("spool_bench", modes, argc, argv);
+  const Args args(argv + 1, argv + argc);
+  const auto mode = args.empty() ? modes.end() : modes.find(args.front());
+  if (mode == modes.end()) {
+    std::cerr << "usage: spool_bench deliver|paced|drain|commit|sync|floor ARGUMENT...\n";
+    return 2;
+  }
+  try {
+    return mode->second({args.begin() + 1, args.end()});
+  } catch (const std::exception& error) {
+    std::cerr << "spool_bench " << args.front() << ": " << error.what() << "\n";
+    return 1;
+  }
 }
