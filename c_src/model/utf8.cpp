@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 namespace offline_post {
 
@@ -70,10 +71,18 @@ std::size_t Utf8Prefix(std::string_view text) {
       continue;
     }
     // One after another up to where sixteen may be ASCII again.
-    for (const std::size_t end = std::min(text.size(), length + 16); length < end;) {
-      const std::size_t bytes = Utf8Length(text.substr(length));
-      if (bytes == 0) return length;
-      length += bytes;
+    for (const std::size_t end = std::min(text.size(), length + 64); length < end;) {
+      const auto first = static_cast<unsigned char>(text[length]);
+      if (first < 0x80) {
+        ++length;
+      } else if (first >= 0xc2 && first < 0xe0 && length + 1 < text.size() &&
+                 IsMore(text[length + 1])) {
+        length += 2;
+      } else {
+        const std::size_t bytes = Utf8Length(text.substr(length));
+        if (bytes == 0) return length;
+        length += bytes;
+      }
     }
   }
   return length;
@@ -88,20 +97,36 @@ std::size_t BrokenLength(std::string_view text) {
   return whole == 4 && text.size() > 2 && IsMore(text[2]) ? 3 : 2;
 }
 
-void MendUtf8(std::string& text) {
-  std::string_view rest = text;
-  std::size_t whole = Utf8Prefix(rest);
-  if (whole == rest.size()) return;
-  std::string mended;
-  mended.reserve(text.size() + text.size() / 2);
-  while (true) {
-    mended += rest.substr(0, whole);
-    rest.remove_prefix(whole);
-    if (rest.empty()) break;
-    rest.remove_prefix(BrokenLength(rest));
-    mended += kReplacement;
-    whole = rest.empty() ? 0 : Utf8Prefix(rest);
+namespace {
+
+// Calls `visit(part, intact)` for each run of whole characters and for the bytes of each U+FFFD.
+template <typename Visit>
+void ForEachPart(std::string_view rest, const Visit& visit) {
+  while (!rest.empty()) {
+    // Broken bytes come in runs, too.
+    const bool broken = Utf8Length(rest) == 0;
+    const std::size_t length = broken ? BrokenLength(rest) : Utf8Prefix(rest);
+    visit(rest.substr(0, length), !broken);
+    rest.remove_prefix(length);
   }
+}
+
+}  // namespace
+
+void MendUtf8(std::string& text) {
+  const std::size_t whole = Utf8Prefix(text);
+  if (whole == text.size()) return;
+  // What is appended is counted first: growing on the way would copy more than it mends.
+  std::size_t size = whole;
+  ForEachPart(std::string_view(text).substr(whole), [&size](std::string_view part, bool intact) {
+    size += intact ? part.size() : kReplacement.size();
+  });
+  std::string mended;
+  mended.reserve(size);
+  mended.append(text, 0, whole);
+  ForEachPart(std::string_view(text).substr(whole), [&mended](std::string_view part, bool intact) {
+    mended += intact ? part : kReplacement;
+  });
   text = std::move(mended);
 }
 
