@@ -104,7 +104,8 @@ template <typename Visit>
 void ForEachPart(std::string_view rest, const Visit& visit) {
   while (!rest.empty()) {
     // Broken bytes come in runs, too.
-    const bool broken = Utf8Length(rest) == 0;
+    const auto first = static_cast<unsigned char>(rest.front());
+    const bool broken = LengthBy(first) == 0 || Utf8Length(rest) == 0;
     const std::size_t length = broken ? BrokenLength(rest) : Utf8Prefix(rest);
     visit(rest.substr(0, length), !broken);
     rest.remove_prefix(length);
@@ -122,10 +123,17 @@ void MendUtf8(std::string& text) {
     size += intact ? part.size() : kReplacement.size();
   });
   std::string mended;
-  mended.reserve(size);
-  mended.append(text, 0, whole);
-  ForEachPart(std::string_view(text).substr(whole), [&mended](std::string_view part, bool intact) {
-    mended += intact ? part : kReplacement;
+  mended.resize(size);
+  std::memcpy(mended.data(), text.data(), whole);
+  char* out = mended.data() + whole;
+  ForEachPart(std::string_view(text).substr(whole), [&out](std::string_view part, bool intact) {
+    if (intact) {
+      std::memcpy(out, part.data(), part.size());
+      out += part.size();
+    } else {
+      std::memcpy(out, kReplacement.data(), kReplacement.size());
+      out += kReplacement.size();
+    }
   });
   text = std::move(mended);
 }
