@@ -1,13 +1,21 @@
 // What a request costs before it is sent: of one event with a text of 300 bytes, on one core.
 //
 // format_bench
-//   Prints lines "NAME VALUE", nanoseconds; the smallest of several rounds, for what else the
-//   machine does only adds to it. A request is a body with its headers. format_form_ns,
-//   format_json_ns  the default form and JSON, of an English text format_json_utf8_ns JSON, of a
-//   text in which every other word is not ASCII format_fields_ns                a configuration
-//   with fields, headers and a URL of templates sign_v1_ns, sign_v1a_ns         a signature of such
-//   a body gzip_batch100_us                a hundred events of JSON, compressed format_floor_ns the
-//   form's bytes, copied: what no formatter can be faster than
+//   Prints lines "NAME VALUE"; the smallest of several rounds, for what else the machine does only
+//   adds to it. A request is a body with its headers.
+//   format_form_ns, format_json_ns  the default form and JSON, of an English text
+//   format_json_utf8_ns             JSON, of a text in which every other word is not ASCII
+//   format_fields_ns                fields, headers and a URL of templates
+//   format_floor_ns                 the form's bytes, copied: what no formatter can be faster than
+//   sign_v1_ns, sign_v1a_ns         a signature of such a body
+//   gzip_batch100_us                a hundred events of JSON, compressed
+//   gzip_us_4k, gzip_floor_us_4k    4 KiB of JSON, compressed; and by deflateReset and deflate
+//   alone submit_256k_*_us                what a NIF call does with an event whose body and one
+//   attribute
+//                                   have 256 KiB each, up to the mailbox
+//   submit_256k_floor_us            the same bytes, copied
+#include <zlib.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
@@ -19,9 +27,11 @@
 #include <string_view>
 #include <vector>
 
+#include "payload/gzip.hpp"
 #include "payload/recipe.hpp"
 #include "payload/request_builder.hpp"
 #include "payload/signer.hpp"
+#include "service/service.hpp"
 
 namespace {
 
@@ -112,6 +122,72 @@ void Print(const char* name, double value) {
   std::cout << name << ' ' << static_cast<std::int64_t>(value) << '\n';
 }
 
+std::string Repeated(std::string_view some, std::size_t bytes) {
+  std::string text;
+  while (text.size() + some.size() <= bytes) text += some;
+  return text;
+}
+
+void RunGzip(const std::string& json) {
+  const std::string body = Repeated(json, 4 * 1'024);
+  Print("gzip_us_4k", Nanoseconds(100, [&body] { return Gzip(body).value().size(); }) / 1'000);
+  z_stream stream{};
+  if (deflateInit2(&stream, 3, Z_DEFLATED, 31, 8, Z_DEFAULT_STRATEGY) != Z_OK) {
+    throw std::runtime_error("deflateInit2");
+  }
+  std::string in = body;
+  std::string out(body.size(), '\0');
+  const double floor = Nanoseconds(100, [&] {
+    deflateReset(&stream);
+    stream.next_in = reinterpret_cast<Bytef*>(in.data());
+    stream.avail_in = static_cast<uInt>(in.size());
+    stream.next_out = reinterpret_cast<Bytef*>(out.data());
+    stream.avail_out = static_cast<uInt>(out.size());
+    deflate(&stream, Z_FINISH);
+    return out.size() - stream.avail_out;
+  });
+  deflateEnd(&stream);
+  Print("gzip_floor_us_4k", floor / 1'000);
+}
+
+// Beside Service::Submit itself, which is measured with it, reading a term is a copy of each text.
+void RunSubmit() {
+  constexpr std::size_t kBytes = 256 * 1'024;
+  const auto submit = [](const std::string& text) {
+    Service service([](const std::vector<Notice>&) { return true; });
+    EndpointConfig config;
+    config.key = {"capulet.example", "mod_offline_post"};
+    config.post_url = "http://localhost:9/";
+    config.limits = {1'000'000, std::uint64_t{1} << 40U};
+    if (const Status status = service.Configure(config)) throw std::runtime_error(status->text);
+    service.Pause({"capulet.example", "mod_offline_post"});
+    using Clock = std::chrono::steady_clock;
+    double best = std::numeric_limits<double>::max();
+    for (int i = 0; i < 100; ++i) {
+      const auto start = Clock::now();
+      auto event = std::make_shared<Event>();
+      event->to = {"juliet", "capulet.example", ""};
+      event->body = text;
+      event->attributes = {{"subject", text}};
+      if (service.Submit({"capulet.example", "mod_offline_post"}, event) != Admission::kAccepted) {
+        throw std::runtime_error("not accepted");
+      }
+      const std::chrono::duration<double, std::micro> took = Clock::now() - start;
+      best = std::min(best, took.count());
+    }
+    return best;
+  };
+  Print("submit_256k_ascii_us", submit(Repeated("Wherefore art thou Romeo? ", kBytes)));
+  const std::string cyrillic = Repeated("Пусть роза пахнет ", kBytes);
+  Print("submit_256k_cyrillic_us", submit(cyrillic));
+  Print("submit_256k_emoji_us", submit(Repeated("🌹", kBytes)));
+  Print("submit_256k_invalid_us", submit(Repeated("\xff", kBytes)));
+  Print("submit_256k_floor_us", Nanoseconds(10, [&cyrillic] {
+                                  return std::string(cyrillic).size() +
+                                         std::string(cyrillic).size();
+                                }) / 1'000);
+}
+
 void Run() {
   const std::string english = Text("Wherefore art thou Romeo? Deny thy father & refuse thy name. ");
   const std::vector<Delivery> one = {MakeDelivery(english)};
@@ -142,6 +218,8 @@ void Run() {
   std::vector<Delivery> hundred;
   for (Sequence i = 1; i <= 100; ++i) hundred.push_back(MakeDelivery(english, i));
   Print("gzip_batch100_us", Format(config, hundred, 3) / 1'000);
+  RunGzip(json);
+  RunSubmit();
 }
 
 }  // namespace

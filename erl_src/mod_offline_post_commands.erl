@@ -189,11 +189,18 @@ for(Host, Do, Which) ->
         {error, not_found} ->
             failure(not_exists, "~ts has no dead letter ~ts", [Name, Which]);
         {error, timeout} ->
-            failure(timeout, "no answer in time: what was begun goes on, offline_post_stats shows how far", []);
+            failure(timeout, "no answer in time~ts: what was begun goes on, offline_post_stats shows how far", [reason(Name)]);
         {error, user} ->
             failure(not_exists, "nothing was sent: say for which user of ~ts, with the part of the address before the @", [Given]);
         Result ->
             Result
+    end.
+
+-spec reason(binary()) -> iodata().
+reason(Name) ->
+    case mod_offline_post_operator:disk_silent(mod_offline_post_operator:stats(Name)) of
+        <<>> -> "";
+        Silent -> [" (", Silent, ")"]
     end.
 
 -spec unknown(Host :: binary(), Named :: binary(), module() | undefined, IsLoaded :: boolean()) -> failure().

@@ -43,7 +43,7 @@ submit(Host, Event, Waits) ->
             submitted(mod_offline_post_nif:submit(Key, Event))
     end.
 
--spec submitted({ok, binary()} | {error, full | stopped | limited}) -> ok | limited | refused.
+-spec submitted({ok, binary()} | {error, full | stopped | limited | no_memory}) -> ok | limited | refused.
 submitted({ok, _Id}) -> ok;
 submitted({error, limited}) -> limited;
 submitted({error, _}) -> refused.
@@ -62,14 +62,14 @@ is_session_of(_) ->
     false.
 
 -spec submit_sync(mod_offline_post_nif:key(), mod_offline_post_nif:event()) ->
-          {ok, reference()} | {error, full | stopped | limited}.
+          {ok, reference()} | {error, full | stopped | limited | no_memory}.
 submit_sync(Key, Event) ->
     case mod_offline_post_nif:submit_sync(Key, Event) of
         {ok, _Id, Ref} -> {ok, Ref};
         Error -> Error
     end.
 
--spec committed(binary(), {ok, durable | volatile} | {error, full | stopped | limited | timeout}) ->
+-spec committed(binary(), {ok, durable | volatile} | {error, full | stopped | limited | no_memory | timeout}) ->
           ok | limited | refused.
 committed(_Host, {ok, durable}) ->
     ok;

@@ -154,13 +154,13 @@ check(_Option, _Value) -> erlang:nif_error(not_loaded).
 configure(_Key, _Config) -> erlang:nif_error(not_loaded).
 
 %% Hands an event over. Never waits. full: over queue_limit or queue_bytes; limited: over a rate, and dropped; stopped:
-%% no such endpoint.
--spec submit(key(), event()) -> {ok, Id :: binary()} | {error, full | limited | stopped}.
+%% no such endpoint; no_memory: nothing was taken.
+-spec submit(key(), event()) -> {ok, Id :: binary()} | {error, full | limited | stopped | no_memory}.
 submit(_Key, _Event) -> erlang:nif_error(not_loaded).
 
 %% The same; when the event is committed, or cannot be for now, {offline_post_committed, Ref, durable | volatile} is
 %% sent to the caller. volatile: it is kept in memory until the disk takes it.
--spec submit_sync(key(), event()) -> {ok, Id :: binary(), reference()} | {error, full | limited | stopped}.
+-spec submit_sync(key(), event()) -> {ok, Id :: binary(), reference()} | {error, full | limited | stopped | no_memory}.
 submit_sync(_Key, _Event) -> erlang:nif_error(not_loaded).
 
 %% What was submitted for this recipient (of this topic) and has not left yet ends: counted cancelled or purged. What is
@@ -208,15 +208,17 @@ import_close() -> erlang:nif_error(not_loaded).
 -spec remove(key(), TimeoutMs :: pos_integer()) -> {ok, reference()} | {error, unknown}.
 remove(_Key, _TimeoutMs) -> erlang:nif_error(not_loaded).
 
-%% Ends the service thread. busy: an endpoint is configured.
--spec stop() -> ok | {error, busy}.
+%% Ends the service thread. busy: an endpoint is configured. disk_silent: the spool's disk hangs beyond the deadline of
+%% the last remove/2; the spool is closed when the disk answers.
+-spec stop() -> ok | {error, busy | disk_silent}.
 stop() -> erlang:nif_error(not_loaded).
 
 %% One consistent snapshot of the counters; accepted = delivered + pending + dead + cancelled + purged.
 %% limited: over a rate, and dropped, outside of that sum. given_up: became dead since the node's start.
 %% recipients_waiting: recipients behind a pending notification that has failed. out_of_order: pending notifications that have
 %% left their recipient's order, because the backend keeps failing them. spool: durable;
-%% degraded (the disk refuses: in memory for now); memory (spool is false). spool_bytes: its file.
+%% degraded (the disk refuses: in memory for now); memory (spool is false). spool_bytes: its file. disk_silent: seconds
+%% for which the spool's disk has not answered; 0: less than 5.
 -spec stats(key()) -> #{atom() => integer() | atom()} | undefined.
 stats(_Key) -> erlang:nif_error(not_loaded).
 

@@ -50,6 +50,12 @@ release(Host, Module) ->
             _ = gen_mod:stop_child(mod_offline_post_owner),
             mod_offline_post:forget(),
             case Stopped of
+                {error, disk_silent} ->
+                    ?LOG_ERROR("mod_offline_post: the disk of spool_dir does not answer. The module has stopped without it. "
+                               "Notifications that are not on the disk yet are written when it answers, and lost if the "
+                               "node ends before. Look at the disk (dmesg)", []),
+                    _ = mod_offline_post_endpoint:forget_spool(),
+                    ok;
                 {error, busy} ->
                     ?LOG_ERROR("mod_offline_post: the native side still has an endpoint and runs on", []);
                 _ ->

@@ -1,7 +1,7 @@
 %% What an operator asks of one endpoint: its counters, to pause it, and its dead letters.
 -module(mod_offline_post_operator).
 
--export([status/0, seen/2, stats/1, observe/1, why/2, failing/1, test/2, flush/1, pause/1, resume/1, dead_letters/4,
+-export([status/0, seen/2, stats/1, observe/1, why/2, disk_silent/1, failing/1, test/2, flush/1, pause/1, resume/1, dead_letters/4,
          dead_letter/2, replay/2, drop/2, import/1]).
 -export_type([selection/0, endpoint/0]).
 
@@ -66,7 +66,16 @@ seen(Host, Module) ->
 %% One line: why an endpoint is in its state, and what the backend fails though it accepts others. <<>>: all is well.
 -spec why(Stats :: map(), Observed :: map()) -> binary().
 why(Stats, #{why := Why}) ->
-    iolist_to_binary(lists:join("; ", [Part || Part <- [Why, failing(Stats)], Part =/= <<>>])).
+    iolist_to_binary(lists:join("; ", [Part || Part <- [disk_silent(Stats), Why, failing(Stats)], Part =/= <<>>])).
+
+%% The spool's disk, where it has not answered for some seconds; <<>>: it does.
+-spec disk_silent(Stats :: map() | undefined) -> binary().
+disk_silent(#{disk_silent := Seconds}) when Seconds > 0 ->
+    unicode:characters_to_binary(
+      io_lib:format("the disk of spool_dir has not answered for ~B s: new notifications wait in memory until it does; look "
+                    "at the disk", [Seconds]));
+disk_silent(_Stats) ->
+    <<>>.
 
 %% A node of an older version counts neither.
 -spec failing(Stats :: map()) -> binary().

@@ -106,8 +106,9 @@ wait(1) -> <<"1 notification waits">>;
 wait(N) -> format("~ts notifications wait", [number(N)]).
 
 -spec warnings(stats()) -> [binary()].
-warnings(#{spool := Spool, rejected := Rejected, hook_crashes := Crashes}) ->
-    [<<"The disk refuses: what is new waits in memory for now, and is lost with the node. The log says why.">> || Spool =:= degraded]
+warnings(#{spool := Spool, rejected := Rejected, hook_crashes := Crashes} = Stats) ->
+    [because(mod_offline_post_operator:disk_silent(Stats), <<>>) || maps:get(disk_silent, Stats, 0) > 0]
+        ++ [<<"The disk refuses: what is new waits in memory for now, and is lost with the node. The log says why.">> || Spool =:= degraded]
         ++ [format("~ts notifications were rejected since the start: the queue or the disk was full.", [number(Rejected)])
             || Rejected > 0]
         ++ [format("~ts messages were not handed over because of a defect (on the whole node). The log says more.",

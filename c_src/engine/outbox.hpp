@@ -267,6 +267,8 @@ class Outbox {
   // When the oldest that it keeps was accepted, about; 0: it keeps none, or does not know. Any
   // thread.
   virtual Millis OldestUnixMs(EndpointId /*endpoint*/) const { return 0; }
+  // How long the disk has been at one piece of work; 0: it has none. Any thread.
+  virtual Millis SilentMs() const { return 0; }
   // How long commits took. Any thread.
   virtual Histogram CommitTimes() const { return Histogram(kCommitBoundsUs); }
 };

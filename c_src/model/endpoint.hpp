@@ -56,7 +56,7 @@ class Authorities;
 // identity, and connections made with the old one are not used again.
 struct TlsIdentity {
   bool verify = true;
-  std::shared_ptr<const Authorities> authorities;  // of the server; none: nothing is verified
+  std::shared_ptr<const Authorities> authorities;        // of the server; none: nothing is verified
   std::shared_ptr<const Authorities> proxy_authorities;  // of a proxy that is spoken to over TLS
   std::string certificate;  // ours, for servers that ask for one; empty: none
   std::string key;          // its private key
@@ -141,10 +141,10 @@ struct Endpoint {
   std::string post_url;
   Origin origin;
   std::string auth_token;
-  Millis timeout_ms = 10'000;         // a whole attempt
-  Millis connect_timeout_ms = 5'000;  // name, TCP and TLS
+  Millis timeout_ms = 10'000;              // a whole attempt
+  Millis connect_timeout_ms = 5'000;       // name, TCP and TLS
   Millis connection_max_age_ms = 300'000;  // then a new one is made; whole seconds, at least one
-  int max_connections = 64;           // an origin gets the largest that its endpoints ask for
+  int max_connections = 64;                // an origin gets the largest that its endpoints ask for
   QueueLimits limits;
   RetrySchedule schedule;
   bool ordered = true;  // deliveries to one recipient leave one after another

@@ -227,7 +227,7 @@ ERL_NIF_TERM StateAtom(EndpointState state) {
 }
 
 ERL_NIF_TERM MakeStats(ErlNifEnv* env, const Stats& stats, SpoolState spool,
-                       std::uint64_t spool_bytes) {
+                       std::uint64_t spool_bytes, std::int64_t disk_silent_s) {
   const auto count = [env](std::uint64_t value) { return enif_make_uint64(env, value); };
   return MakeMap(env, {{atoms.accepted_, count(stats.accepted)},
                        {atoms.delivered_, count(stats.delivered)},
@@ -246,7 +246,8 @@ ERL_NIF_TERM MakeStats(ErlNifEnv* env, const Stats& stats, SpoolState spool,
                        {atoms.out_of_order_, count(stats.out_of_order)},
                        {atoms.state_, StateAtom(stats.state)},
                        {atoms.spool_, SpoolAtom(spool)},
-                       {atoms.spool_bytes_, count(spool_bytes)}});
+                       {atoms.spool_bytes_, count(spool_bytes)},
+                       {atoms.disk_silent_, enif_make_int64(env, disk_silent_s)}});
 }
 
 ERL_NIF_TERM MakeReport(ErlNifEnv* env, const SpoolImport::Report& report) {

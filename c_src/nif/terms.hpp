@@ -52,7 +52,7 @@ ERL_NIF_TERM MakeError(ErlNifEnv* env, ERL_NIF_TERM reason);
 ERL_NIF_TERM StateAtom(EndpointState state);
 // The map of mod_offline_post_nif:stats().
 ERL_NIF_TERM MakeStats(ErlNifEnv* env, const Stats& stats, SpoolState spool,
-                       std::uint64_t spool_bytes);
+                       std::uint64_t spool_bytes, std::int64_t disk_silent_s);
 // The map of mod_offline_post_nif:imported().
 ERL_NIF_TERM MakeReport(ErlNifEnv* env, const SpoolImport::Report& report);
 // {offline_post, [{Level, Line}]}

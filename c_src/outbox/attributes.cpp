@@ -4,16 +4,13 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "model/utf8.hpp"
+
 namespace offline_post {
 
 namespace {
 
 using OrderedJson = nlohmann::ordered_json;
-
-bool IsAscii(std::string_view text) {
-  return std::all_of(text.begin(), text.end(),
-                     [](char byte) { return static_cast<unsigned char>(byte) < 0x80; });
-}
 
 // It stands in JSON as it is.
 bool IsPlain(std::string_view text) {
@@ -72,15 +69,6 @@ class Reader final : public nlohmann::json_sax<OrderedJson> {
   bool inside_ = false;
 };
 
-bool IsStorable(const std::vector<Attribute>& attributes) {
-  for (auto one = attributes.begin(); one != attributes.end(); ++one) {
-    if (!IsAscii(one->name) || !IsAscii(one->value)) return false;
-    const auto same = [one](const Attribute& other) { return other.name == one->name; };
-    if (std::any_of(attributes.begin(), one, same)) return false;
-  }
-  return true;
-}
-
 }  // namespace
 
 std::string AttributesText(const std::vector<Attribute>& attributes) {
@@ -107,7 +95,20 @@ std::vector<Attribute> ReadAttributes(std::string_view text) {
 }
 
 void MakeStorable(std::vector<Attribute>& attributes) {
-  if (!IsStorable(attributes)) attributes = ReadAttributes(AttributesText(attributes));
+  auto end = attributes.begin();
+  for (auto one = attributes.begin(); one != attributes.end(); ++one) {
+    MendUtf8(one->name);
+    MendUtf8(one->value);
+    const auto same = [one](const Attribute& other) { return other.name == one->name; };
+    const auto earlier = std::find_if(attributes.begin(), end, same);
+    if (earlier != end) {
+      earlier->value = std::move(one->value);
+    } else {
+      if (end != one) *end = std::move(*one);
+      ++end;
+    }
+  }
+  attributes.erase(end, attributes.end());
 }
 
 }  // namespace offline_post

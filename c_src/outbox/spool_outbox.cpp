@@ -9,6 +9,8 @@
 #include <system_error>
 #include <utility>
 
+#include "model/no_memory.hpp"
+
 namespace offline_post {
 
 namespace {
@@ -39,21 +41,29 @@ Result<std::unique_ptr<SpoolOutbox>> SpoolOutbox::Open(const SpoolOptions& optio
                                                        std::function<void()> wake) {
   const StoreOptions store_options = StoreOptionsOf(options);
   Store::Opened opened = Store::Open(store_options, clock);
+  std::string set_aside;
   if (!opened.store && opened.fault.corrupt) {
     const auto aside = SetAside(store_options.path, clock.UnixMs());
     if (!aside) {
       return Error{Error::Kind::kUnavailable,
                    opened.fault.text + ", and it cannot be renamed: move it away"};
     }
-    notices.Add(Notice::Level::kError, opened.fault.text + ". It is kept as " + *aside +
-                                           " (try: sqlite3 FILE .dump), and a new one begun");
+    set_aside = opened.fault.text + ". It is kept as " + *aside +
+                " (try: sqlite3 FILE .dump), and a new one begun";
     opened = Store::Open(store_options, clock);
   }
-  if (!opened.store) return Error{Error::Kind::kUnavailable, opened.fault.text};
+  if (!opened.store) {
+    if (!set_aside.empty()) set_aside += ". ";
+    return Error{Error::Kind::kUnavailable, set_aside + opened.fault.text};
+  }
   opened.store->ChooseHashKey();
   try {
     std::unique_ptr<SpoolOutbox> outbox(
         new SpoolOutbox(options, clock, notices, std::move(wake), std::move(opened.store)));
+    if (!set_aside.empty()) {
+      outbox->done_.emplace_back(NoticeDone{Notice::Level::kError, "", std::move(set_aside)});
+      outbox->any_done_ = true;
+    }
     if (options.own_thread) outbox->Start();
     return outbox;
   } catch (const std::system_error& error) {
@@ -195,6 +205,11 @@ bool SpoolOutbox::HasRoom() const {
          collected_bytes_ + inbox_bytes_ + health.shelter_bytes < options_.memory_bytes;
 }
 
+Millis SpoolOutbox::SilentMs() const {
+  const Millis asked = asked_ms_;
+  return asked == 0 ? 0 : std::max<Millis>(0, clock_.MonotonicMs() - asked);
+}
+
 bool SpoolOutbox::Poll(OutboxListener& listener) {
   HandOver();
   if (!options_.own_thread) worker_->Tick(true);
@@ -277,14 +292,19 @@ void SpoolOutbox::Run() noexcept {
       std::vector<SpoolCommand> commands;
       if (!AwaitCommands(commands)) break;
       const bool idle = commands.empty();
+      asked_ms_ = clock_.MonotonicMs();
       if (!idle) Carry(std::move(commands));
       worker_->Tick(idle);
-    } catch (...) {  // NOLINT(bugprone-empty-catch): out of memory; there may be some again
+      asked_ms_ = 0;
+    } catch (...) {
+      EndWithoutMemory("the storage thread");  // a command or its completion would be lost
     }
   }
   try {
+    asked_ms_ = clock_.MonotonicMs();
     worker_->Close();
-  } catch (...) {  // NOLINT(bugprone-empty-catch): what is committed is safe
+  } catch (...) {
+    EndWithoutMemory("the storage thread");
   }
 }
 

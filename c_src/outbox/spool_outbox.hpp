@@ -49,8 +49,9 @@ class SpoolOutbox final : public Outbox {
  public:
   static constexpr const char* kFileName = "mod_offline_post.db";
 
-  // Opens or creates the file in the directory; may wait for `busy_ms`. A file that is not intact
-  // is set aside, which a notice tells, and a new one begun. Any other error is for the caller, who
+  // Opens or creates the file in the directory; may wait for `busy_ms`, and for a disk that hangs.
+  // A file that is not intact is set aside, which a notice tells with the first Poll, and a new one
+  // begun. `notices` is not used before that. Any other error is for the caller, who
   // may go on with a MemoryOutbox. `wake`: completions are ready for a Poll.
   static Result<std::unique_ptr<SpoolOutbox>> Open(const SpoolOptions& options, const Clock& clock,
                                                    Notices& notices, std::function<void()> wake);
@@ -87,6 +88,7 @@ class SpoolOutbox final : public Outbox {
   Millis OldestUnixMs(EndpointId endpoint) const override {
     return worker_->health().Oldest(endpoint);
   }
+  Millis SilentMs() const override;
   Histogram CommitTimes() const override { return worker_->health().Commits(); }
 
  private:
@@ -134,6 +136,7 @@ class SpoolOutbox final : public Outbox {
   enum class Sleep { kAwake, kForAny, kForUrgent, kForHurry, kForBatch } sleep_ = Sleep::kAwake;
   std::vector<SpoolCompletion> done_;
   std::atomic<bool> any_done_{false};
+  std::atomic<Millis> asked_ms_{0};  // when the disk was given what it is at; 0: it is idle
   std::atomic<std::uint64_t> inbox_bytes_{0};  // handed over and not yet carried out
 
   // The storage thread's own; without one, the engine's.

@@ -1,4 +1,6 @@
 // A body compressed for `Content-Encoding: gzip` (RFC 1952).
+//
+// Threads: any.
 #pragma once
 
 #include <optional>

@@ -5,7 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <nlohmann/json.hpp>
+
+#include "model/utf8.hpp"
 
 namespace offline_post {
 
@@ -89,47 +90,22 @@ void AppendEscape(char byte, std::string& out) {
   }
 }
 
-// For what is not UTF-8: how much of it one U+FFFD stands for is best left to one who has thought
-// about it.
-std::string Mended(std::string_view text) {
-  return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-}
-
 }  // namespace
 
-std::size_t Utf8Length(std::string_view text) {
-  const auto at = [text](std::size_t i) {
-    return i < text.size() ? static_cast<unsigned char>(text[i]) : 0U;
-  };
-  const auto more = [&at](std::size_t i) { return (at(i) & 0xc0U) == 0x80U; };
-  const unsigned first = at(0);
-  if (first < 0x80) return 1;
-  if (first < 0xc2 || first > 0xf4 || !more(1)) return 0;
-  if (first < 0xe0) return 2;
-  // Neither overlong, nor a surrogate, nor beyond U+10FFFF.
-  const unsigned second = at(1);
-  if (first < 0xf0) {
-    const bool wrong = (first == 0xe0 && second < 0xa0) || (first == 0xed && second >= 0xa0);
-    return more(2) && !wrong ? 3 : 0;
-  }
-  const bool wrong = (first == 0xf0 && second < 0x90) || (first == 0xf4 && second >= 0x90);
-  return more(2) && more(3) && !wrong ? 4 : 0;
-}
-
 void AppendJsonText(std::string_view text, std::string& out) {
-  const std::string_view whole = text;
-  const std::size_t start = out.size();
   while (true) {
     const std::size_t clean = CleanLength(text);
     out += text.substr(0, clean);
     text.remove_prefix(clean);
     if (text.empty()) return;
-    if (ClassOf(text.front()) != kEscape) break;
-    AppendEscape(text.front(), out);
-    text.remove_prefix(1);
+    if (ClassOf(text.front()) == kEscape) {
+      AppendEscape(text.front(), out);
+      text.remove_prefix(1);
+    } else {
+      out += kReplacement;
+      text.remove_prefix(BrokenLength(text));
+    }
   }
-  const std::string mended = Mended(whole);
-  out.replace(start, std::string::npos, mended, 1, mended.size() - 2);
 }
 
 bool IsJsonCount(std::string_view text) {

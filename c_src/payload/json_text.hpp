@@ -9,10 +9,6 @@ namespace offline_post {
 // The text's characters without the quotes around them.
 void AppendJsonText(std::string_view text, std::string& out);
 
-// The bytes at `text`'s beginning that are one character in UTF-8 (RFC 3629, section 4); 0: they
-// are none. `text` is not empty.
-std::size_t Utf8Length(std::string_view text);
-
 // Whether it stands in JSON as a number that a count can be: digits, and few.
 bool IsJsonCount(std::string_view text);
 

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "model/ascii.hpp"
-#include "payload/json_text.hpp"
+#include "model/utf8.hpp"
 
 namespace offline_post {
 

@@ -20,9 +20,19 @@ class Mailbox {
     TakeAll(unread);
   }
 
+  struct Node {
+    explicit Node(T v) : value(std::move(v)) {}
+    T value;
+    Node* next = nullptr;
+  };
+  using Letter = std::unique_ptr<Node>;
+
+  // All that needs memory of a push.
+  static Letter Write(T value) { return std::make_unique<Node>(std::move(value)); }
+
   // Any thread. True: the reader sleeps and must be woken, by this caller alone.
-  [[nodiscard]] bool Push(T value) {
-    auto node = std::make_unique<Node>(std::move(value));
+  [[nodiscard]] bool Push(T value) { return Post(Write(std::move(value))); }
+  [[nodiscard]] bool Post(Letter node) noexcept {
     node->next = head_.load(std::memory_order_relaxed);
     Node* raw = node.release();
     while (!head_.compare_exchange_weak(raw->next, raw)) {
@@ -61,12 +71,6 @@ class Mailbox {
   [[nodiscard]] bool TakeSleeper() { return sleep_.exchange(kAwake) != kAwake; }
 
  private:
-  struct Node {
-    explicit Node(T v) : value(std::move(v)) {}
-    T value;
-    Node* next = nullptr;
-  };
-
   // The stack's last becomes first.
   static Node* Reverse(Node* node) {
     Node* previous = nullptr;

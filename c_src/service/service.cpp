@@ -82,24 +82,24 @@ Status Service::Configure(const EndpointConfig& config, std::vector<std::string>
   EndpointId id = 0;
   std::shared_ptr<Ledger> ledger;
   bool reload = false;
+  Registration* registration = nullptr;
   {
     const std::unique_lock lock(registry_mutex_);
-    Registration& registration = registry_[config.key];
-    reload = registration.configured;
-    if (!registration.ledger) {
-      registration.id = ++last_id_;
-      registration.ledger = std::make_shared<Ledger>();
+    registration = &registry_[config.key];  // never goes
+    reload = registration->configured;
+    if (!registration->ledger) {
+      registration->ledger = std::make_shared<Ledger>();
+      registration->id = ++last_id_;
     }
-    registration.configured = true;
-    registration.masked = std::move(masked);
+    registration->masked = std::move(masked);
     // A reload that leaves the rates alone leaves the buckets as full as they are.
-    if (registration.rates != config.rates) registration.rate_salt = ++last_rate_salt_;
-    registration.rates = config.rates;
-    id = registration.id;
-    ledger = registration.ledger;
+    if (registration->rates != config.rates) registration->rate_salt = ++last_rate_salt_;
+    registration->rates = config.rates;
+    id = registration->id;
+    ledger = registration->ledger;
   }
   const std::uint64_t reported = ledger->Snapshot().rejected_full;  // before the module was stopped
-  Command([this, id, endpoint, ledger, reported, reload] {
+  Commands command = Command([this, id, endpoint, ledger, reported, reload] {
     // The backend's or the proxy's name may have moved to another address.
     if (reload) transport_.Reconnect();
     // Back before it was gone: what is in flight goes on.
@@ -113,7 +113,11 @@ Status Service::Configure(const EndpointConfig& config, std::vector<std::string>
     transport_.SetConnectionLimit(engine_->ConnectionLimit());
     rejections_.try_emplace(id, Rejections{NameOf(endpoint->key), ledger, reported});
   });
-  // Only now: mail for this endpoint is read after the command above.
+  // In this order: mail for this endpoint is read after the command. And in one piece with
+  // `configured`, so that a Remove comes before all of it or after.
+  const std::unique_lock lock(registry_mutex_);
+  registration->configured = true;
+  Queue(std::move(command));
   ledger->Open(config.limits);
   return std::nullopt;
 }
@@ -144,6 +148,9 @@ Admission Service::Submit(EndpointKeyView key, const std::shared_ptr<Event>& eve
   }
   event->id = event_ids_.Next();
   event->accepted_unix_ms = clock_.UnixMs();
+  const bool waits = committed != nullptr;
+  // Whatever needs memory, before the event counts as accepted.
+  auto letter = Mailbox<Mail>::Write({registration.id, event, std::move(committed), {}});
   const Admission admission = registration.ledger->Reserve(EventBytes(*event), has_room_);
   if (admission != Admission::kAccepted) {
     if (admission == Admission::kFull && !rejected_.exchange(true) && mailbox_.TakeSleeper()) {
@@ -152,8 +159,7 @@ Admission Service::Submit(EndpointKeyView key, const std::shared_ptr<Event>& eve
     return admission;
   }
   // Who waits for the commit is not kept waiting by a nap.
-  const bool waits = committed != nullptr;
-  const bool wake = mailbox_.Push({registration.id, event, std::move(committed), {}});
+  const bool wake = mailbox_.Post(std::move(letter));
   if (waits) hurry_ = true;
   if (wake || (waits && mailbox_.TakeSleeper())) transport_.Wakeup();
   return Admission::kAccepted;
@@ -168,26 +174,23 @@ bool Service::Withdraw(EndpointKeyView key, const Withdrawal& withdrawal) {
 }
 
 bool Service::Remove(EndpointKeyView key, Millis timeout_ms, RemovedCallback callback) {
-  const std::lock_guard life(life_mutex_);
-  if (!thread_.joinable()) return false;
-  EndpointId id = 0;
-  {
-    const std::unique_lock lock(registry_mutex_);
-    const auto found = registry_.find(key);
-    if (found == registry_.end() || !found->second.configured) return false;
-    found->second.configured = false;
-    found->second.ledger->Close();
-    id = found->second.id;
-  }
-  Command([this, id, timeout_ms, callback = std::move(callback)] {
+  const std::unique_lock lock(registry_mutex_);
+  const auto found = registry_.find(key);
+  if (!serving_ || found == registry_.end() || !found->second.configured) return false;
+  const EndpointId id = found->second.id;
+  Commands command = Command([this, id, timeout_ms, callback = std::move(callback)] {
     const Millis now = clock_.MonotonicMs();
     if (!removal_deadline_ms_ || now - removal_seen_ms_ > kSharedDeadlineMs) {
       removal_deadline_ms_ = now + timeout_ms;
     }
     removal_seen_ms_ = now;
+    removal_ends_ms_ = *removal_deadline_ms_;
     removals_.push_back({id, *removal_deadline_ms_, callback});
     engine_->Drain(id);
   });
+  found->second.configured = false;
+  found->second.ledger->Close();
+  Queue(std::move(command));
   return true;
 }
 
@@ -247,22 +250,22 @@ bool Service::DropDead(EndpointKeyView key, DeadFilter filter, Engine::CountCall
 }
 
 void Service::Reconnect() {
-  const std::lock_guard life(life_mutex_);
-  if (thread_.joinable()) Command([this] { transport_.Reconnect(); });
+  const std::shared_lock lock(registry_mutex_);
+  if (serving_) Queue(Command([this] { transport_.Reconnect(); }));
 }
 
-bool Service::Stop() {
+Service::Stopped Service::Stop() {
   const std::lock_guard life(life_mutex_);
   {
     const std::shared_lock lock(registry_mutex_);
     for (const auto& [key, registration] : registry_) {
-      if (registration.configured) return false;
+      if (registration.configured) return Stopped::kBusy;
     }
   }
   last_words_ = true;
-  JoinThread();
+  const bool closed = JoinThread();
   last_words_ = false;
-  return true;
+  return closed ? Stopped::kDone : Stopped::kDiskSilent;
 }
 
 void Service::Shutdown() {
@@ -280,22 +283,20 @@ std::optional<Stats> Service::GetStats(EndpointKeyView key) const {
 }
 
 std::optional<Observed> Service::Observe(EndpointKeyView key) const {
-  const std::lock_guard life(life_mutex_);
   std::shared_ptr<Ledger> ledger;
-  EndpointId id = 0;
+  Millis stored = 0;
   {
     const std::shared_lock lock(registry_mutex_);
     const auto found = registry_.find(key);
     if (found == registry_.end()) return std::nullopt;
     ledger = found->second.ledger;
-    id = found->second.id;
+    if (seen_outbox_ != nullptr) stored = seen_outbox_->OldestUnixMs(found->second.id);
   }
   Observed observed = ledger->seen().Snapshot(clock_.MonotonicMs(), clock_.UnixMs());
   const Stats stats = ledger->Snapshot();
   observed.state = stats.state;
   observed.limits = ledger->limits();
   // The outbox knows better, and what earlier runs have left, but as of its last look.
-  const Millis stored = outbox_ ? outbox_->OldestUnixMs(id) : 0;
   if (stats.pending == 0) {
     observed.oldest_unix_ms = 0;
   } else if (stored != 0 && (observed.oldest_unix_ms == 0 || stored < observed.oldest_unix_ms)) {
@@ -305,13 +306,19 @@ std::optional<Observed> Service::Observe(EndpointKeyView key) const {
 }
 
 Histogram Service::CommitTimes() const {
-  const std::lock_guard life(life_mutex_);
-  return outbox_ ? outbox_->CommitTimes() : Histogram(kCommitBoundsUs);
+  const std::shared_lock lock(registry_mutex_);
+  return seen_outbox_ != nullptr ? seen_outbox_->CommitTimes() : Histogram(kCommitBoundsUs);
+}
+
+std::int64_t Service::disk_silent_s() const {
+  const std::shared_lock lock(registry_mutex_);
+  const Millis silent = seen_outbox_ != nullptr ? seen_outbox_->SilentMs() : 0;
+  return silent < kDiskSilentMs ? 0 : silent / 1'000;
 }
 
 bool Service::running() const {
-  const std::lock_guard life(life_mutex_);
-  return thread_.joinable();
+  const std::shared_lock lock(registry_mutex_);
+  return serving_;
 }
 
 Status Service::StartThread(const SpoolConfig& spool) {
@@ -328,11 +335,19 @@ Status Service::StartThread(const SpoolConfig& spool) {
     return Error{Error::Kind::kUnavailable,
                  std::string("cannot start a thread: ") + error.what() + " (ulimit -u?)"};
   }
+  const std::unique_lock lock(registry_mutex_);
+  serving_ = true;
   return std::nullopt;
 }
 
-void Service::JoinThread() {
-  if (!thread_.joinable()) return;
+// False: the disk hangs, and the spool is still open.
+bool Service::JoinThread() {
+  if (!thread_.joinable()) return true;
+  {
+    // What was queued before is run: the thread has not been told to stop yet.
+    const std::unique_lock lock(registry_mutex_);
+    serving_ = false;
+  }
   stopping_ = true;
   transport_.Wakeup();
   thread_.join();
@@ -340,29 +355,30 @@ void Service::JoinThread() {
   mailbox_.EndSleep();
   // Waits for those inside Submit who may still wake the thread; from here on nobody will.
   { const std::unique_lock lock(registry_mutex_); }
-  CloseRooms();
+  const bool closed = CloseRooms();
   transport_.Close();
+  return closed;
 }
 
-void Service::Command(std::function<void()> command) {
+Service::Commands Service::Command(std::function<void()> command) {
+  Commands commands;
+  commands.push_back(std::move(command));
+  return commands;
+}
+
+void Service::Queue(Commands commands) noexcept {
   {
     const std::lock_guard lock(command_mutex_);
-    commands_.push_back(std::move(command));
+    commands_.splice(commands_.end(), commands);
   }
   transport_.Wakeup();
 }
 
 bool Service::CommandFor(EndpointKeyView key, std::function<void(EndpointId)> command) {
-  const std::lock_guard life(life_mutex_);
-  if (!thread_.joinable()) return false;
-  EndpointId id = 0;
-  {
-    const std::shared_lock lock(registry_mutex_);
-    const auto found = registry_.find(key);
-    if (found == registry_.end()) return false;
-    id = found->second.id;
-  }
-  Command([id, command = std::move(command)] { command(id); });
+  const std::shared_lock lock(registry_mutex_);
+  const auto found = registry_.find(key);
+  if (!serving_ || found == registry_.end()) return false;
+  Queue(Command([id = found->second.id, command = std::move(command)] { command(id); }));
   return true;
 }
 

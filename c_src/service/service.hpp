@@ -9,8 +9,8 @@
 
 #include <atomic>
 #include <cstdint>
-#include <deque>
 #include <functional>
+#include <list>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -25,7 +25,9 @@
 #include "http/tls_files.hpp"
 #include "model/event_ids.hpp"
 #include "model/result.hpp"
+#include "outbox/spool_outbox.hpp"
 #include "payload/recipe.hpp"
+#include "service/disk_job.hpp"
 #include "service/mailbox.hpp"
 #include "service/rate_limiter.hpp"
 #include "service/spool_import.hpp"
@@ -127,14 +129,16 @@ class Service {
   // Idle connections are closed, and names are looked up anew: they may have moved.
   void Reconnect();
 
-  // Joins the thread and closes every descriptor. False: an endpoint is configured.
-  bool Stop();
-  // The same without asking, for the end of the process: bounded by one turn of the loop.
-  // Idempotent; nothing starts the thread again.
+  // Joins the thread and closes every descriptor. kDiskSilent: all but those of the spool, whose
+  // disk hangs beyond the deadline of the last Remove (a second at least): the rest is done when it
+  // answers, and until then another Configure waits in vain. kBusy: an endpoint is configured.
+  enum class Stopped { kDone, kBusy, kDiskSilent };
+  Stopped Stop();
+  // The same without asking, for the end of the process: bounded likewise. Idempotent; nothing
+  // starts the thread again.
   void Shutdown();
 
   std::optional<Stats> GetStats(EndpointKeyView key) const;
-  // May wait for a start or a stop to end.
   std::optional<Observed> Observe(EndpointKeyView key) const;
   Histogram CommitTimes() const;
   // The longest stretch of the service thread within the last one to two minutes (microseconds).
@@ -144,6 +148,9 @@ class Service {
   bool running() const;
   SpoolState spool_state() const { return spool_state_; }
   std::uint64_t spool_bytes() const { return spool_bytes_; }  // on the disk
+  // How long the disk of the spool has not answered, whole seconds; 0: less than kDiskSilentMs.
+  std::int64_t disk_silent_s() const;
+  static constexpr Millis kDiskSilentMs = 5'000;
 
  private:
   struct SystemClock final : Clock {
@@ -175,17 +182,24 @@ class Service {
 
   // With life_mutex_ held.
   Status StartThread(const SpoolConfig& spool);
-  void JoinThread();
+  bool JoinThread();
   Status CheckSpool(const EndpointConfig& config) const;
   void OpenRooms(const SpoolConfig& spool);
   bool MustKeepRooms(const SpoolConfig& spool);
   void TellWhatStays(const SpoolConfig& spool);
   std::unique_ptr<Outbox> MakeOutbox(const SpoolConfig& spool);
   void RestoreEndpoints();
-  void CloseRooms();
+  bool CloseRooms();
+  bool CloseOutbox();
+  Result<std::unique_ptr<SpoolOutbox>> OpenSpool(const SpoolOptions& options);
   void PublishSpool();
+  void SayWhenSilent();
 
-  void Command(std::function<void()> command);
+  // Commands for the service thread. They are queued with registry_mutex_ held and while serving_,
+  // so that the thread runs each, the last ones at its end.
+  using Commands = std::list<std::function<void()>>;
+  static Commands Command(std::function<void()> command);
+  void Queue(Commands commands) noexcept;
   bool CommandFor(EndpointKeyView key, std::function<void(EndpointId)> command);
   void WakeSleeper();
 
@@ -222,9 +236,11 @@ class Service {
   // The hook's way: a read lock, a ledger's lock, a push.
   mutable std::shared_mutex registry_mutex_;
   std::map<EndpointKey, Registration, EndpointKeyLess>
-      registry_;                      // guarded by registry_mutex_; never shrinks
-  EndpointId last_id_ = 0;            // guarded by it too
-  std::uint64_t last_rate_salt_ = 0;  // guarded by it too
+      registry_;                         // guarded by registry_mutex_; never shrinks
+  EndpointId last_id_ = 0;               // guarded by it too
+  std::uint64_t last_rate_salt_ = 0;     // guarded by it too
+  bool serving_ = false;                 // guarded by it too: commands are run
+  const Outbox* seen_outbox_ = nullptr;  // guarded by it too: outbox_, while it lives
   RateLimiter rates_;
   Mailbox<Mail> mailbox_;
   std::atomic<bool> rejected_{false};  // since the last report
@@ -238,9 +254,11 @@ class Service {
   std::thread thread_;             // guarded by life_mutex_
   bool shut_down_ = false;         // guarded by life_mutex_
   std::mutex command_mutex_;
-  std::deque<std::function<void()>> commands_;  // guarded by command_mutex_
+  Commands commands_;  // guarded by command_mutex_
   std::atomic<bool> stopping_{false};
   bool last_words_ = false;  // set before stopping_: somebody still reads the notices
+
+  std::atomic<Millis> removal_ends_ms_{0};  // of the last removal: what a stop may wait for
 
   std::mutex import_mutex_;
   std::shared_ptr<SpoolImport> import_;  // guarded by import_mutex_
@@ -262,6 +280,10 @@ class Service {
   Millis next_rejection_report_ms_ = 0;
   Millis next_notices_ms_ = 0;
   Millis next_trim_ms_ = 0;
+
+  // The last that opened or closed the spool; each waits for the one before. The last member: what
+  // such a job uses outlives it.
+  std::shared_ptr<DiskJob> disk_job_;  // guarded by life_mutex_
 };
 
 }  // namespace offline_post

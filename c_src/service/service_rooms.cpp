@@ -17,6 +17,11 @@ std::string Text(const SpoolConfig& spool) {
   return spool.enabled ? "spool_dir " + spool.directory : "spool: false";
 }
 
+// A start waits so long for the disk, which is more than for another process that has the file.
+constexpr Millis kOpenMs = 10'000;
+// A stop waits so long for it, whatever deadline there was.
+constexpr Millis kLeastCloseMs = 1'000;
+
 }  // namespace
 
 // One file per node: whoever comes first decides.
@@ -84,9 +89,12 @@ void Service::OpenRooms(const SpoolConfig& spool) {
   asked_spool_ = spool;
   if (MustKeepRooms(spool)) return;
   TellWhatStays(spool);
-  engine_.reset();
-  outbox_.reset();
+  static_cast<void>(CloseOutbox());
   outbox_ = MakeOutbox(spool);
+  {
+    const std::unique_lock lock(registry_mutex_);
+    seen_outbox_ = outbox_.get();
+  }
   // Nothing is submitted yet.
   SetHashKey(outbox_->StoredHashKey().value_or(HashKey{RandomBits(), RandomBits()}));
   engine_ = std::make_unique<Engine>(*outbox_, transport_, clock_, notices_, RandomBits());
@@ -103,12 +111,22 @@ void Service::PublishSpool() {
   spool_bytes_ = outbox_->DiskBytes();
 }
 
+void Service::SayWhenSilent() {
+  const Millis silent = outbox_->SilentMs();
+  if (silent < kDiskSilentMs) return;
+  notices_.AddRarely(
+      "disk silent", Notice::Level::kError,
+      "the disk of " + Text(spool_) + " has not answered for " + std::to_string(silent / 1'000) +
+          " s. New notifications wait in memory until it answers, and are lost if the node ends "
+          "before. Look at the disk (dmesg)");
+}
+
 std::unique_ptr<Outbox> Service::MakeOutbox(const SpoolConfig& spool) {
   if (!spool.enabled) return std::make_unique<MemoryOutbox>(clock_);
   SpoolOptions options;
   options.directory = spool.directory;
   options.min_free_bytes = spool.min_free_bytes;
-  auto opened = SpoolOutbox::Open(options, clock_, notices_, [this] { WakeSleeper(); });
+  auto opened = OpenSpool(options);
   if (opened.ok()) return std::move(opened.value());
   notices_.Add(Notice::Level::kError,
                opened.error().text +
@@ -137,12 +155,50 @@ void Service::RestoreEndpoints() {
   }
 }
 
+// Bounded: a start does not wait for a disk that hangs. A file that is opened too late is closed.
+Result<std::unique_ptr<SpoolOutbox>> Service::OpenSpool(const SpoolOptions& options) {
+  struct Opening {
+    std::mutex mutex;
+    bool given_up = false;  // guarded by mutex, as the next
+    std::optional<Result<std::unique_ptr<SpoolOutbox>>> result;
+  };
+  const auto opening = std::make_shared<Opening>();
+  disk_job_ = std::make_shared<DiskJob>([this, opening, options, before = disk_job_]() {
+    if (before) before->Wait();
+    auto result = SpoolOutbox::Open(options, clock_, notices_, [this] { WakeSleeper(); });
+    const std::lock_guard lock(opening->mutex);
+    if (!opening->given_up) opening->result = std::move(result);
+  });
+  static_cast<void>(disk_job_->Wait(kOpenMs));
+  const std::lock_guard lock(opening->mutex);
+  if (opening->result) return std::move(*opening->result);
+  opening->given_up = true;
+  return Error{Error::Kind::kUnavailable, "the disk of spool_dir " + options.directory +
+                                              " has not answered for " +
+                                              std::to_string(kOpenMs / 1'000) + " s"};
+}
+
+// False: the disk hangs beyond the deadline; the outbox is closed when it answers.
+bool Service::CloseOutbox() {
+  engine_.reset();
+  if (!outbox_) return true;
+  {
+    const std::unique_lock lock(registry_mutex_);
+    seen_outbox_ = nullptr;
+  }
+  const auto closing = std::make_shared<std::unique_ptr<Outbox>>(std::move(outbox_));
+  disk_job_ = std::make_shared<DiskJob>([closing, before = disk_job_]() {
+    if (before) before->Wait();
+    closing->reset();
+  });
+  return disk_job_->Wait(std::max(kLeastCloseMs, removal_ends_ms_ - clock_.MonotonicMs()));
+}
+
 // What is in memory only is kept, except at the end of the process: then the spool has its last
 // chance to write it.
-void Service::CloseRooms() {
-  if (!engine_ || !spool_enabled_ || !(outbox_->IsDurable() || shut_down_)) return;
-  engine_.reset();
-  outbox_.reset();
+bool Service::CloseRooms() {
+  if (!engine_ || !spool_enabled_ || !(outbox_->IsDurable() || shut_down_)) return true;
+  return CloseOutbox();
 }
 
 // For the storage thread: completions are ready.

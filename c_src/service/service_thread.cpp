@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include "model/no_memory.hpp"
 #include "service/service.hpp"
 
 namespace offline_post {
@@ -21,6 +22,7 @@ constexpr Millis kNapMs = 10;
 constexpr Millis kLongestSleepMs = 60'000;
 constexpr Millis kRejectionReportMs = 10'000;
 constexpr Millis kNoticesMs = 200;
+constexpr Millis kSilentLookMs = 1'000;  // while the disk is at work
 constexpr Millis kTrimMs = 10'000;
 // So long after the last work the storage thread, too, has freed what it kept.
 constexpr Millis kSettledMs = 2'000;
@@ -36,8 +38,7 @@ void Service::Run() noexcept {
     try {
       RunOnce();
     } catch (...) {
-      // Out of memory, most likely. What is pending stays; go on when there may be some again.
-      transport_.Wait(100);
+      EndWithoutMemory("the service thread");  // an event or a completion would be lost
     }
   }
   // Whoever stops us did not wait: what was accepted, and what is in flight, comes into the outbox
@@ -48,7 +49,8 @@ void Service::Run() noexcept {
     }
     for (const Removal& removal : std::exchange(removals_, {})) FinishRemoval(removal);
     if (last_words_) DeliverNotices(true);
-  } catch (...) {  // NOLINT(bugprone-empty-catch): out of memory; the counters tell it all
+  } catch (...) {
+    EndWithoutMemory("the service thread");
   }
 }
 
@@ -112,6 +114,7 @@ void Service::Work() {
     engine_->Turn();
   } while (outbox_->Poll(*engine_));
   PublishSpool();
+  SayWhenSilent();
 }
 
 void Service::FinishRemovals() {
@@ -200,6 +203,7 @@ void Service::Wait(bool worked) {
   for (const Removal& removal : removals_) until = std::min(until, removal.deadline_ms);
   if (rejected_) until = std::min(until, next_rejection_report_ms_);
   if (!notices_.empty()) until = std::min(until, next_notices_ms_);
+  if (!nap && outbox_->SilentMs() > 0) until = std::min(until, now + kSilentLookMs);
   if (untrimmed_ && !nap) until = std::min(until, next_trim_ms_);
   transport_.Wait(std::max<Millis>(0, until - now));
   mailbox_.EndSleep();

@@ -8,7 +8,7 @@
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
 -export([private/1, missing_directory/1, no_file/1, unwritable/1, corrupt/1, damaged_while_it_runs/1, newer/1, locked/1,
-         removed/1, full/1, short_of_room/1, failing_flush/1, slow_flush/1, differing/1, changed_by_reload/1, in_memory/1]).
+         removed/1, full/1, short_of_room/1, failing_flush/1, slow_flush/1, hanging_disk/1, hanging_at_start/1, differing/1, changed_by_reload/1, in_memory/1]).
 
 -define(HOST, "localhost").
 -define(OTHER, "other.localhost").
@@ -17,7 +17,7 @@ suite() -> [{timetrap, {minutes, 2}}].
 
 all() ->
     [private, missing_directory, no_file, unwritable, corrupt, damaged_while_it_runs, newer, locked, removed, full, short_of_room,
-     failing_flush, slow_flush, differing, changed_by_reload, in_memory].
+     failing_flush, slow_flush, hanging_disk, hanging_at_start, differing, changed_by_reload, in_memory].
 
 init_per_suite(Config) ->
     [{backend, offline_post_backend:start()} | Config].
@@ -280,6 +280,44 @@ slow_flush(Config) ->
     offline_post_client:is_quick(Clients, "bob"),
     ?assertMatch(#{commit_timeouts := 1, uncommitted := 0}, offline_post_node:stats(Node, ?HOST)),
     offline_post_client:stop(Clients),
+    ?assertEqual(0, offline_post_node:stop(Node)).
+
+%% Nothing but the notifications waits for a disk that hangs. It hangs until the last line: each answer comes meanwhile.
+hanging_disk(Config) ->
+    Backend = ?config(backend, Config),
+    Node = start(Config, spool_dir(Config), faulty(Config)),
+    delivers(Config, Node, durable),
+    order(Config, "hang"),
+    say(Node, "waits"),
+    offline_post_wait:until(fun() -> maps:get(disk_silent, offline_post_node:stats(Node, ?HOST)) >= 5 end, 30000),
+    Silent = <<"the disk of spool_dir has not answered for ">>,
+    Ask = fun(Module, Function, Args) -> offline_post_node:call(Node, Module, Function, Args) end,
+    [Status] = [Line || Line <- Ask(mod_offline_post_commands, status, []), element(1, Line) =:= <<?HOST>>],
+    ?assertMatch({_, _}, binary:match(element(4, Status), Silent)),
+    ?assertMatch(#{running := true}, Ask(mod_offline_post_nif, info, [])),
+    ?assertMatch(#{state := healthy}, Ask(mod_offline_post_operator, observe, [<<?HOST>>])),
+    ?assertMatch({ok, _}, Ask(mod_offline_post_commands, pause, [<<?HOST>>])),
+    offline_post_wait:until(fun() -> maps:get(state, offline_post_node:stats(Node, ?HOST)) =:= paused end),
+    ?assertMatch({ok, _}, Ask(mod_offline_post_commands, resume, [<<?HOST>>])),
+    {error, timeout, _, Why} = Ask(mod_offline_post_commands, dead_show, [<<?HOST>>, <<"none">>]),
+    ?assertMatch({_, _}, binary:match(Why, Silent)),
+    offline_post_node:await_log(Node, "has not answered for "),
+    ?assertEqual([], offline_post_law:violations(offline_post_node:stats(Node, ?HOST))),
+    ?assertEqual(0, offline_post_node:finish(Node, init_stop)),
+    ?assertEqual(1, offline_post_node:count_log(Node, "The module has stopped without it")),
+    order(Config, "work"),
+    ?assertEqual([], offline_post_backend:posts(Backend)),
+    Again = offline_post_node:boot(Node),
+    %% It was written, though not flushed, and only the process has ended.
+    ?assertEqual(<<"waits">>, text(offline_post_backend:await(Backend))),
+    delivers(Config, Again, durable),
+    ?assertEqual(0, offline_post_node:stop(Again)).
+
+%% A node starts without a disk that hangs, and says so.
+hanging_at_start(Config) ->
+    order(Config, "hang"),
+    Node = start(Config, spool_dir(Config), faulty(Config)),
+    refuses(Config, Node, ["has not answered for 10 s"]),
     ?assertEqual(0, offline_post_node:stop(Node)).
 
 %% One spool for the node: who comes second with another has no notifications, and the log says why.

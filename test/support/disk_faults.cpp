@@ -2,7 +2,8 @@
 // Others' files are left alone: Mnesia's commits are not what is tested.
 //
 // DISK_FAULTS names a file that holds the order of the moment: `delay MS`, or `fail`, for each
-// flush; anything else, or no such file, is a disk that works. Threads: any; there is no state.
+// flush; `hang`: none ends before another order; anything else, or no such file, is a disk that
+// works. Threads: any; there is no state.
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -24,18 +25,29 @@ bool IsSpool(int fd) {
   return std::strstr(path, "mod_offline_post.db") != nullptr;
 }
 
+struct Order {
+  char word[16] = "";
+  unsigned ms = 0;
+  bool Is(const char* other) const { return std::strcmp(word, other) == 0; }
+};
+
+Order Read(const char* file) {
+  Order order;
+  std::FILE* orders = std::fopen(file, "re");
+  if (orders == nullptr) return order;
+  if (std::fscanf(orders, "%15s %u", order.word, &order.ms) < 1) order.word[0] = '\0';
+  std::fclose(orders);
+  return order;
+}
+
 // Whether the flush is to fail. The order is read each time: it is another process that gives it.
 bool Obey(int fd) {
   const char* file = std::getenv("DISK_FAULTS");
   if (file == nullptr || !IsSpool(fd)) return false;
-  std::FILE* orders = std::fopen(file, "re");
-  if (orders == nullptr) return false;
-  char word[16] = "";
-  unsigned ms = 0;
-  const int read = std::fscanf(orders, "%15s %u", word, &ms);
-  std::fclose(orders);
-  if (read == 2 && std::strcmp(word, "delay") == 0) usleep(ms * 1'000);
-  return read >= 1 && std::strcmp(word, "fail") == 0;
+  Order order = Read(file);
+  for (; order.Is("hang"); order = Read(file)) usleep(10'000);
+  if (order.Is("delay")) usleep(order.ms * 1'000);
+  return order.Is("fail");
 }
 
 int Flush(long call, int fd) {

@@ -108,7 +108,7 @@ TEST_CASE("withdrawn and superseded events are not sent by the next run") {
     }
     CHECK(run.SubmitCommitted("paris"));
     CHECK(run.Remove() == 3'005);
-    CHECK(run.service.Stop());
+    CHECK(run.service.Stop() == Service::Stopped::kDone);
   }
   Run run;
   REQUIRE_FALSE(run.service.Configure(Config(server.url(), directory.path)).has_value());
@@ -136,7 +136,7 @@ TEST_CASE("what waits on the disk is delivered by the next run, under its old id
     id = event->id;
     CHECK(run.service.spool_state() == SpoolState::kDurable);
     CHECK(run.Remove() == 1);
-    CHECK(run.service.Stop());
+    CHECK(run.service.Stop() == Service::Stopped::kDone);
   }
   HttpServer server([](const HttpRequest&) { return test::Status(200); });
   Run run;
@@ -173,7 +173,7 @@ TEST_CASE("a stop closes the file, and the same service opens it again") {
     REQUIRE_FALSE(run.service.Configure(Config(test::DeadUrl(), directory.path)).has_value());
     CHECK(run.SubmitCommitted("juliet"));
     CHECK(run.Remove() == restart);
-    CHECK(run.service.Stop());
+    CHECK(run.service.Stop() == Service::Stopped::kDone);
     CHECK_FALSE(std::filesystem::exists(directory.path + "/mod_offline_post.db-wal"));
     CHECK(run.stats().pending == restart);
   }
@@ -203,7 +203,7 @@ TEST_CASE("dead letters are listed, replayed and dropped, and outlive a restart"
     for (const char* user : {"juliet", "nurse", "tybalt"}) run.SubmitCommitted(user);
     CHECK(run.Eventually([&] { return run.stats().dead == 3; }));
     run.Remove();
-    CHECK(run.service.Stop());
+    CHECK(run.service.Stop() == Service::Stopped::kDone);
   }
   Run run;
   REQUIRE_FALSE(run.service.Configure(Config(server.url(), directory.path)).has_value());
@@ -244,7 +244,7 @@ TEST_CASE("a pause by the operator outlives a restart") {
     CHECK(run.service.Pause(kKey));
     run.SubmitCommitted("juliet");
     run.Remove();
-    CHECK(run.service.Stop());
+    CHECK(run.service.Stop() == Service::Stopped::kDone);
   }
   Run run;
   REQUIRE_FALSE(run.service.Configure(Config(server.url(), directory.path)).has_value());
@@ -280,7 +280,7 @@ TEST_CASE("another spool has nothing of what waits in the one before, and says w
   CHECK(run.SubmitCommitted("nurse"));
   CHECK(run.service.Submit(kKey, test::MakeEvent("romeo"), {}) == Admission::kFull);
   CHECK(run.Remove() == 2);
-  run.service.Stop();
+  CHECK(run.service.Stop() == Service::Stopped::kDone);
   SECTION("on the disk") { config.spool.directory = directory.path; }
   SECTION("in memory") { config.spool = {}; }
   REQUIRE_FALSE(run.service.Configure(config).has_value());
@@ -305,7 +305,7 @@ TEST_CASE(
   CHECK_FALSE(run.SubmitCommitted("juliet"));
   REQUIRE(run.Eventually([&] { return run.stats().dead == 1; }));
   CHECK(run.Remove() == 0);
-  run.service.Stop();
+  CHECK(run.service.Stop() == Service::Stopped::kDone);
   REQUIRE_FALSE(run.service.Configure(Config(server.url(), directory.path)).has_value());
   CHECK(run.Noticed("1 dead letters were in memory only, and are gone"));
   CHECK(run.stats().dead == 0);
@@ -319,7 +319,7 @@ TEST_CASE("with what waits in memory the spool stays, and all endpoints that ask
   REQUIRE_FALSE(run.service.Configure(config).has_value());
   CHECK_FALSE(run.SubmitCommitted("juliet"));
   CHECK(run.Remove() == 1);
-  run.service.Stop();
+  CHECK(run.service.Stop() == Service::Stopped::kDone);
   config = Config(test::DeadUrl(), directory.path);
   REQUIRE_FALSE(run.service.Configure(config).has_value());
   CHECK(run.Noticed("does not take effect yet: 1 notifications wait in memory"));

@@ -52,7 +52,7 @@ TEST_CASE("nothing is accepted for an endpoint that is not configured") {
   CHECK(f.service.Submit(kKey, To("juliet")) == Admission::kStopped);
   CHECK_FALSE(f.service.GetStats(kKey).has_value());
   CHECK_FALSE(f.service.Remove(kKey, 0, [](std::uint64_t) {}));
-  CHECK(f.service.Stop());
+  CHECK(f.service.Stop() == Service::Stopped::kDone);
 }
 
 TEST_CASE("a bad URL is refused and starts nothing") {
@@ -156,7 +156,7 @@ TEST_CASE("a stop that does not wait for its removals loses nothing") {
   REQUIRE(Eventually([&f] { return f.stats().in_flight == 1; }));
   std::atomic<std::uint64_t> left{99};
   REQUIRE(f.service.Remove(kKey, 10'000, [&left](std::uint64_t pending) { left = pending; }));
-  CHECK(f.service.Stop());
+  CHECK(f.service.Stop() == Service::Stopped::kDone);
   CHECK(left == 1);
   CHECK(f.stats().in_flight == 0);
   REQUIRE_FALSE(f.service.Configure(Config(good.url())).has_value());
@@ -182,7 +182,7 @@ TEST_CASE("removal is bounded, shared by those that follow, and keeps what is le
   const Millis took = clock.MonotonicMs() - start;
   CHECK(took >= 2'000);
   CHECK(took < 3'900);
-  CHECK(f.service.Stop());
+  CHECK(f.service.Stop() == Service::Stopped::kDone);
   CHECK(f.stats().pending == 3);
   CHECK(f.stats().state == EndpointState::kStopped);
 
@@ -196,9 +196,9 @@ TEST_CASE("two hundred starts and stops leave no thread and no descriptor") {
   const auto cycle = [&f, &server] {
     REQUIRE_FALSE(f.service.Configure(Config(server.url())).has_value());
     f.service.Submit(kKey, To("juliet"));
-    CHECK_FALSE(f.service.Stop());  // busy
+    CHECK(f.service.Stop() == Service::Stopped::kBusy);
     CHECK(f.Remove(5'000) == 0);
-    CHECK(f.service.Stop());
+    CHECK(f.service.Stop() == Service::Stopped::kDone);
     CHECK_FALSE(f.service.running());
   };
   cycle();

@@ -156,7 +156,7 @@ TEST_CASE("import: again after it was interrupted, also by the end of the node")
     CHECK(std::filesystem::exists(file));
   }
   CHECK(node.Remove(50) == 1'000);
-  REQUIRE(node.service.Stop());
+  REQUIRE(node.service.Stop() == Service::Stopped::kDone);
   CHECK(test::FaultsOfFile(node.directory.path + "/mod_offline_post.db").empty());
   node.Configure(1'000'000);
   const Report report = node.Import(file);

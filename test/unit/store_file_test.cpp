@@ -184,6 +184,7 @@ TEST_CASE("store: a file that is no database is set aside, never deleted, and a 
   s.Open();
   const std::string aside = s.File() + ".corrupt-1750000000";
   CHECK(std::filesystem::file_size(aside) == text.size());
+  s.outbox->Poll(s.listener);
   CHECK(s.HasNotice(aside));
   s.Append(1, "juliet");
   s.Commit();
