@@ -267,7 +267,9 @@ void Engine::LookAt(EndpointRecord& endpoint) {
   if (IsReady(endpoint, now) && endpoint.origin->ready.emplace(endpoint.id, &endpoint).second) {
     due_origins_.Touch(*endpoint.origin);
   }
-  due_endpoints_.SetTime(endpoint, NextLookMs(endpoint, now));
+  std::optional<Millis> next = NextLookMs(endpoint, now);
+  if (next) next = std::max(*next, now + 1);  // once a turn, whatever it finds
+  due_endpoints_.SetTime(endpoint, next);
 }
 
 void Engine::Claim(EndpointRecord& endpoint) {
@@ -301,7 +303,9 @@ void Engine::Dispatch(OriginRecord& origin) {
   while (may_send() && SendNext(origin)) {
   }
   const bool waits = !origin.ready.empty() && origin.breaker.state() == Breaker::State::kOpen;
-  due_origins_.SetTime(origin, waits ? std::optional(origin.breaker.probe_at_ms()) : std::nullopt);
+  std::optional<Millis> next;
+  if (waits) next = std::max(origin.breaker.probe_at_ms(), clock_.MonotonicMs() + 1);
+  due_origins_.SetTime(origin, next);
 }
 
 void Engine::OnCommitted(Ticket /*ticket*/, bool durable) {
