@@ -99,6 +99,10 @@ RetryAfter MakeRetryAfter(Random& random, bool odd, Millis unix_now_ms) {
   switch (random.Int(0, odd ? 6 : 1)) {
     case 0: {
       const Millis seconds = random.Spread(1, 4'000);
+      if (odd && random.Percent(50)) {  // rounded up
+        return {std::to_string(seconds - 1) + "." + std::to_string(random.Int(1, 9)),
+                seconds * 1'000};
+      }
       return {std::to_string(seconds), seconds * 1'000};
     }
     case 1: {
@@ -112,7 +116,7 @@ RetryAfter MakeRetryAfter(Random& random, bool odd, Millis unix_now_ms) {
     case 4:
       return {"  0 ", 0};
     case 5: {
-      const char* const malformed[] = {"soon", "-5", "1.5", "+7", ",", "12 minutes", "2-", ""};
+      const char* const malformed[] = {"soon", "-5", "1.5.2", "+7", ",", "12 minutes", "2-", ""};
       return {random.Pick(malformed), 0};
     }
     default: {
