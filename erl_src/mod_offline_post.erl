@@ -7,7 +7,7 @@
 
 -export([start/2, stop/1, reload/3, depends/2, mod_opt_type/1, mod_options/1, mod_doc/0]).
 -export([config_reloaded/0, guarded/3, incident/2, defect/3]).
--export([once/2, forget/0, pass/1, prepare/0, failed/4]).
+-export([once/2, forget/0, pass/1, reconnect/0, prepare/0, failed/4]).
 -export([stats/1, pause/1, resume/1, dead_letters/4, dead_letter/2, replay_dead_letters/2, drop_dead_letters/2]).
 
 -include_lib("kernel/include/logger.hrl").
@@ -61,12 +61,17 @@ reload(Host, NewOpts, _OldOpts) ->
 -spec config_reloaded() -> ok.
 config_reloaded() ->
     pass(fun() ->
-        once(reconnect, fun mod_offline_post_nif:reconnect/0), % names may have moved to other addresses
+        reconnect(),
         [guarded(reload, Host, fun() ->
              refresh(Host, state(Host)),
              check_neighbours(Host)
          end) || Host <- ejabberd_option:hosts(), gen_mod:is_loaded(Host, ?MODULE)]
     end).
+
+%% Names may have moved to other addresses.
+-spec reconnect() -> ok.
+reconnect() ->
+    once(reconnect, fun() -> mod_offline_post_native:ask(fun mod_offline_post_nif:reconnect/0, ok) end).
 
 -spec refresh(binary(), atom()) -> ok.
 refresh(Host, stopped) -> activate(Host, Host, prepare());
@@ -233,7 +238,8 @@ failed(Host, Module, State, Why) ->
                       stopped -> "no notifications for ";
                       _ -> "the old settings stay for "
                   end,
-    _ = once(owner, fun mod_offline_post_owner:start/0), % it collects what the virtual hosts have in common
+    %% It collects what the virtual hosts have in common, unless it is what is missing.
+    _ = once(owner, fun() -> try mod_offline_post_owner:start() catch error:undef -> ok end end),
     mod_offline_post_notices:note(error, Host, [atom_to_binary(Module), ": ", Consequence, hosts, ": ", Why]).
 
 %%% Once for all virtual hosts

@@ -38,7 +38,7 @@ reload(Module, Host, Opts) ->
 -spec config_reloaded(module()) -> ok.
 config_reloaded(Module) ->
     mod_offline_post:pass(fun() ->
-        mod_offline_post:once(reconnect, fun mod_offline_post_nif:reconnect/0),
+        mod_offline_post:reconnect(),
         [mod_offline_post:guarded(reload, Host, fun() -> refresh(Module, Host, state(Module, Host)) end) ||
             Host <- ejabberd_option:hosts(), gen_mod:is_loaded(Host, Module)]
     end).

@@ -222,20 +222,13 @@ class Engine final : public OutboxListener, public TransportListener {
     std::deque<std::vector<Delivery>> apart;
     // Since when a batch that is due waits for a Claim that may fill it.
     std::optional<Millis> filling_ms;
-    bool draining = false;      // about to be removed
-    bool shares_order = false;  // see SharedOrder
     Withdrawals withdrawals;
     Topics topics;
     Failing failing;
     std::uint64_t delivered_at = 0;  // as the origin's
     std::uint64_t in_outbox = 0;     // there and not leased
     int in_flight = 0;               // requests
-    bool claiming = false;
-    std::size_t promised = 0;       // bytes, to that claim
-    bool claims_probe = false;      // it is OriginRecord::probe_claimed
-    bool waits_for_plenty = false;  // in the budget's other list
-    bool waits_for_memory = false;  // in the budget's list
-    bool claimable = false;         // in_outbox may hold something that does not wait
+    std::size_t promised = 0;        // bytes, to that claim
     std::optional<Millis> next_due;
     // Recipients of what was given back since the Claim on its way: what it brings comes later.
     std::unordered_set<std::uint64_t> held_back;
@@ -243,9 +236,7 @@ class Engine final : public OutboxListener, public TransportListener {
     std::uint64_t paused_url = 0;  // Fingerprint of the URL that answered 410
     std::uint64_t dead = 0;        // letters in the outbox
     Millis purge_ms = 0;           // when retention is looked after next
-    bool purging = false;
-    Recipients removed;  // accounts whose letters are to be purged
-    bool purging_removed = false;
+    Recipients removed;            // accounts whose letters are to be purged
     // What 401, 404 and the like open: the origin is well, and its other endpoints go on.
     Breaker gate;
     RequestId gate_probe = 0;  // the latest
@@ -257,6 +248,16 @@ class Engine final : public OutboxListener, public TransportListener {
     Millis trouble_ms = 0;             // when that began
     Millis bury_ms = 0;                // removed: when what it left is dead
     Millis return_ms = 0;  // removed: until when it holds back those that share its order
+    // Flags.
+    bool draining = false;      // about to be removed
+    bool shares_order = false;  // see SharedOrder
+    bool claiming = false;
+    bool claims_probe = false;      // it is OriginRecord::probe_claimed
+    bool waits_for_plenty = false;  // in the budget's other list
+    bool waits_for_memory = false;  // in the budget's list
+    bool claimable = false;         // in_outbox may hold something that does not wait
+    bool purging = false;
+    bool purging_removed = false;
   };
 
   struct InFlight {

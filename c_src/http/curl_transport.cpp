@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <limits>
 #include <mutex>
+#include <ranges>
 #include <string>
 #include <utility>
 
@@ -197,14 +198,14 @@ bool CurlTransport::StartQueued(SteadyTime until) {
 void CurlTransport::ReleaseWaiting(KnownOrigin& origin) {
   const Millis now = clock_.MonotonicMs();
   std::vector<QueuedRequest> waiting = std::exchange(origin.waiting, {});
-  for (auto queued = waiting.rbegin(); queued != waiting.rend(); ++queued) {
-    Request& request = queued->request;
-    const Millis waited = now - queued->since_ms;
+  for (QueuedRequest& queued : std::ranges::reverse_view(waiting)) {
+    Request& request = queued.request;
+    const Millis waited = now - queued.since_ms;
     if (origin.speaks == KnownOrigin::Speaks::kUnknown &&
         waited >= request.endpoint->connect_timeout_ms) {
       request.fault = "no connection within " + std::to_string(waited) + " ms";
     }
-    queue_.push_front(std::move(*queued));
+    queue_.push_front(std::move(queued));
   }
 }
 
@@ -359,7 +360,7 @@ void CurlTransport::Wait(Millis timeout_ms) {
   }
 }
 
-void CurlTransport::Wakeup() {
+void CurlTransport::Wakeup() const {
   const std::uint64_t one = 1;
   while (write(waker_, &one, sizeof(one)) < 0 && errno == EINTR) {
   }

@@ -62,7 +62,7 @@ class CurlTransport final : public Transport {
   bool Perform(TransportListener& listener);
   // Waits for a socket, a Wakeup, or `timeout_ms`.
   void Wait(Millis timeout_ms);
-  void Wakeup();
+  void Wakeup() const;
 
   std::size_t in_flight() const { return in_flight_.size(); }  // started
 

@@ -10,11 +10,12 @@ namespace offline_post {
 // has what was committed; going on would lose the other half: an answer that never comes, a
 // notification that is pending for ever. The virtual machine, too, ends when it gets no memory.
 [[noreturn]] inline void EndWithoutMemory(const char* where) noexcept {
-  std::fprintf(stderr,
-               "mod_offline_post: no memory in %s. The node ends. Notifications that are on the "
-               "disk are delivered after its next start.\n",
-               where);
-  std::fflush(stderr);
+  static_cast<void>(std::fprintf(
+      stderr,
+      "mod_offline_post: no memory in %s. The node ends. Notifications that are on the "
+      "disk are delivered after its next start.\n",
+      where));
+  static_cast<void>(std::fflush(stderr));
   std::abort();
 }
 

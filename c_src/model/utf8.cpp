@@ -119,14 +119,14 @@ void MendUtf8(std::string& text) {
   if (whole == text.size()) return;
   // What is appended is counted first: growing on the way would copy more than it mends.
   std::size_t size = whole;
-  ForEachPart(std::string_view(text).substr(whole), [&size](std::string_view part, bool intact) {
+  ForEachPart(std::string_view{text}.substr(whole), [&size](std::string_view part, bool intact) {
     size += intact ? part.size() : kReplacement.size();
   });
   std::string mended;
   mended.resize(size);
   std::memcpy(mended.data(), text.data(), whole);
   char* out = mended.data() + whole;
-  ForEachPart(std::string_view(text).substr(whole), [&out](std::string_view part, bool intact) {
+  ForEachPart(std::string_view{text}.substr(whole), [&out](std::string_view part, bool intact) {
     if (intact) {
       std::memcpy(out, part.data(), part.size());
       out += part.size();

@@ -169,7 +169,7 @@ Result<std::unique_ptr<SpoolOutbox>> Service::OpenSpool(const SpoolOptions& opti
     const std::lock_guard lock(opening->mutex);
     if (!opening->given_up) opening->result = std::move(result);
   });
-  static_cast<void>(disk_job_->Wait(kOpenMs));
+  if (disk_job_->Wait(kOpenMs)) disk_job_ = nullptr;  // joins its thread
   const std::lock_guard lock(opening->mutex);
   if (opening->result) return std::move(*opening->result);
   opening->given_up = true;
@@ -191,7 +191,10 @@ bool Service::CloseOutbox() {
     if (before) before->Wait();
     closing->reset();
   });
-  return disk_job_->Wait(std::max(kLeastCloseMs, removal_ends_ms_ - clock_.MonotonicMs()));
+  if (!disk_job_->Wait(std::max(kLeastCloseMs, removal_ends_ms_ - clock_.MonotonicMs())))
+    return false;
+  disk_job_ = nullptr;  // joins its thread
+  return true;
 }
 
 // What is in memory only is kept, except at the end of the process: then the spool has its last
