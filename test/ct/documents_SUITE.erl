@@ -221,7 +221,8 @@ option_examples(Config) ->
     Defaults = given(Config, ?HOST, mod_offline_post),
     {Restart, Reload} = lists:partition(fun({_, _, Example}) -> is_of_the_node(Example) end,
                                         [{list_to_atom(Option), Option, Example} || {_, Option, _, _, Example} <- options()]),
-    Refused = fun() -> offline_post_node:count_log(current(Config), "the old settings stay for " ?HOST) end,
+    %% One line for all virtual hosts.
+    Refused = fun() -> offline_post_node:count_log(current(Config), "the old settings stay for ") end,
     Before = Refused(),
     [begin
          ok = load(Config, Bare),
