@@ -9,7 +9,6 @@
 #include <cstdint>
 #include <limits>
 #include <mutex>
-#include <ranges>
 #include <string>
 #include <utility>
 
@@ -198,7 +197,8 @@ bool CurlTransport::StartQueued(SteadyTime until) {
 void CurlTransport::ReleaseWaiting(KnownOrigin& origin) {
   const Millis now = clock_.MonotonicMs();
   std::vector<QueuedRequest> waiting = std::exchange(origin.waiting, {});
-  for (QueuedRequest& queued : std::ranges::reverse_view(waiting)) {
+  std::reverse(waiting.begin(), waiting.end());
+  for (QueuedRequest& queued : waiting) {
     Request& request = queued.request;
     const Millis waited = now - queued.since_ms;
     if (origin.speaks == KnownOrigin::Speaks::kUnknown &&

@@ -200,7 +200,7 @@ options(Config, "listen:\n" ++ Yaml) ->
                                       offline_post_document:modules("modules:\n" ++ Modules, [], [{"https://backend.example.org/offline", Url}])]}}]}.
 
 scrape(Config) ->
-    {200, _, Page} = offline_post_scrape:get(?config(port, Config), ?TOKEN, ?OPENMETRICS),
+    {200, _, Page} = offline_post_scrape:get_all(?config(port, Config), ?TOKEN, ?OPENMETRICS),
     offline_post_scrape:read(openmetrics, Page).
 
 rules() -> filename:join([offline_post_node:root(), "contrib", "prometheus", "mod_offline_post.rules.yml"]).

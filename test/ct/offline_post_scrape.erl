@@ -1,7 +1,7 @@
 %% A page of metrics, as Prometheus gets it from a node, and read by a parser that nobody here wrote.
 -module(offline_post_scrape).
 
--export([handler/1, get/2, get/3, request/4, read/2, samples/1, value/2, value/3, families/1, names/1, number/1, promtool/1]).
+-export([handler/1, get/2, get/3, get_all/3, request/4, read/2, samples/1, value/2, value/3, families/1, names/1, number/1, promtool/1]).
 
 -type sample() :: {Name :: binary(), Labels :: #{binary() => binary()}, Value :: float()}.
 -export_type([sample/0]).
@@ -18,10 +18,17 @@ get(Port, Token) ->
 get(Port, Token, Accept) ->
     request(get, Port, Token, Accept).
 
+%% With the histograms of idle endpoints, too.
+get_all(Port, Token, Accept) ->
+    request(get, Port, Token, Accept, "?idle=all").
+
 request(Method, Port, Token, Accept) ->
+    request(Method, Port, Token, Accept, "").
+
+request(Method, Port, Token, Accept, Query) ->
     {ok, _} = application:ensure_all_started(inets),
     Headers = [{"Accept", Accept} || Accept =/= ""] ++ [{"Authorization", "Bearer " ++ Token} || Token =/= none],
-    Url = lists:flatten(io_lib:format("http://127.0.0.1:~B/offline_post_metrics", [Port])),
+    Url = lists:flatten(io_lib:format("http://127.0.0.1:~B/offline_post_metrics~s", [Port, Query])),
     Request = case Method of
                   post -> {Url, Headers, "text/plain", "x"};
                   _ -> {Url, Headers}
