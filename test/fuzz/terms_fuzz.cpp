@@ -130,6 +130,7 @@ ERL_NIF_TERM ConfigTerm(Shaper& shape, const std::string& url, const std::string
       {"auth_token", shape.Text(token)},
       {"timeout", span()},
       {"connect_timeout", span()},
+      {"connection_max_age", span()},
       {"max_connections", shape.Number(1, 1000)},
       {"queue_limit", shape.Number(1, 1'000'000)},
       {"queue_bytes", shape.Number(1, 1 << 30)},
