@@ -6,12 +6,16 @@
 
 namespace offline_post {
 
+bool Topics::Topic::InFlight(Sequence sequence) const {
+  return std::ranges::find(in_flight, sequence, &Flight::sequence) != in_flight.end();
+}
+
 Topics::Place Topics::Accept(std::uint64_t topic, Sequence sequence, Sequence withdrawn,
                              Sequence counted) {
   Topic& known = topics_[topic];
-  const bool waits = known.newest > withdrawn && known.newest != known.in_flight;
+  const bool waits = known.newest > withdrawn && !known.InFlight(known.newest);
   Place place;
-  const bool overtakes = known.in_flight != 0 && known.alone;
+  const bool overtakes = std::ranges::any_of(known.in_flight, &Flight::alone);
   place.supersedes = waits || overtakes || (incomplete_ && !known.complete);
   place.stands_for = waits ? known.count + 1 : 1;
   place.earlier = waits ? known.newest : 0;
@@ -26,7 +30,7 @@ Topics::Place Topics::Accept(std::uint64_t topic, Sequence sequence, Sequence wi
 // First those of which nothing is left but the time of the last one; of each kind the oldest.
 void Topics::Forget() {
   const auto rank = [](const Topic& topic) {
-    const bool pending = topic.newest > 0 || topic.in_flight > 0;
+    const bool pending = topic.newest > 0 || !topic.in_flight.empty();
     return std::pair(pending, std::max(topic.newest, topic.last_sent));
   };
   std::vector<std::pair<bool, Sequence>> ranks;
@@ -46,7 +50,7 @@ Topics::Offer Topics::OfferOf(std::uint64_t topic, Sequence withdrawn) const {
   const auto found = topics_.find(topic);
   if (found == topics_.end()) return incomplete_ ? Offer::kMixed : Offer::kNone;
   const Topic& known = found->second;
-  if (known.in_flight != 0) return Offer::kMixed;
+  if (!known.in_flight.empty()) return Offer::kMixed;
   if (known.newest > withdrawn) return Offer::kWaits;
   return incomplete_ && !known.complete ? Offer::kMixed : Offer::kNone;
 }
@@ -85,8 +89,8 @@ Millis Topics::EarliestMs(const Delivery& delivery, Millis interval_ms) const {
 
 void Topics::Sent(const Delivery& delivery, Millis now_ms) {
   Topic& topic = topics_[delivery.event->topic];
-  topic.in_flight = delivery.sequence;
-  topic.alone = IsOutOfOrder(delivery);
+  if (!topic.InFlight(delivery.sequence))
+    topic.in_flight.push_back({delivery.sequence, IsOutOfOrder(delivery)});
   topic.last_sent = delivery.sequence;
   topic.sent_ms = now_ms;
   if (topics_.size() > kMax) Forget();
@@ -94,9 +98,9 @@ void Topics::Sent(const Delivery& delivery, Millis now_ms) {
 
 void Topics::Landed(const Delivery& delivery) {
   const auto found = topics_.find(delivery.event->topic);
-  if (found != topics_.end() && found->second.in_flight == delivery.sequence) {
-    found->second.in_flight = 0;
-  }
+  if (found == topics_.end()) return;
+  std::erase_if(found->second.in_flight,
+                [&delivery](const Flight& flight) { return flight.sequence == delivery.sequence; });
 }
 
 void Topics::Waits(const Delivery& delivery, Wait what) {
@@ -128,7 +132,7 @@ void Topics::Ended(const Delivery& delivery, bool keeps_interval) {
   if (found == topics_.end()) return;
   Topic& topic = found->second;
   if (topic.newest == delivery.sequence) topic.newest = 0;
-  if (topic.newest == 0 && topic.in_flight == 0 && (!keeps_interval || topic.last_sent == 0)) {
+  if (topic.newest == 0 && topic.in_flight.empty() && (!keeps_interval || topic.last_sent == 0)) {
     topics_.erase(found);
   }
 }

@@ -81,12 +81,18 @@ class Topics {
   std::size_t size() const { return topics_.size(); }
 
  private:
+  struct Flight {
+    Sequence sequence = 0;
+    bool alone = false;  // out of order: a later one does not wait for it
+  };
   struct Topic {
+    bool InFlight(Sequence sequence) const;
+
     Sequence newest = 0;         // accepted last and not ended; 0: none
     Sequence counted_until = 0;  // `count` includes what waited up to this
     std::uint32_t count = 0;     // what the newest stands for
-    Sequence in_flight = 0;
-    bool alone = false;  // and out of order: a later one does not wait for it
+    // Mostly one. Two where a reload has changed the lanes, or where one left out of order.
+    std::vector<Flight> in_flight;
     Sequence last_sent = 0;
     Millis sent_ms = 0;
     bool complete = false;  // nothing waits of which an Accept did not tell

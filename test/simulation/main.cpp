@@ -113,6 +113,7 @@ int RunMany(const Options& options) {
   std::printf("%llu histories from --seed-base %llu, and %zu that once failed\n",
               static_cast<unsigned long long>(options.histories),
               static_cast<unsigned long long>(options.seed_base), kFoundSeeds.size());
+  std::fflush(stdout);
   const std::uint64_t histories = kFoundSeeds.size() + options.histories;
   std::atomic<std::uint64_t> next{0};
   std::mutex mutex;

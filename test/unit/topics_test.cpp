@@ -34,6 +34,22 @@ TEST_CASE("a topic counts what waits, and not what is in flight, was sent or wit
   CHECK(topics.Accept(7, 5, 0, 0).stands_for == 1);
 }
 
+TEST_CASE("the newest of a topic is in flight whatever else of it is, and is not counted twice") {
+  Topics topics;
+  topics.Accept(7, 1, 0, 0);
+  topics.Sent(Of(7, 1), 1'000);
+  topics.Accept(7, 2, 0, 0);
+  topics.Sent(Of(7, 2), 1'000);  // a reload has given it a lane of its own
+  topics.Sent(Of(7, 1), 2'000);  // and a redirection sends the first again
+  CHECK(topics.Accept(7, 3, 0, 0).stands_for == 1);
+  topics.CountInFlight(Of(7, 2));
+  CHECK(topics.StandsFor(Of(7, 3)) == 2);
+  topics.Landed(Of(7, 2));
+  CHECK(topics.OfferOf(7, 0) == Topics::Offer::kMixed);
+  topics.Landed(Of(7, 1));
+  CHECK(topics.OfferOf(7, 0) == Topics::Offer::kWaits);
+}
+
 TEST_CASE("a topic of which nothing is left is forgotten") {
   Topics topics;
   topics.Accept(7, 1, 0, 0);
