@@ -99,8 +99,10 @@ std::optional<Millis> Engine::NextLookMs(const EndpointRecord& endpoint, Millis 
       consider(std::max(endpoint.bury_ms, *claimable_ms));
     return next;
   }
-  // The answer to a Claim that is under way says it anew.
-  if (endpoint.next_due && !endpoint.claiming &&
+  // The answer to a Claim that is under way says it anew; and what waits for memory is told of
+  // that.
+  const bool waits_for_memory = endpoint.waits_for_memory && !IsStuck(endpoint);
+  if (endpoint.next_due && !endpoint.claiming && !waits_for_memory &&
       endpoint.window.size() <= WindowSize(endpoint) / 2) {
     consider(endpoint.next_due);
   }

@@ -141,10 +141,23 @@ void Book::Leased(const Delivery& delivery) {
   entry.accepted = clock_.FromMonotonic(delivery.accepted_ms);
   entry.blamed = delivery.misconfigured > 0;
   ++site.leased;
+  const std::size_t bytes = Budget::Weight(delivery);
+  leased_bytes_ += bytes;
+  largest_bytes_ = std::max(largest_bytes_, bytes);
+  CheckMemory();
   site.held.insert(NumberOf(entry));
   if (trace_) Trace(Say(entry) + " is leased");
   if (site.leased > site.most_leased) {
     Fail("the engine holds " + std::to_string(site.leased) + " deliveries of one endpoint");
+  }
+}
+
+// A claim may bring a delivery more than its share, and one of a probe comes whatever is held.
+void Book::CheckMemory() const {
+  const std::size_t most = memory_bytes_ + 2 * sites_.size() * largest_bytes_;
+  if (leased_bytes_ > most) {
+    Fail("the engine holds " + std::to_string(leased_bytes_) + " bytes, and may hold " +
+         std::to_string(memory_bytes_));
   }
 }
 
@@ -162,6 +175,7 @@ Entry& Book::Owned(const Delivery& delivery, const char* what, bool counted) {
   entry.most = 0;
   Site& site = sites_.at(entry.endpoint);
   --site.leased;
+  leased_bytes_ -= Budget::Weight(delivery);
   site.held.erase(NumberOf(entry));
   site.halves.erase(NumberOf(entry));
   return entry;
@@ -386,6 +400,7 @@ void Book::Claimed(EndpointId id, std::size_t limit) {
 
 void Book::Reopened(const Disk& disk) {
   lanes_.clear();
+  leased_bytes_ = 0;
   shared_.clear();
   woken_.clear();
   flights_.clear();

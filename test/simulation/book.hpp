@@ -155,7 +155,9 @@ inline std::size_t WindowOf(const Endpoint& config) {
 
 class Book {
  public:
-  Book(const SimClock& clock, bool trace) : clock_(clock), trace_(trace) {}
+  // `memory_bytes`: what the engine may hold of all queues.
+  Book(const SimClock& clock, std::size_t memory_bytes, bool trace)
+      : clock_(clock), memory_bytes_(memory_bytes), trace_(trace) {}
 
   // Prints what happens, with its time. Costly to say: ask first.
   bool tracing() const { return trace_; }
@@ -235,6 +237,7 @@ class Book {
   std::size_t NumberOf(const Entry& entry) const {
     return static_cast<std::size_t>(&entry - entries_.data());
   }
+  void CheckMemory() const;
   void EnterTopic(Entry& entry);
   void EnterEnd(Entry& end);
   void WithdrawOne(std::size_t number);
@@ -255,6 +258,9 @@ class Book {
   std::string Say(const Entry& entry) const;
 
   const SimClock& clock_;
+  std::size_t memory_bytes_;
+  std::size_t leased_bytes_ = 0;
+  std::size_t largest_bytes_ = 0;  // of one delivery
   bool trace_;
   std::vector<Entry> entries_;
   std::map<EndpointId, Site> sites_;

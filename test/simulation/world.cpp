@@ -10,6 +10,7 @@ namespace {
 
 // Turns that time alone brings, and that do nothing. One may come of rounding.
 constexpr int kMaxIdleTurns = 3;
+constexpr int kMaxIdleTurnsShort = 12;  // while memory is short, each endpoint looks whether it is
 constexpr std::uint64_t kMaxSteps = 1'000'000;
 
 }  // namespace
@@ -33,7 +34,10 @@ void Tally::Add(const Tally& other) {
 }
 
 World::World(std::uint64_t seed, const Switches& switches, bool trace)
-    : switches_(switches), random_(seed), plan_(MakePlan(random_)), book_(clock_, trace) {
+    : switches_(switches),
+      random_(seed),
+      plan_(MakePlan(random_)),
+      book_(clock_, plan_.memory_bytes, trace) {
   for (int slot = 1; slot <= plan_.endpoints; ++slot) {
     const auto id = static_cast<EndpointId>(slot);
     slots_[id].config = MakeConfig(plan_, random_, slot, 0);
@@ -195,7 +199,8 @@ void World::Step(Millis until) {
   // To tell the operator something is a reason to wake, too.
   const bool idle = alone && fuse_.burnt() == burnt && notices_->empty();
   idle_turns_ = idle ? idle_turns_ + 1 : 0;
-  if (idle_turns_ > kMaxIdleTurns)
+  const bool is_short = plan_.memory_bytes != Budget::kBytes;
+  if (idle_turns_ > (is_short ? kMaxIdleTurnsShort : kMaxIdleTurns))
     Fail("the engine wakes again and again, and does nothing: " + Situation());
   CheckBooks();
 }
