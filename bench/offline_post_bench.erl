@@ -33,6 +33,7 @@
 
 -define(BACKLOG, 100000).
 -define(BACKLOG_RUNS, 5).
+-define(HANDSHAKE_RUNS, 5).
 
 %% The vhosts of scripts/bench: posting to nginx, posting where nobody listens, not posting; on the node with a spool
 %% the first, and one whose hook waits for the commit.
@@ -46,7 +47,7 @@
 %% durable: the node with a spool. node_script: scripts/lib/ejabberd-node; modules: what such a node loads. spool_bench, slow_sync: bench's program and library. scratch: an empty directory.
 %% outage: the figures of the long outage, which were measured before.
 -type options() :: #{url := string(), floor := string(), wrk_script := string(), token := binary(), ebins := [string()],
-                     dead_url := binary(), prompt_url := string(), slow_url := string(), tls_url := string(), ca_file := string(), format_bench := string(), durable := node(), spool_bench := string(), slow_sync := string(),
+                     dead_url := binary(), tls_bench := string(), prompt_url := string(), slow_url := string(), tls_url := string(), ca_file := string(), format_bench := string(), durable := node(), spool_bench := string(), slow_sync := string(),
                      scratch := string(), scale_bench := string(), node_script := string(), modules := string(), outage := figures(), json := string(), about := string(),
                      run_ms => pos_integer()}.
 -type figures() :: #{atom() => number()}.
@@ -61,11 +62,13 @@ run(Options) ->
               || N <- lists:seq(1, ?ROUNDS)],
     say("100,000 waiting events, ~B times in a VM of their own", [?BACKLOG_RUNS]),
     Backlogs = [#{rss_mb_at_100k_backlog => backlog_mb(Options)} || _ <- lists:seq(1, ?BACKLOG_RUNS)],
+    say("new connections with TLS", []),
+    Handshakes = [handshakes(Options) || _ <- lists:seq(1, ?HANDSHAKE_RUNS)],
     say("many endpoints", []),
     Scales = offline_post_bench_scale:figures(Options),
     say("500 virtual hosts with Debian's configuration, and 1,000 endpoints in a VM of their own", []),
     Hosts = offline_post_bench_hosts:measure(Options),
-    ok = offline_post_bench_report:write(Options, [maps:get(outage, Options) | Rounds ++ Backlogs ++ Scales ++ Hosts]),
+    ok = offline_post_bench_report:write(Options, [maps:get(outage, Options) | Rounds ++ Handshakes ++ Backlogs ++ Scales ++ Hosts]),
     done.
 
 %% Every figure of one round. What is compared changes places from round to round.
@@ -91,15 +94,19 @@ round(Options, N, Title) ->
              fun() -> paced(Options, slow_url, paced_slow_cpu_us) end,
              fun() -> commits(Options) end],
     Streams = [fun() -> http2(Options) end, fun() -> curl_http2_floor(Options) end, fun() -> h2load(Options) end],
+    Kept = [fun() -> kept(Options, url, [], http1_per_s) end,
+            fun() -> kept(Options, tls_url, tls(Options), tls_http1_per_s) end,
+            fun() -> curl_tls_floor(Options) end],
     add_ratios(lists:foldl(fun(Step, Figures) -> maps:merge(Figures, Step()) end, #{},
-                           turn_about(N, Throughput) ++ turn_about(N, Disks) ++ turn_about(N, Streams) ++ [fun() -> formats(Options) end]
-                           ++ Latency)).
+                           turn_about(N, Throughput) ++ turn_about(N, Disks) ++ turn_about(N, Streams) ++ turn_about(N, Kept)
+                           ++ [fun() -> formats(Options) end] ++ Latency)).
 
 add_ratios(#{deliver_per_s := Rate, deliver_cpu_us := Cpu, curl_floor_per_s := FloorRate, curl_floor_cpu_us := FloorCpu,
              httpc_per_s := HttpcRate, deliver_durable_per_s := DurableRate, deliver_durable_cpu_us := DurableCpu,
              hook_p50_us := Hook, hook_durable_p50_us := DurableHook, sync_commit_p50_us := Commit,
              commit_floor_p50_us := CommitFloor, fast_sync_per_s := Fast, slow_sync_per_s := Slow, batch100_events_per_s := Batched,
-             paced_cpu_us := Paced, paced_slow_cpu_us := PacedSlow, http2_deliver_per_s := Streamed, curl_http2_floor_per_s := StreamFloor, h2load_per_s := H2load} = Figures) ->
+             paced_cpu_us := Paced, paced_slow_cpu_us := PacedSlow, http1_per_s := Plain, tls_http1_per_s := Tls,
+             curl_tls_floor_per_s := TlsFloor, http2_deliver_per_s := Streamed, curl_http2_floor_per_s := StreamFloor, h2load_per_s := H2load} = Figures) ->
     Figures#{deliver_vs_curl_floor => Rate / FloorRate,
              deliver_vs_httpc => Rate / HttpcRate,
              deliver_cpu_vs_curl_floor => Cpu / FloorCpu,
@@ -110,6 +117,8 @@ add_ratios(#{deliver_per_s := Rate, deliver_cpu_us := Cpu, curl_floor_per_s := F
              slow_sync_ratio => Slow / Fast,
              batch100_vs_unbatched => Batched / Fast,
              paced_slow_vs_prompt => PacedSlow / Paced,
+             tls_http1_vs_plain => Tls / Plain,
+             tls_http1_vs_curl_floor => Tls / TlsFloor,
              http2_vs_curl_floor => Streamed / StreamFloor,
              curl_http2_floor_vs_h2load => StreamFloor / H2load,
              http2_vs_h2load => Streamed / H2load}.
@@ -126,6 +135,10 @@ curl_floor(#{url := Url} = Options) ->
 curl_http2_floor(#{tls_url := Url, ca_file := CaFile} = Options) ->
     {PerSecond, CpuUs} = floor_of(Options, ["http2", CaFile], Url, ?STREAMS),
     #{curl_http2_floor_per_s => PerSecond, curl_http2_floor_cpu_us => CpuUs}.
+
+curl_tls_floor(#{tls_url := Url} = Options) ->
+    {PerSecond, _} = floor_of(Options, ["http1", maps:get(ca_file, Options)], Url, ?CONNECTIONS),
+    #{curl_tls_floor_per_s => PerSecond}.
 
 floor_of(#{floor := Floor, token := Token, run_ms := RunMs}, Mode, Url, InFlight) ->
     Headers = [Name ++ ": " ++ Value || {Name, Value} <- headers()],
@@ -278,6 +291,13 @@ http2(#{tls_url := Url, ca_file := CaFile} = Options) ->
     [PerSecond, CpuUs, _] = spool_bench(Options, [], fun(_) -> saturated(Options, Url, "-", ?STREAMS, ["http2", "ca=" ++ CaFile]) end),
     #{http2_deliver_per_s => PerSecond, http2_deliver_cpu_us => CpuUs}.
 
+%% In memory, over connections that are kept, HTTP/1.1.
+kept(Options, Url, Extra, Name) ->
+    [PerSecond, _, _] = spool_bench(Options, [], fun(_) -> saturated(Options, maps:get(Url, Options), "-", ?CONNECTIONS, Extra) end),
+    #{Name => PerSecond}.
+
+tls(#{ca_file := CaFile}) -> ["http1", "ca=" ++ CaFile].
+
 h2load(#{tls_url := Url, token := Token, scratch := Scratch}) ->
     Data = filename:join(Scratch, "body"),
     ok = file:write_file(Data, body(Token)),
@@ -297,6 +317,14 @@ formats(#{format_bench := Program}) ->
                                                                    gzip_floor_us_4k, submit_256k_cyrillic_us, submit_256k_invalid_us,
                                                                    submit_256k_floor_us],
                                                         atom_to_list(Figure) =:= Name]).
+
+%% A backend that closes each connection: bench's program makes it, with authorities of its own.
+handshakes(#{tls_bench := Program, scratch := Scratch}) ->
+    Output = offline_post_bench_load:execute(Program, [Scratch, integer_to_list(?RUN_MS)]),
+    Lines = [string:lexemes(Line, " ") || Line <- string:lexemes(Output, "\n")],
+    Figures = #{tls_new_connection_one_per_s := One, tls_new_connection_all_per_s := All} =
+        maps:from_list([{list_to_atom(Name), list_to_float(Value)} || [Name, Value] <- Lines]),
+    Figures#{tls_new_connection_vs_one_authority => All / One}.
 
 commits(#{url := Url} = Options) ->
     [Us] = spool_bench(Options, [], fun(Dir) -> ["commit", Url, Dir, integer_to_list(?COMMITTED_AT_ONCE)] end),

@@ -48,6 +48,17 @@ rows() ->
      {http2_vs_h2load, 2, {at_least, 0.4}},
      {http2_vs_curl_floor, 2, none},
      {curl_http2_floor_vs_h2load, 2, none},
+     {http1_per_s, 0, none},
+     {tls_http1_per_s, 0, none},
+     {tls_http1_vs_plain, 2, none},
+     {tls_http1_vs_curl_floor, 2, none},
+     {curl_tls_floor_per_s, 0, none},
+     {tls_new_connection_all_per_s, 0, none},
+     {tls_new_connection_one_per_s, 0, none},
+     {tls_new_connection_vs_one_authority, 2, {at_least, 0.8}},
+     {sync_commit_p99_under_tls_ms, 1, {at_most, 50}},
+     {service_longest_turn_ms, 2, {at_most, 5}},
+     {service_longest_turn_wall_ms, 2, none},
      {format_form_ns, 0, {at_most, 1000}},
      {format_json_ns, 0, {at_most, 2500}},
      {sign_v1_ns, 0, none},
@@ -89,7 +100,7 @@ write(#{json := Json, about := About}, Rounds) ->
     Values = [{Name, Digits, Bound, lists:sort([maps:get(Name, Round) || Round <- Rounds, is_map_key(Name, Round)])}
               || {Name, Digits, Bound} <- rows()],
     io:format("~n~ts~n", [About]),
-    io:format("~n~-27s ~10s  ~-12s ~-5s ~s~n", ["figure", "median", "target", "met?", "lowest .. highest"]),
+    io:format("~n~-35s ~10s  ~-12s ~-5s ~s~n", ["figure", "median", "target", "met?", "lowest .. highest"]),
     lists:foreach(fun print/1, Values),
     Missed = length([missed || {_, _, Bound, Sorted} <- Values, met(Bound, median(Sorted)) =:= "NO"]),
     Targets = length([target || {_, _, Bound} <- rows(), Bound =/= none]),
@@ -99,7 +110,7 @@ write(#{json := Json, about := About}, Rounds) ->
 
 print({Name, Digits, Bound, Sorted}) ->
     Median = median(Sorted),
-    io:format("~-27s ~10s  ~-12s ~-5s ~s .. ~s~n",
+    io:format("~-35s ~10s  ~-12s ~-5s ~s .. ~s~n",
               [Name, number(Digits, Median), target(Bound), met(Bound, Median), number(Digits, hd(Sorted)),
                number(Digits, lists:last(Sorted))]).
 

@@ -3,7 +3,7 @@
 // spool_bench deliver URL DIRECTORY|- CONNECTIONS WARM_MS RUN_MS [OPTION...]
 //   From submission to delivery at saturation, the spool in DIRECTORY or in memory (-). Prints
 //   "PER_SECOND CPU_US STORAGE_CPU_US", per message: the process's CPU time, and of it the storage
-//   thread's. OPTION: batch=EVENTS (JSON), http2, ca=FILE.
+//   thread's. OPTION: batch=EVENTS (JSON), http1, http2, ca=FILE.
 // spool_bench paced URL DIRECTORY CONNECTIONS PER_SECOND WARM_MS RUN_MS
 //   So many evenly, far from saturation. Prints "CPU_US": the process's CPU time per message,
 //   without that of the thread that submits.
@@ -44,6 +44,8 @@ void Apply(const Args& args, std::size_t from, EndpointConfig& config) {
     if (option.starts_with("batch=")) {
       config.batch.max_events = std::stoul(option.substr(6));
       config.recipe.format = Format::kJson;
+    } else if (option == "http1") {
+      config.http_version = HttpVersion::k1;
     } else if (option == "http2") {
       config.http_version = HttpVersion::k2;
     } else if (option.starts_with("ca=")) {

@@ -158,8 +158,9 @@ bool World::Drained() {
   if (!faults_ended_ || !engine_) return false;
   if (clock_.now > std::max(plan_.duration, ended_ms_) + kDrainMs) {
     std::string left;
+    int named = 0;
     for (const Entry& entry : book_.entries()) {
-      if (entry.place == Place::kPending) left += " " + entry.event->id;
+      if (entry.place == Place::kPending && named++ < 10) left += " " + entry.event->id;
     }
     for (const auto& [id, site] : book_.sites())
       left += " endpoint " + std::to_string(id) + " has " +
