@@ -10,10 +10,10 @@
 //   sign_v1_ns, sign_v1a_ns         a signature of such a body
 //   gzip_batch100_us                a hundred events of JSON, compressed
 //   gzip_us_4k, gzip_floor_us_4k    4 KiB of JSON, compressed; and by deflateReset and deflate
-//   alone submit_256k_*_us                what a NIF call does with an event whose body and one
-//   attribute
-//                                   have 256 KiB each, up to the mailbox
-//   submit_256k_floor_us            the same bytes, copied
+//                                   alone
+//   submit_256k_*_us                what a NIF call does with an event whose body and one attribute
+//                                   have 256 KiB each, up to the mailbox; all of them are kept
+//   submit_256k_floor_us            the same bytes copied, and kept
 #include <zlib.h>
 
 #include <algorithm>
@@ -168,7 +168,7 @@ void RunSubmit() {
       auto event = std::make_shared<Event>();
       event->to = {"juliet", "capulet.example", ""};
       event->body = text;
-      event->attributes = {{"subject", text}};
+      event->attributes.push_back({"subject", text});
       if (service.Submit({"capulet.example", "mod_offline_post"}, event) != Admission::kAccepted) {
         throw std::runtime_error("not accepted");
       }
@@ -182,10 +182,18 @@ void RunSubmit() {
   Print("submit_256k_cyrillic_us", submit(cyrillic));
   Print("submit_256k_emoji_us", submit(Repeated("🌹", kBytes)));
   Print("submit_256k_invalid_us", submit(Repeated("\xff", kBytes)));
-  Print("submit_256k_floor_us", Nanoseconds(10, [&cyrillic] {
-                                  return std::string(cyrillic).size() +
-                                         std::string(cyrillic).size();
-                                }) / 1'000);
+  Print("submit_256k_mixed_us", submit(Repeated("a\xff", kBytes)));
+  // As the queue does, the copies stay: what they take are pages that the process has not had yet.
+  std::vector<std::string> kept;
+  double floor = std::numeric_limits<double>::max();
+  for (int i = 0; i < 100; ++i) {
+    const auto start = std::chrono::steady_clock::now();
+    kept.push_back(cyrillic);
+    kept.push_back(cyrillic);
+    const std::chrono::duration<double, std::micro> took = std::chrono::steady_clock::now() - start;
+    floor = std::min(floor, took.count());
+  }
+  Print("submit_256k_floor_us", floor);
 }
 
 void Run() {

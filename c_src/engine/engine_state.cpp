@@ -102,7 +102,7 @@ std::optional<Millis> Engine::NextLookMs(const EndpointRecord& endpoint, Millis 
   // The answer to a Claim that is under way says it anew; and what waits for memory is told of
   // that.
   const bool waits_for_memory = endpoint.waits_for_memory && !IsStuck(endpoint);
-  if (endpoint.next_due && !endpoint.claiming && !waits_for_memory &&
+  if (endpoint.next_due && endpoint.in_outbox > 0 && !endpoint.claiming && !waits_for_memory &&
       endpoint.window.size() <= WindowSize(endpoint) / 2) {
     consider(endpoint.next_due);
   }

@@ -50,9 +50,8 @@ Topics::Offer Topics::OfferOf(std::uint64_t topic, Sequence withdrawn) const {
   const auto found = topics_.find(topic);
   if (found == topics_.end()) return incomplete_ ? Offer::kMixed : Offer::kNone;
   const Topic& known = found->second;
-  if (!known.in_flight.empty()) return Offer::kMixed;
-  if (known.newest > withdrawn) return Offer::kWaits;
-  return incomplete_ && !known.complete ? Offer::kMixed : Offer::kNone;
+  if (!known.in_flight.empty() || (incomplete_ && !known.complete)) return Offer::kMixed;
+  return known.newest > withdrawn ? Offer::kWaits : Offer::kNone;
 }
 
 bool Topics::IsSuperseded(std::uint64_t topic, Sequence sequence) const {
@@ -99,8 +98,13 @@ void Topics::Sent(const Delivery& delivery, Millis now_ms) {
 void Topics::Landed(const Delivery& delivery) {
   const auto found = topics_.find(delivery.event->topic);
   if (found == topics_.end()) return;
-  std::erase_if(found->second.in_flight,
+  Topic& topic = found->second;
+  std::erase_if(topic.in_flight,
                 [&delivery](const Flight& flight) { return flight.sequence == delivery.sequence; });
+  // The later one that has overtaken it has ended: unless this one ends, too, it is the newest.
+  if (topic.newest != 0 || EndsCall(*delivery.event)) return;
+  topic.newest = delivery.sequence;
+  topic.count = delivery.stands_for;
 }
 
 void Topics::Waits(const Delivery& delivery, Wait what) {

@@ -51,7 +51,7 @@ class Topics {
   // When the delivery may leave: `interval_ms` after the last attempt of another one.
   Millis EarliestMs(const Delivery& delivery, Millis interval_ms) const;
   void Sent(const Delivery& delivery, Millis now_ms);
-  // It is not in flight any more, whatever came of it.
+  // It is not in flight any more; Ended follows, if it has ended.
   void Landed(const Delivery& delivery);
   // It waits for a due time in its lane of the outbox, after a failure or for its interval; until
   // it is claimed.

@@ -63,31 +63,6 @@ std::size_t Utf8Length(std::string_view text) {
   }
 }
 
-std::size_t Utf8Prefix(std::string_view text) {
-  std::size_t length = 0;
-  while (length < text.size()) {
-    if (length + 16 <= text.size() && SixteenAreAscii(text.data() + length)) {
-      length += 16;
-      continue;
-    }
-    // One after another up to where sixteen may be ASCII again.
-    for (const std::size_t end = std::min(text.size(), length + 64); length < end;) {
-      const auto first = static_cast<unsigned char>(text[length]);
-      if (first < 0x80) {
-        ++length;
-      } else if (first >= 0xc2 && first < 0xe0 && length + 1 < text.size() &&
-                 IsMore(text[length + 1])) {
-        length += 2;
-      } else {
-        const std::size_t bytes = Utf8Length(text.substr(length));
-        if (bytes == 0) return length;
-        length += bytes;
-      }
-    }
-  }
-  return length;
-}
-
 std::size_t BrokenLength(std::string_view text) {
   const auto first = static_cast<unsigned char>(text.front());
   const std::size_t whole = LengthBy(first);
@@ -99,42 +74,69 @@ std::size_t BrokenLength(std::string_view text) {
 
 namespace {
 
-// Calls `visit(part, intact)` for each run of whole characters and for the bytes of each U+FFFD.
-template <typename Visit>
-void ForEachPart(std::string_view rest, const Visit& visit) {
-  while (!rest.empty()) {
-    // Broken bytes come in runs, too.
-    const auto first = static_cast<unsigned char>(rest.front());
-    const bool broken = LengthBy(first) == 0 || Utf8Length(rest) == 0;
-    const std::size_t length = broken ? BrokenLength(rest) : Utf8Prefix(rest);
-    visit(rest.substr(0, length), !broken);
-    rest.remove_prefix(length);
+// Calls `intact(bytes)` for whole characters, one or several, and `broken()` for each U+FFFD, in
+// their order; ends where `broken()` says so (false). The bytes that were walked through.
+template <typename Intact, typename Broken>
+std::size_t Walk(std::string_view text, const Intact& intact, const Broken& broken) {
+  std::size_t at = 0;
+  while (at < text.size()) {
+    if (at + 16 <= text.size() && SixteenAreAscii(text.data() + at)) {
+      intact(text.substr(at, 16));
+      at += 16;
+      continue;
+    }
+    // One after another up to where sixteen may be ASCII again.
+    for (const std::size_t end = std::min(text.size(), at + 64); at < end;) {
+      const auto first = static_cast<unsigned char>(text[at]);
+      std::size_t length = 0;
+      if (first < 0x80) {
+        length = 1;
+      } else if (first >= 0xc2 && first < 0xe0) {
+        length = at + 1 < text.size() && IsMore(text[at + 1]) ? 2 : 0;
+      } else if (first >= 0xe0 && first < 0xf5) {
+        length = Utf8Length(text.substr(at));
+      }
+      if (length != 0) {
+        intact(text.substr(at, length));
+        at += length;
+      } else if (broken()) {
+        at += BrokenLength(text.substr(at));
+      } else {
+        return at;
+      }
+    }
   }
+  return at;
 }
 
 }  // namespace
 
+std::size_t Utf8Prefix(std::string_view text) {
+  return Walk(
+      text, [](std::string_view) {}, [] { return false; });
+}
+
 void MendUtf8(std::string& text) {
   const std::size_t whole = Utf8Prefix(text);
   if (whole == text.size()) return;
-  // What is appended is counted first: growing on the way would copy more than it mends.
+  const std::string_view rest = std::string_view{text}.substr(whole);
+  // What is to be written is counted first: growing on the way would copy more than it mends.
   std::size_t size = whole;
-  ForEachPart(std::string_view{text}.substr(whole), [&size](std::string_view part, bool intact) {
-    size += intact ? part.size() : kReplacement.size();
-  });
-  std::string mended;
-  mended.resize(size);
+  Walk(
+      rest, [&size](std::string_view part) { size += part.size(); },
+      [&size] {
+        size += kReplacement.size();
+        return true;
+      });
+  std::string mended(size, '\0');
   std::memcpy(mended.data(), text.data(), whole);
   char* out = mended.data() + whole;
-  ForEachPart(std::string_view{text}.substr(whole), [&out](std::string_view part, bool intact) {
-    if (intact) {
-      std::memcpy(out, part.data(), part.size());
-      out += part.size();
-    } else {
-      std::memcpy(out, kReplacement.data(), kReplacement.size());
-      out += kReplacement.size();
-    }
-  });
+  Walk(
+      rest, [&out](std::string_view part) { out = std::copy(part.begin(), part.end(), out); },
+      [&out] {
+        out = std::copy(kReplacement.begin(), kReplacement.end(), out);
+        return true;
+      });
   text = std::move(mended);
 }
 

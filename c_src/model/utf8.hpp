@@ -16,15 +16,16 @@ inline constexpr std::string_view kReplacement = "\xef\xbf\xbd";
 // `text` is not empty.
 std::size_t Utf8Length(std::string_view text);
 
-// The bytes at `text`'s beginning that are whole characters. One pass: 64 KiB take about 10 us of
-// ASCII and 50 us of other letters.
+// The bytes at `text`'s beginning that are whole characters. One pass: 256 KiB take about 5 us of
+// ASCII, 85 us of Cyrillic and 240 us of emoji (scripts/bench names the machine).
 std::size_t Utf8Prefix(std::string_view text);
 
 // The bytes at `text`'s beginning that one U+FFFD stands for (Unicode, section 3.9: the longest
 // beginning of a character, or one byte). `text` does not begin with a character and is not empty.
 std::size_t BrokenLength(std::string_view text);
 
-// Replaces what is not UTF-8, and leaves a text that is as it was, without a copy.
+// Replaces what is not UTF-8, and leaves a text that is as it was, without a copy. 256 KiB of which
+// every other byte is broken take about 0.9 ms.
 void MendUtf8(std::string& text);
 
 }  // namespace offline_post

@@ -144,6 +144,22 @@ std::optional<DeadRequest> ReadDeadRequest(ErlNifEnv* env, ERL_NIF_TERM term) {
   return request;
 }
 
+bool IsLarge(ErlNifEnv* env, ERL_NIF_TERM term) {
+  const ERL_NIF_TERM* fields = Tuple<7>(env, term);
+  if (fields == nullptr) return false;
+  std::size_t bytes = 0;
+  const auto add = [env, &bytes](ERL_NIF_TERM text) {
+    ErlNifBinary binary;
+    if (enif_inspect_binary(env, text, &binary) != 0) bytes += binary.size;
+  };
+  add(fields[4]);
+  ERL_NIF_TERM rest = fields[6];
+  for (ERL_NIF_TERM head = 0; enif_get_list_cell(env, rest, &head, &rest) != 0;) {
+    if (const ERL_NIF_TERM* pair = Tuple<2>(env, head)) add(pair[1]);
+  }
+  return bytes > kLargeEvent;
+}
+
 std::shared_ptr<Event> ReadEvent(ErlNifEnv* env, ERL_NIF_TERM term) {
   const ERL_NIF_TERM* fields = Tuple<7>(env, term);
   if (fields == nullptr) return nullptr;

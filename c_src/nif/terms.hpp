@@ -29,6 +29,9 @@ std::optional<EndpointKeyView> ReadKey(ErlNifEnv* env, ERL_NIF_TERM term);
 // {Kind, To, From, MessageId, Body, Topic, [{Name, Value}]}, addresses as {User, Server, Resource}
 // Nothing (nullptr) for a term of another shape.
 std::shared_ptr<Event> ReadEvent(ErlNifEnv* env, ERL_NIF_TERM term);
+// Whether an event's texts have more than kLargeEvent bytes together. Copies none.
+inline constexpr std::size_t kLargeEvent = std::size_t{64} * 1024;
+bool IsLarge(ErlNifEnv* env, ERL_NIF_TERM term);
 // {User, Server}, all | Topic, cancel | purge
 std::optional<Withdrawal> ReadWithdrawal(ErlNifEnv* env, ERL_NIF_TERM recipient, ERL_NIF_TERM what,
                                          ERL_NIF_TERM how);

@@ -69,6 +69,17 @@ events({Vm, Dir}) ->
         Event <- [setelement(7, event(<<>>), [{a, <<"b">>}]), setelement(7, event(<<>>), [<<"a">>]),
                   setelement(6, event(<<>>), none), setelement(1, event(<<>>), text),
                   erlang:delete_element(7, event(<<>>))]],
+    %% These are taken on a dirty scheduler.
+    {ok, _} = call(Vm, configure, [Key, config()]),
+    Large = setelement(5, event(<<"a">>), binary:copy(<<"x">>, 65536)),
+    {ok, _} = call(Vm, submit, [Key, Large]),
+    {ok, _, Ref} = call(Vm, submit_sync, [Key, setelement(7, Large, [{<<"a">>, binary:copy(<<255>>, 65536)}])]),
+    ?assert(is_reference(Ref)),
+    counts(Vm, Key, #{accepted => 8, pending => 1}),  % the second has superseded the first
+    ok = call(Vm, withdraw, [Key, User, all, purge]),
+    counts(Vm, Key, #{accepted => 8, pending => 0}),
+    [?assertError(badarg, call(Vm, submit, [Key, Event])) ||
+        Event <- [setelement(7, Large, [{a, <<"b">>}]), setelement(6, Large, none)]],
     [?assertError(badarg, call(Vm, configure, [Key, (config())#{Name => Value}])) ||
         {Name, Value} <- [{form, json}, {rate_beyond, none}, {rate_sender, -1}, {collapse_interval, infinity}, {format, xml},
                           {content_type, none}, {fields, <<"a">>}, {fields, [<<"a">>]}, {fields, [{<<"a">>, b}]},

@@ -368,6 +368,7 @@ void Book::Replayed(const Delivery& delivery, std::uint64_t tag) {
   if (entry.event->topic != 0) {
     TopicSeen& topic = topics_[{entry.endpoint, entry.event->topic}];
     topic.latest = std::max(topic.latest, entry.sequence);
+    topic.replayed = true;
   }
   EnterShared(entry, true);
   if (entry.lane != 0) lanes_[entry.lane].insert(entry.sequence);

@@ -100,6 +100,7 @@ struct TopicSeen {
   Sequence latest = 0;     // the largest sequence
   bool known = false;      // the engine knows of the newest
   bool unsure = false;     // a call's end met what the engine may know or not
+  bool replayed = false;   // the engine knows a replayed one from its first attempt on
   std::size_t out = 0;     // the entry that is in flight, plus one
   std::size_t sent = 0;    // the entry sent last, plus one
   Millis sent_at = 0;

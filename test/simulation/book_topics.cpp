@@ -84,13 +84,13 @@ void Book::EnterTopic(Entry& entry) {
   TopicSeen& topic = topics_[{entry.endpoint, entry.event->topic}];
   const std::size_t before = std::exchange(topic.newest, entries_.size());
   topic.known = true;
-  entry.weighed = !topic.unsure;
+  entry.weighed = !topic.unsure && !topic.replayed;
   if (before == 0) return;
   Entry& earlier = entries_[before - 1];
   // The engine does not hear which ones a ruined file has cost.
   if (earlier.place == Place::kLost) entry.weighed = false;
   if (earlier.place != Place::kPending || earlier.withdrawn) return;
-  if (earlier.replayed || topic.unsure) {
+  if (topic.replayed || topic.unsure) {
     entry.weighed = false;
     return;
   }
@@ -183,7 +183,8 @@ void Book::ReopenTopics(const Disk& disk) {
     entry.superseded = entry.superseded && entry.superseded_for_sure;
     const std::uint32_t kept = store.rows.at(entry.sequence).delivery.stands_for;
     if (entry.weighed && kept > entry.weight)
-      Fail(Say(entry) + " stands for more events after a crash than before");
+      Fail(Say(entry) + " stands for more events after a crash than before: " +
+           std::to_string(kept) + ", not " + std::to_string(entry.weight));
     entry.weight = kept;
     entry.weighed = false;
   }

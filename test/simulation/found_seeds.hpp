@@ -7,7 +7,7 @@
 
 namespace offline_post::simulation {
 
-inline constexpr std::array<std::uint64_t, 5> kFoundSeeds = {
+inline constexpr std::array<std::uint64_t, 8> kFoundSeeds = {
     // A dead letter of an account that was registered again was purged with those from before.
     0xdaa31dd63018c91e,
     0x5b35a7791bb8b4b1,
@@ -16,6 +16,12 @@ inline constexpr std::array<std::uint64_t, 5> kFoundSeeds = {
     0x10694416e6f4e1e5,
     // Two of a topic were in flight at a time: the newest was counted as if it waited.
     0x840355ad9da50b79,
+    // A delivery that had failed was forgotten once a later one of its topic had ended meanwhile:
+    // the next one did not speak for it.
+    0x175e0409ad4b6b20,
+    0x96c682bf613db6da,
+    // Endpoints whose files were ruined looked once more each for what had been in them.
+    0x8fb678a8e6da8f52,
 };
 
 }  // namespace offline_post::simulation

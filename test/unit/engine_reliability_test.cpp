@@ -210,4 +210,18 @@ TEST_CASE("what is out of reach for good is gone from both sides of the law") {
   CHECK(f.stats().pending_bytes == 0);
 }
 
+TEST_CASE("nobody wakes for a retry that was lost") {
+  test::ConfiguredEngine f;
+  f.Accept("juliet");
+  f.Answer(503);
+  f.Settle();
+  const std::uint64_t bytes = f.stats().pending_bytes;
+  const auto retry = f.engine.NextTurnMs();
+  REQUIRE(retry.has_value());
+  f.engine.OnLost(1, 1, bytes);
+  f.Turn();
+  const auto turn = f.engine.NextTurnMs();
+  CHECK((!turn || *turn > *retry));
+}
+
 }  // namespace offline_post

@@ -50,6 +50,38 @@ TEST_CASE("the newest of a topic is in flight whatever else of it is, and is not
   CHECK(topics.OfferOf(7, 0) == Topics::Offer::kWaits);
 }
 
+TEST_CASE("a delivery that failed is the newest again when the later one has ended meanwhile") {
+  Topics topics;
+  topics.Accept(7, 1, 0, 0);
+  topics.Sent(Of(7, 1), 1'000);
+  topics.Accept(7, 2, 0, 0);
+  topics.Sent(Of(7, 2), 1'000);
+  topics.Landed(Of(7, 2));
+  topics.Ended(Of(7, 2), false);
+  topics.Landed(Of(7, 1, 3));
+  CHECK(topics.OfferOf(7, 0) == Topics::Offer::kWaits);
+  const Topics::Place third = topics.Accept(7, 3, 0, 0);
+  CHECK(third.supersedes);
+  CHECK(third.earlier == 1);
+  CHECK(third.stands_for == 4);
+  CHECK(topics.IsSuperseded(7, 1));
+}
+
+TEST_CASE("a call's end is no topic's newest, whatever becomes of it") {
+  Topics topics;
+  topics.Accept(7, 1, 0, 0);
+  topics.Sent(Of(7, 1), 1'000);
+  Delivery end = Of(7, 2);
+  auto event = std::make_shared<Event>(*end.event);
+  event->kind = "call_end";
+  end.event = std::move(event);
+  topics.Sent(end, 1'000);
+  topics.Landed(Of(7, 1));
+  topics.Ended(Of(7, 1), true);
+  topics.Landed(end);
+  CHECK(topics.OfferOf(7, 0) == Topics::Offer::kNone);
+}
+
 TEST_CASE("a topic of which nothing is left is forgotten") {
   Topics topics;
   topics.Accept(7, 1, 0, 0);
