@@ -11,7 +11,8 @@ namespace {
 // Turns that time alone brings, and that do nothing. One may come of rounding.
 constexpr int kMaxIdleTurns = 3;
 constexpr int kMaxIdleTurnsShort = 12;  // while memory is short, each endpoint looks whether it is
-constexpr std::uint64_t kMaxSteps = 1'000'000;
+// While the disk refuses, each endpoint asks once a second: three days of that are a million.
+constexpr std::uint64_t kMaxSteps = 4'000'000;
 
 }  // namespace
 
@@ -168,7 +169,7 @@ void World::Die(const char* how) {
 }
 
 void World::Step(Millis until) {
-  if (++tally_.steps > kMaxSteps) Fail("a million steps, and no end");
+  if (++tally_.steps > kMaxSteps) Fail("too many steps, and no end");
   Millis at = faults_ended_ ? clock_.now + 3'600'000 : std::max(clock_.now, until);
   const auto consider = [&at](std::optional<Millis> when) {
     if (when) at = std::min(at, *when);
