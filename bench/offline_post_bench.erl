@@ -314,7 +314,7 @@ formats(#{format_bench := Program}) ->
     Lines = [string:lexemes(Line, " ") || Line <- string:lexemes(offline_post_bench_load:execute(Program, []), "\n")],
     maps:from_list([{Figure, list_to_integer(Value)} || [Name, Value] <- Lines,
                                                         Figure <- [format_form_ns, format_json_ns, sign_v1_ns, sign_v1a_ns, gzip_us_4k,
-                                                                   gzip_floor_us_4k, submit_256k_cyrillic_us, submit_256k_invalid_us,
+                                                                   gzip_floor_us_4k, submit_256k_cyrillic_us, submit_256k_emoji_us, submit_256k_invalid_us,
                                                                    submit_256k_floor_us],
                                                         atom_to_list(Figure) =:= Name]).
 

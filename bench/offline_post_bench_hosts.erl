@@ -25,11 +25,13 @@ measure(Options) ->
 pair(Options, N) ->
     Order = case N rem 2 of 0 -> [with, without]; 1 -> [without, with] end,
     Measured = maps:from_list([{Which, node(Options, Which)} || Which <- Order]),
-    #{with := {Boot, Reload}, without := {BootWithout, ReloadWithout}} = Measured,
-    #{boot_500_hosts_s => Boot, boot_500_hosts_ratio => Boot / BootWithout,
+    #{with := {Boot, Reload, Changed}, without := {BootWithout, ReloadWithout, _}} = Measured,
+    #{reload_500_hosts_changed_s => Changed, reload_500_hosts_changed_ratio => Changed / ReloadWithout,
+      boot_500_hosts_s => Boot, boot_500_hosts_ratio => Boot / BootWithout,
       reload_500_hosts_s => Reload, reload_500_hosts_ratio => Reload / ReloadWithout}.
 
-%% {Start, reload} in seconds, of a node of its own. The start is what ejabberd says of itself.
+%% {Start, reload, reload with another post_url} in seconds, of a node of its own. The start is what ejabberd says of
+%% itself.
 node(#{scratch := Scratch, node_script := Script, modules := Modules, dead_url := Url}, Which) ->
     Dir = filename:join(Scratch, "hosts"),
     Name = "hosts@" ++ lists:last(string:split(atom_to_list(node()), "@")),
@@ -41,7 +43,10 @@ node(#{scratch := Scratch, node_script := Script, modules := Modules, dead_url :
     {os_pid, Pid} = erlang:port_info(Port, os_pid),
     try
         Boot = started(Port, filename:join([Dir, "logs", "ejabberd.log"]), ?START_MS),
-        {Boot, lists:min([erpc:call(list_to_atom(Name), ?MODULE, reload, [], ?START_MS) || _ <- lists:seq(1, ?RELOADS)])}
+        Reload = fun() -> erpc:call(list_to_atom(Name), ?MODULE, reload, [], ?START_MS) end,
+        Unchanged = lists:min([Reload() || _ <- lists:seq(1, ?RELOADS)]),
+        ok = file:write_file(filename:join(Dir, "ejabberd.yml"), configuration(Which, <<Url/binary, "/other">>)),
+        {Boot, Unchanged, Reload()}
     after
         _ = os:cmd("kill -9 " ++ integer_to_list(Pid)),
         ok = ended(Port),

@@ -155,6 +155,10 @@ int Main(const std::vector<std::string>& arguments) {
   const bool named = !seeds.empty();
   int kills = 0;
   const std::uint64_t base = std::random_device{}();  // others at every run
+  if (!named) {
+    std::printf("histories from seed %llu on\n", static_cast<unsigned long long>(base));
+    std::fflush(stdout);  // also of a run that is ended from outside
+  }
   std::uint64_t run = 0;
   for (;; ++run) {
     const std::chrono::duration<double> gone = std::chrono::steady_clock::now() - begin;
