@@ -108,10 +108,11 @@ void Book::Resumed(EndpointId id) {
   site.origin->breaker.Hasten();
 }
 
-// Once, each: what fails again meanwhile waits after the schedule.
+// Once, each: what fails again meanwhile waits after the schedule. As many as the engine knows of:
+// that a ruined file has cost some it may hear later.
 void Book::Hastened(EndpointId id) {
   Site& site = sites_.at(id);
-  site.slices = site.count[static_cast<std::size_t>(Place::kPending)] / Engine::kSlice + 1;
+  site.slices = site.ledger->pending() / Engine::kSlice + 1;
   site.gate.Hasten();
   site.origin->breaker.Hasten();
 }
