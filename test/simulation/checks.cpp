@@ -156,7 +156,8 @@ void World::CheckNotices() {
 
 bool World::Drained() {
   if (!faults_ended_ || !engine_) return false;
-  // With one connection and one recipient each event takes a claim of its own, and a claim a commit.
+  // With one connection and one recipient each event takes a claim of its own, and a claim a
+  // commit.
   const Millis claims = plan_.disk.commit_ms * static_cast<Millis>(plan_.events);
   if (clock_.now > std::max(plan_.duration, ended_ms_) + kDrainMs + claims) {
     std::string left;
