@@ -33,6 +33,7 @@ void Engine::Restore(const StoredEndpoint& stored, std::shared_ptr<Ledger> ledge
   delivered_ += stored.delivered;
   endpoint.claimable = true;
   endpoint.dead = stored.dead;
+  endpoint.dead_bytes = stored.dead_bytes;
   endpoint.pause = stored.pause;
   endpoint.paused_url = stored.paused_url;
   endpoint.bury_ms = clock_.MonotonicMs() + endpoint.config->schedule.max_age_ms;

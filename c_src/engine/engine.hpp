@@ -174,7 +174,7 @@ class Engine final : public OutboxListener, public TransportListener {
   void OnCommitted(Ticket ticket, bool durable) override;
   void OnClaimed(EndpointId id, Claimed claimed) override;
   void OnDeadVisited(DeadVisited visited) override;
-  void OnPurged(EndpointId id, std::uint64_t count) override;
+  void OnPurged(const DeadPurged& purged) override;
   void OnLost(EndpointId id, std::uint64_t count, std::uint64_t bytes) override;
   void OnImported(const ImportDone& done) override;
   void OnDone(RequestId id, std::vector<Outcome> outcomes) override;
@@ -235,6 +235,7 @@ class Engine final : public OutboxListener, public TransportListener {
     enum Pause pause = Pause::kNone;
     std::uint64_t paused_url = 0;  // Fingerprint of the URL that answered 410
     std::uint64_t dead = 0;        // letters in the outbox
+    std::uint64_t dead_bytes = 0;  // of those
     Millis purge_ms = 0;           // when retention is looked after next
     Recipients removed;            // accounts whose letters are to be purged
     // What 401, 404 and the like open: the origin is well, and its other endpoints go on.
@@ -281,6 +282,7 @@ class Engine final : public OutboxListener, public TransportListener {
     bool visiting = false;
     Millis next_ms = 0;
     std::uint64_t count = 0;
+    std::uint64_t bytes = 0;  // of what was looked at
     std::vector<DeadLetter> letters;
     ListCallback listed;
     CountCallback counted;
@@ -380,6 +382,7 @@ class Engine final : public OutboxListener, public TransportListener {
   void PurgeRemoved(EndpointRecord& endpoint);
   bool MustWait(const DeadJob& job) const;
   void VisitDead();
+  static bool IsCrowded(const EndpointRecord& endpoint);
   void PurgeDead(EndpointRecord& endpoint);
   void ReportToBreakers(InFlight& flight, const Outcome& outcome);
   bool ReportToGate(const InFlight& flight, const Outcome& outcome, bool probe,

@@ -11,6 +11,8 @@ namespace {
 
 constexpr Millis kRepeatMs =
     1'000;  // until letters that the outbox could not reach are tried again
+// A list ends early once it has letters of so many bytes: somebody holds it as a whole.
+constexpr std::uint64_t kListBytes = std::uint64_t{1} << 20U;
 
 }  // namespace
 
@@ -19,6 +21,7 @@ void Engine::ListDead(EndpointId id, DeadFilter filter, Sequence after, std::siz
   DeadJob job;
   job.visit.after = after;
   job.visit.limit = limit;
+  job.visit.bytes = kListBytes;
   job.listed = std::move(done);
   AddDeadJob(id, DeadAct::kShow, std::move(filter), std::move(job));
 }
@@ -99,25 +102,28 @@ void Engine::OnDeadVisited(DeadVisited visited) {
     case DeadAct::kShow:
       break;
     case DeadAct::kReplay:
-      endpoint.ledger->Replayed(visited.count, visited.bytes);
+      endpoint.ledger->Replayed(visited.count, visited.bytes, visited.dead_bytes);
       endpoint.ledger->seen().Replayed(job.visit.accepted_ms, visited.count);
-      endpoint.dead -= visited.count;
       endpoint.in_outbox += visited.count;
       endpoint.claimable = true;
       break;
     case DeadAct::kDrop:
-      endpoint.ledger->Dropped(visited.count);
-      endpoint.dead -= visited.count;
+      endpoint.ledger->Dropped(visited.count, visited.dead_bytes);
       break;
     case DeadAct::kPurge:
-      endpoint.ledger->Purged(visited.count);
-      endpoint.dead -= visited.count;
+      endpoint.ledger->Purged(visited.count, visited.dead_bytes);
       break;
   }
+  if (visited.act != DeadAct::kShow) {
+    endpoint.dead -= visited.count;
+    endpoint.dead_bytes -= visited.dead_bytes;
+  }
   job.count += visited.count;
+  job.bytes += visited.bytes;
   std::move(visited.letters.begin(), visited.letters.end(), std::back_inserter(job.letters));
   if (visited.act == DeadAct::kShow) job.visit.limit -= visited.count;
-  if (visited.next && job.visit.limit > 0) {
+  const bool full = visited.act == DeadAct::kShow && job.bytes >= kListBytes;
+  if (visited.next && job.visit.limit > 0 && !full) {
     job.visiting = false;
     job.visit.after = *visited.next;
     job.next_ms = clock_.MonotonicMs() + 1;
@@ -130,24 +136,30 @@ void Engine::OnDeadVisited(DeadVisited visited) {
   if (done.counted) done.counted(done.count);
 }
 
+bool Engine::IsCrowded(const EndpointRecord& endpoint) {
+  const Retention& retention = endpoint.config->retention;
+  return endpoint.dead > retention.letters || endpoint.dead_bytes > retention.bytes;
+}
+
 void Engine::PurgeDead(EndpointRecord& endpoint) {
   const Millis now = clock_.MonotonicMs();
   if (endpoint.dead == 0 || endpoint.purging || now < endpoint.purge_ms) return;
   endpoint.purging = true;
   const Retention& retention = endpoint.config->retention;
-  const std::uint64_t excess =
-      endpoint.dead > retention.letters ? endpoint.dead - retention.letters : 0;
-  outbox_.PurgeDead(endpoint.id, now - retention.age_ms, excess, kSlice);
+  outbox_.PurgeDead({endpoint.id, now - retention.age_ms,
+                     endpoint.dead - std::min(endpoint.dead, retention.letters),
+                     endpoint.dead_bytes - std::min(endpoint.dead_bytes, retention.bytes), kSlice});
 }
 
-void Engine::OnPurged(EndpointId id, std::uint64_t count) {
-  EndpointRecord& endpoint = At(id);
-  endpoint.ledger->Purged(count);
-  endpoint.dead -= count;
+void Engine::OnPurged(const DeadPurged& purged) {
+  EndpointRecord& endpoint = At(purged.endpoint);
+  endpoint.ledger->Purged(purged.count, purged.bytes);
+  endpoint.dead -= purged.count;
+  endpoint.dead_bytes -= purged.bytes;
   endpoint.purging = false;
   // More may have died meanwhile; or the outbox cannot reach them now.
-  const bool more = count >= kSlice || endpoint.dead > endpoint.config->retention.letters;
-  const Millis soon = count > 0 ? 1 : kRepeatMs;
+  const bool more = purged.more || IsCrowded(endpoint);
+  const Millis soon = purged.count > 0 ? 1 : kRepeatMs;
   endpoint.purge_ms = clock_.MonotonicMs() + (more ? soon : kPurgeMs);
 }
 

@@ -84,8 +84,9 @@ void Engine::OnImported(const ImportDone& done) {
   if (done.reached) {
     endpoint.in_outbox += done.pending;
     endpoint.claimable = endpoint.claimable || done.pending > 0;
-    endpoint.ledger->ImportedDead(done.dead);
+    endpoint.ledger->ImportedDead(done.dead, done.dead_bytes);
     endpoint.dead += done.dead;
+    endpoint.dead_bytes += done.dead_bytes;
     if (done.dead > 0) endpoint.purge_ms = std::min(endpoint.purge_ms, clock_.MonotonicMs());
     // The outbox may know that it has taken this slice before.
     endpoint.ledger->Forget(job.reserved - done.pending, job.bytes - done.bytes);

@@ -307,7 +307,8 @@ void Engine::Bury(EndpointRecord& endpoint, const Delivery& delivery, const Note
                          note.reason + ") after " + std::to_string(delivery.attempts) +
                          " attempts");
   ++endpoint.dead;
-  if (endpoint.dead > endpoint.config->retention.letters) {
+  endpoint.dead_bytes += EventBytes(*delivery.event);
+  if (IsCrowded(endpoint)) {
     endpoint.purge_ms = clock_.MonotonicMs();
   }
   Finish(endpoint, delivery, Final::kDead, note);

@@ -11,6 +11,7 @@ void Ledger::Restore(const StoredEndpoint& stored) {
   stats_.purged = stored.purged;
   stats_.pending = StoredPending(stored);
   stats_.pending_bytes = stored.pending_bytes;
+  stats_.dead_bytes = stored.dead_bytes;
   stats_.in_flight = 0;
   stats_.recipients_waiting = stored.recipients_waiting;
   stats_.out_of_order = stored.out_of_order;
@@ -42,10 +43,11 @@ Admission Ledger::ReserveImported(std::uint64_t bytes, bool room) {
   return Admit(bytes, room);
 }
 
-void Ledger::ImportedDead(std::uint64_t count) {
+void Ledger::ImportedDead(std::uint64_t count, std::uint64_t bytes) {
   const std::lock_guard lock(mutex_);
   stats_.accepted += count;
   stats_.dead += count;
+  stats_.dead_bytes += bytes;
 }
 
 Admission Ledger::Admit(std::uint64_t bytes, bool room) {
@@ -86,6 +88,7 @@ void Ledger::Settle(Final how, std::uint64_t bytes) {
       break;
     case Final::kDead:
       ++stats_.dead;
+      stats_.dead_bytes += bytes;
       ++stats_.given_up;
       break;
     case Final::kCancelled:
@@ -97,22 +100,25 @@ void Ledger::Settle(Final how, std::uint64_t bytes) {
   }
 }
 
-void Ledger::Purged(std::uint64_t count) {
+void Ledger::Purged(std::uint64_t count, std::uint64_t dead_bytes) {
   const std::lock_guard lock(mutex_);
   stats_.dead -= count;
+  stats_.dead_bytes -= dead_bytes;
   stats_.purged += count;
 }
 
-void Ledger::Replayed(std::uint64_t count, std::uint64_t bytes) {
+void Ledger::Replayed(std::uint64_t count, std::uint64_t bytes, std::uint64_t dead_bytes) {
   const std::lock_guard lock(mutex_);
   stats_.dead -= count;
+  stats_.dead_bytes -= dead_bytes;
   stats_.pending += count;
   stats_.pending_bytes += bytes;
 }
 
-void Ledger::Dropped(std::uint64_t count) {
+void Ledger::Dropped(std::uint64_t count, std::uint64_t dead_bytes) {
   const std::lock_guard lock(mutex_);
   stats_.dead -= count;
+  stats_.dead_bytes -= dead_bytes;
   stats_.cancelled += count;
 }
 

@@ -29,6 +29,7 @@ struct Stats {
   std::uint64_t limited = 0;             // over a rate, and dropped; neither accepted nor rejected
   std::uint64_t in_flight = 0;           // of the pending
   std::uint64_t pending_bytes = 0;       // as EventBytes counts
+  std::uint64_t dead_bytes = 0;          // the same of the dead letters
   std::uint64_t attempts = 0;            // deliveries handed to the transport
   std::uint64_t retries = 0;             // attempts that failed and will be repeated
   std::uint64_t given_up = 0;            // became dead, whatever came of the dead letter
@@ -56,7 +57,7 @@ class Ledger {
   // The same for one that another node has accepted before; what is refused is not counted.
   Admission ReserveImported(std::uint64_t bytes, bool room);
   // Its dead letters.
-  void ImportedDead(std::uint64_t count);
+  void ImportedDead(std::uint64_t count, std::uint64_t bytes);
 
   // An event that a rate limit dropped.
   void Limited();
@@ -64,10 +65,11 @@ class Ledger {
   void AttemptsStarted(std::uint64_t count);
   void AttemptEnded(bool will_retry);
   void Settle(Final how, std::uint64_t bytes);
-  void Purged(std::uint64_t count);
-  // Dead letters that are pending again, or cancelled.
-  void Replayed(std::uint64_t count, std::uint64_t bytes);
-  void Dropped(std::uint64_t count);
+  // Dead letters that are gone, pending again, or cancelled. `dead_bytes`: of them, as they were
+  // counted.
+  void Purged(std::uint64_t count, std::uint64_t dead_bytes);
+  void Replayed(std::uint64_t count, std::uint64_t bytes, std::uint64_t dead_bytes);
+  void Dropped(std::uint64_t count, std::uint64_t dead_bytes);
   // Pending events that are out of reach for good are gone from both sides of the law.
   void Forget(std::uint64_t count, std::uint64_t bytes);
   void SetState(EndpointState state);

@@ -66,6 +66,7 @@ struct StoredEndpoint {
   // Of the pending: those that have failed and hold others back; those out of their order.
   std::uint64_t recipients_waiting = 0;
   std::uint64_t out_of_order = 0;
+  std::uint64_t dead_bytes = 0;  // of the dead letters
 };
 
 inline std::uint64_t StoredPending(const StoredEndpoint& stored) {
@@ -104,6 +105,8 @@ struct DeadVisit {
   Sequence after = 0;     // those with a larger sequence
   Sequence before = 0;    // and a smaller one than this, unless 0
   std::size_t limit = 0;  // of letters that match
+  // It ends once it has letters of so many bytes, one at least.
+  std::uint64_t bytes = std::uint64_t{4} * 1024 * 1024;
   // kReplay: the first of `limit` sequences that no delivery has. The letters become new
   // deliveries, in their order, accepted at `accepted_ms`, under their old event ids.
   Sequence first_sequence = 0;
@@ -139,10 +142,34 @@ struct DeadVisited {
   EndpointId endpoint = 0;
   DeadAct act = DeadAct::kShow;
   std::uint64_t count = 0;          // letters that match
-  std::uint64_t bytes = 0;          // as EventBytes counts
+  std::uint64_t bytes = 0;          // of their events, as EventBytes counts
+  std::uint64_t dead_bytes = 0;     // that they counted for while they were dead letters
   std::vector<DeadLetter> letters;  // kShow
   std::optional<Sequence> next;     // `after` of the next slice, unless this was the last
   bool reached = true;              // false: they are out of reach for now, and nothing was done
+};
+
+// A slice of dead letters to let go of, those first that died first: all that died before a time,
+// and then until there are so many less, of so many bytes less. Those of an earlier version's file
+// count for no bytes.
+struct DeadPurge {
+  EndpointId endpoint = 0;
+  Millis died_before_ms = 0;
+  std::uint64_t letters = 0;
+  std::uint64_t bytes = 0;
+  std::size_t limit = 0;  // letters in this slice
+};
+
+// Whether the next one goes, which died at `died_ms`, after `count` of `bytes` have gone.
+inline bool Goes(const DeadPurge& purge, Millis died_ms, std::uint64_t count, std::uint64_t bytes) {
+  return count < purge.letters || bytes < purge.bytes || died_ms < purge.died_before_ms;
+}
+
+struct DeadPurged {
+  EndpointId endpoint = 0;
+  std::uint64_t count = 0;
+  std::uint64_t bytes = 0;
+  bool more = false;  // the slice ended early: others are to go, too
 };
 
 // How far another node's outbox was taken over, in that one's sequences; each part in their order.
@@ -168,6 +195,7 @@ struct ImportDone {
   std::uint64_t pending = 0;  // rows that are kept
   std::uint64_t bytes = 0;    // of those, as EventBytes counts
   std::uint64_t dead = 0;
+  std::uint64_t dead_bytes = 0;
   ImportPosition position;  // as it is remembered now
   bool reached = true;      // false: nothing was done
 };
@@ -181,8 +209,8 @@ class OutboxListener {
   virtual void OnCommitted(Ticket ticket, bool durable) = 0;
   virtual void OnClaimed(EndpointId endpoint, Claimed claimed) = 0;
   virtual void OnDeadVisited(DeadVisited visited) = 0;
-  // This many dead letters of the endpoint were let go of.
-  virtual void OnPurged(EndpointId endpoint, std::uint64_t count) = 0;
+  // So many dead letters were let go of, perhaps without having been asked.
+  virtual void OnPurged(const DeadPurged& purged) = 0;
   // This many deliveries that were not leased are out of reach for good.
   virtual void OnLost(EndpointId endpoint, std::uint64_t count, std::uint64_t bytes) = 0;
   virtual void OnImported(const ImportDone& /*done*/) {}
@@ -247,10 +275,8 @@ class Outbox {
 
   // Completion: OnDeadVisited.
   virtual void VisitDead(const DeadVisit& visit) = 0;
-  // Lets go of dead letters, at most `limit`, those that died first: the `excess` first, and all
-  // that died before `died_before_ms`. Completion: OnPurged, also for none.
-  virtual void PurgeDead(EndpointId endpoint, Millis died_before_ms, std::uint64_t excess,
-                         std::size_t limit) = 0;
+  // Completion: OnPurged, also for none.
+  virtual void PurgeDead(const DeadPurge& purge) = 0;
 
   // Completion: OnImported. False, and none: nothing here outlives the process.
   virtual bool Import(const ImportedRows& /*rows*/) { return false; }

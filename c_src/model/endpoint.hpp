@@ -105,6 +105,7 @@ inline std::optional<Millis> LifetimeOf(const RetrySchedule& schedule, std::stri
 struct Retention {
   Millis age_ms = 7LL * 24 * 3'600'000;
   std::uint64_t letters = 100'000;
+  std::uint64_t bytes = std::uint64_t{1} << 30U;  // of them all, as EventBytes counts
 };
 
 struct QueueLimits {

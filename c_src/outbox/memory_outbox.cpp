@@ -53,20 +53,17 @@ void MemoryOutbox::Finish(const Delivery& delivery, Final how, const Note& note)
   bytes_ -= EventBytes(*delivery.event);
   List(book, key, lane);
   if (how != Final::kDead) return;
-  const std::uint64_t purged = BuryIn(book, delivery, note);
-  if (purged > 0) purged_[delivery.endpoint] += purged;
+  const DeadPurged purged = BuryIn(book, delivery, note);
+  if (purged.count > 0) purged_.push_back(purged);
 }
 
-std::uint64_t MemoryOutbox::BuryIn(Book& book, const Delivery& delivery, const Note& note) {
+DeadPurged MemoryOutbox::BuryIn(Book& book, const Delivery& delivery, const Note& note) {
   const Millis now = clock_.MonotonicMs();
   book.dead[delivery.sequence] = {{delivery, clock_.UnixMs(), note}, now};
   book.died.insert({now, delivery.sequence});
   book.dead_bytes += EventBytes(*delivery.event);
-  std::uint64_t purged = 0;
-  while (book.dead.size() > kMaxDead || book.dead_bytes > kMaxDeadBytes) {
-    Unbury(book, book.dead.find(book.died.begin()->second));
-    ++purged;
-  }
+  DeadPurged purged{delivery.endpoint};
+  while (book.dead.size() > kMaxDead || book.dead_bytes > kMaxDeadBytes) UnburyOldest(book, purged);
   return purged;
 }
 
@@ -75,6 +72,13 @@ std::map<Sequence, MemoryOutbox::Dead>::iterator MemoryOutbox::Unbury(
   book.dead_bytes -= EventBytes(*dead->second.letter.delivery.event);
   book.died.erase({dead->second.died_ms, dead->first});
   return book.dead.erase(dead);
+}
+
+void MemoryOutbox::UnburyOldest(Book& book, DeadPurged& purged) {
+  const auto oldest = book.dead.find(book.died.begin()->second);
+  ++purged.count;
+  purged.bytes += EventBytes(*oldest->second.letter.delivery.event);
+  Unbury(book, oldest);
 }
 
 void MemoryOutbox::Reschedule(const Delivery& delivery, Millis due_ms, const Note& /*note*/) {
@@ -159,7 +163,7 @@ void MemoryOutbox::VisitDead(const DeadVisit& visit) {
   Sequence last = visit.after;
   auto dead = book.dead.upper_bound(visit.after);
   const auto end = visit.before > 0 ? book.dead.lower_bound(visit.before) : book.dead.end();
-  while (dead != end && visited.count < visit.limit) {
+  while (dead != end && visited.count < visit.limit && visited.bytes < visit.bytes) {
     last = dead->first;
     const DeadLetter& letter = dead->second.letter;
     if (!Matches(visit.filter, letter)) {
@@ -176,20 +180,20 @@ void MemoryOutbox::VisitDead(const DeadVisit& visit) {
     }
     ++visited.count;
   }
+  if (visit.act != DeadAct::kShow) visited.dead_bytes = visited.bytes;
   if (dead != end) visited.next = last;
   visited_.push_back(std::move(visited));
 }
 
-void MemoryOutbox::PurgeDead(EndpointId endpoint, Millis died_before_ms, std::uint64_t excess,
-                             std::size_t limit) {
-  Book& book = books_[endpoint];
-  std::uint64_t purged = 0;
-  while (purged < limit && !book.died.empty() &&
-         (purged < excess || book.died.begin()->first < died_before_ms)) {
-    Unbury(book, book.dead.find(book.died.begin()->second));
-    ++purged;
-  }
-  purged_[endpoint] += purged;
+void MemoryOutbox::PurgeDead(const DeadPurge& purge) {
+  Book& book = books_[purge.endpoint];
+  DeadPurged purged{purge.endpoint};
+  const auto next_goes = [&] {
+    return !book.died.empty() && Goes(purge, book.died.begin()->first, purged.count, purged.bytes);
+  };
+  while (purged.count < purge.limit && next_goes()) UnburyOldest(book, purged);
+  purged.more = next_goes();
+  purged_.push_back(purged);
 }
 
 void MemoryOutbox::Restore(Delivery delivery, std::optional<Millis> due_ms) {
@@ -235,7 +239,7 @@ bool MemoryOutbox::Poll(OutboxListener& listener) {
   const std::optional<Ticket> committed = std::exchange(committed_, std::nullopt);
   const std::vector<ClaimCommand> claims = std::exchange(claims_, {});
   std::vector<DeadVisited> visited = std::exchange(visited_, {});
-  const std::map<EndpointId, std::uint64_t> purged = std::exchange(purged_, {});
+  const std::vector<DeadPurged> purged = std::exchange(purged_, {});
   for (const CommitCallback& waiting : std::exchange(waiting_, {})) waiting(false);
   if (committed) listener.OnCommitted(*committed, false);
   // Before the claims, which may hand out what was replayed.
@@ -243,7 +247,7 @@ bool MemoryOutbox::Poll(OutboxListener& listener) {
   for (const ClaimCommand& claim : claims) {
     listener.OnClaimed(claim.endpoint, ClaimNow(claim.endpoint, claim.limit));
   }
-  for (const auto& [endpoint, count] : purged) listener.OnPurged(endpoint, count);
+  for (const DeadPurged& one : purged) listener.OnPurged(one);
   return committed || !claims.empty() || !visited.empty() || !purged.empty();
 }
 

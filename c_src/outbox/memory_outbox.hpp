@@ -49,8 +49,7 @@ class MemoryOutbox final : public Outbox {
   void Hasten(EndpointId endpoint, std::uint64_t recipient) override;
   void HastenAll(EndpointId endpoint, std::size_t limit) override;
   void VisitDead(const DeadVisit& visit) override;
-  void PurgeDead(EndpointId endpoint, Millis died_before_ms, std::uint64_t excess,
-                 std::size_t limit) override;
+  void PurgeDead(const DeadPurge& purge) override;
   bool Poll(OutboxListener& listener) override;
   bool HasRoom() const override { return bytes_ < limit_bytes_; }
   bool IsDurable() const override { return false; }
@@ -100,7 +99,8 @@ class MemoryOutbox final : public Outbox {
 
   std::vector<Delivery> TakeClaimable(Book& book, ClaimLimit limit);
   void Insert(Delivery delivery);
-  std::uint64_t BuryIn(Book& book, const Delivery& delivery, const Note& note);
+  DeadPurged BuryIn(Book& book, const Delivery& delivery, const Note& note);
+  static void UnburyOldest(Book& book, DeadPurged& purged);
   static std::map<Sequence, Dead>::iterator Unbury(Book& book,
                                                    std::map<Sequence, Dead>::iterator dead);
 
@@ -113,7 +113,7 @@ class MemoryOutbox final : public Outbox {
   std::vector<CommitCallback> waiting_;  // for that
   std::vector<ClaimCommand> claims_;
   std::vector<DeadVisited> visited_;
-  std::map<EndpointId, std::uint64_t> purged_;
+  std::vector<DeadPurged> purged_;
 };
 
 }  // namespace offline_post

@@ -70,10 +70,7 @@ struct VisitDeadCommand {
   std::unique_ptr<const DeadVisit> visit;
 };
 struct PurgeDeadCommand {
-  EndpointId endpoint;
-  Millis died_before_ms;
-  std::uint64_t excess;
-  std::size_t limit;
+  DeadPurge purge;
 };
 struct ImportCommand {
   std::unique_ptr<const ImportedRows> rows;
@@ -93,10 +90,6 @@ struct ClaimedDone {
   EndpointId endpoint;
   Claimed claimed;
 };
-struct PurgedDone {
-  EndpointId endpoint;
-  std::uint64_t count;
-};
 struct LostDone {
   EndpointId endpoint;
   std::uint64_t count;
@@ -109,7 +102,7 @@ struct NoticeDone {
   std::string line;
 };
 
-using SpoolCompletion = std::variant<CommittedDone, ClaimedDone, DeadVisited, PurgedDone, LostDone,
+using SpoolCompletion = std::variant<CommittedDone, ClaimedDone, DeadVisited, DeadPurged, LostDone,
                                      ImportDone, NoticeDone>;
 
 template <typename... Functions>

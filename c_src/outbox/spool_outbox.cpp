@@ -186,9 +186,8 @@ void SpoolOutbox::VisitDead(const DeadVisit& visit) {
   urgent_ = true;
 }
 
-void SpoolOutbox::PurgeDead(EndpointId endpoint, Millis died_before_ms, std::uint64_t excess,
-                            std::size_t limit) {
-  collected_.emplace_back(PurgeDeadCommand{endpoint, died_before_ms, excess, limit});
+void SpoolOutbox::PurgeDead(const DeadPurge& purge) {
+  collected_.emplace_back(PurgeDeadCommand{purge});
   urgent_ = true;
 }
 
@@ -260,7 +259,7 @@ bool SpoolOutbox::HandOut(OutboxListener& listener) {
                    [&](CommittedDone& d) { listener.OnCommitted(d.ticket, d.durable); },
                    [&](ClaimedDone& d) { listener.OnClaimed(d.endpoint, std::move(d.claimed)); },
                    [&](DeadVisited& d) { listener.OnDeadVisited(std::move(d)); },
-                   [&](PurgedDone& d) { listener.OnPurged(d.endpoint, d.count); },
+                   [&](DeadPurged& d) { listener.OnPurged(d); },
                    [&](LostDone& d) { listener.OnLost(d.endpoint, d.count, d.bytes); },
                    [&](const ImportDone& d) { listener.OnImported(d); },
                    [&](NoticeDone& d) {

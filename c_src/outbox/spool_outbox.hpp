@@ -78,8 +78,7 @@ class SpoolOutbox final : public Outbox {
   void Hasten(EndpointId endpoint, std::uint64_t recipient) override;
   void HastenAll(EndpointId endpoint, std::size_t limit) override;
   void VisitDead(const DeadVisit& visit) override;
-  void PurgeDead(EndpointId endpoint, Millis died_before_ms, std::uint64_t excess,
-                 std::size_t limit) override;
+  void PurgeDead(const DeadPurge& purge) override;
   bool Import(const ImportedRows& rows) override;
   bool Poll(OutboxListener& listener) override;
   bool HasRoom() const override;

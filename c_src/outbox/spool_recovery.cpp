@@ -15,13 +15,13 @@ constexpr Millis kLongestRetryMs = 30'000;
 void Undo(SpoolCompletion& completion) {
   if (auto* visited = std::get_if<DeadVisited>(&completion)) {
     visited->count = 0;
-    visited->bytes = 0;
+    visited->bytes = visited->dead_bytes = 0;
     visited->next.reset();
     visited->reached = false;
   }
-  if (auto* purged = std::get_if<PurgedDone>(&completion)) purged->count = 0;
+  if (auto* purged = std::get_if<DeadPurged>(&completion)) *purged = {purged->endpoint};
   if (auto* imported = std::get_if<ImportDone>(&completion)) {
-    *imported = {imported->tag, imported->endpoint, 0, 0, 0, {}, false};
+    *imported = {imported->tag, imported->endpoint, 0, 0, 0, 0, {}, false};
   }
 }
 
@@ -112,30 +112,31 @@ void SpoolWorker::LoseFile() {
   for (auto& [delivery, due_ms] : shelter_->TakeAll())
     waiting.push_back({std::move(delivery), due_ms});
 
-  std::map<EndpointId, std::uint64_t> dead;
   struct Sum {
     std::uint64_t count = 0;
     std::uint64_t bytes = 0;
   };
+  std::map<EndpointId, Sum> dead;
   std::map<EndpointId, Sum> pending;
-  const auto add = [&pending](const Delivery& delivery) {
-    Sum& sum = pending[delivery.endpoint];
+  const auto add = [](const Delivery& delivery, std::map<EndpointId, Sum>& to) {
+    Sum& sum = to[delivery.endpoint];
     ++sum.count;
     sum.bytes += EventBytes(*delivery.event);
   };
-  for (const auto& [key, delivery] : leased_) add(delivery);
+  for (const auto& [key, delivery] : leased_) add(delivery, pending);
   for (Waiting& one : waiting) {
-    add(one.delivery);
+    add(one.delivery, pending);
     CountShelter(one.delivery, false);
     AddWaiting(std::move(one.delivery), DueOf(one));
   }
   for (const auto& [key, owed] : owed_)
-    if (owed.dead) ++dead[owed.done.endpoint];
+    if (owed.dead) add(owed.dead->first, dead);
 
   for (const auto& [id, truth] : truth_) {
     const Sum& sum = pending[id];
     const LostDone lost{id, truth.pending - sum.count, truth.counters.pending_bytes - sum.bytes};
-    const PurgedDone purged{id, truth.counters.dead - dead[id]};
+    const Sum& kept = dead[id];
+    const DeadPurged purged{id, truth.counters.dead - kept.count, truth.dead_bytes - kept.bytes};
     if (lost.count > 0) Emit(lost);
     if (purged.count > 0) Emit(purged);
   }

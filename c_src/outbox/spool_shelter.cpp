@@ -114,7 +114,7 @@ void SpoolWorker::EnterShelter(Store::Remains remains, std::span<SpoolCommand> u
     const auto* visited = std::get_if<DeadVisited>(&completion);
     if (visited != nullptr && visited->act == DeadAct::kShow) {
       Emit(std::move(completion));
-    } else if (visited != nullptr || std::holds_alternative<PurgedDone>(completion) ||
+    } else if (visited != nullptr || std::holds_alternative<DeadPurged>(completion) ||
                std::holds_alternative<ImportDone>(completion)) {
       doubtful_.push_back(std::move(completion));
     }
@@ -216,9 +216,7 @@ void SpoolWorker::Shelter(SpoolCommand& command) {
                    visited.reached = false;
                    Emit(std::move(visited));
                  },
-                 [&](const PurgeDeadCommand& c) {
-                   Emit(PurgedDone{c.endpoint, 0});
-                 },
+                 [&](const PurgeDeadCommand& c) { Emit(DeadPurged{c.purge.endpoint}); },
                  // Remembered by Tally, written when there is a file again.
                  [](const RegisterCommand&) {},
                  [](const SetPauseCommand&) {},

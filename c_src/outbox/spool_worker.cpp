@@ -36,6 +36,7 @@ SpoolWorker::SpoolWorker(SpoolWorkerOptions options, const Clock& clock,
     for (const StoredWithdrawal& one : stored.withdrawals) truth.withdrawals[one.key] = one;
     truth.counters = {stored.accepted,  stored.delivered, stored.dead,
                       stored.cancelled, stored.purged,    stored.pending_bytes};
+    truth.dead_bytes = stored.dead_bytes;
     truth.pending =
         stored.accepted - stored.delivered - stored.dead - stored.cancelled - stored.purged;
   }
@@ -97,10 +98,7 @@ void SpoolWorker::Execute(SpoolCommand& command) {
               stuck_endpoints_.insert(c.visit->endpoint);
             staged_.emplace_back(store.VisitDead(*c.visit));
           },
-          [&](const PurgeDeadCommand& c) {
-            staged_.emplace_back(PurgedDone{
-                c.endpoint, store.PurgeDead(c.endpoint, c.died_before_ms, c.excess, c.limit)});
-          },
+          [&](const PurgeDeadCommand& c) { staged_.emplace_back(store.PurgeDead(c.purge)); },
           [&](const RegisterCommand& c) { store.Register(c.endpoint, c.key); },
           [&](const SetPauseCommand& c) { store.SetPause(c.endpoint, c.pause, c.paused_url); },
           [&](const SetWithdrawalCommand& c) {
@@ -202,7 +200,10 @@ void SpoolWorker::Tally(const SpoolCommand& command) {
     --truth.pending;
     truth.counters.pending_bytes -= EventBytes(*finish->delivery.event);
     if (finish->how == Final::kDelivered) ++truth.counters.delivered;
-    if (finish->how == Final::kDead) ++truth.counters.dead;
+    if (finish->how == Final::kDead) {
+      ++truth.counters.dead;
+      truth.dead_bytes += EventBytes(*finish->delivery.event);
+    }
     if (finish->how == Final::kCancelled) ++truth.counters.cancelled;
     if (finish->how == Final::kPurged) ++truth.counters.purged;
   } else if (const auto* flush = std::get_if<FlushCommand>(&command)) {
@@ -224,15 +225,18 @@ void SpoolWorker::Tally(const SpoolCompletion& completion) {
     Truth& truth = truth_[visited->endpoint];
     if (visited->act == DeadAct::kShow) return;
     truth.counters.dead -= visited->count;
+    truth.dead_bytes -= visited->dead_bytes;
     if (visited->act == DeadAct::kDrop) truth.counters.cancelled += visited->count;
     if (visited->act == DeadAct::kPurge) truth.counters.purged += visited->count;
     if (visited->act == DeadAct::kReplay) {
       truth.pending += visited->count;
       truth.counters.pending_bytes += visited->bytes;
     }
-  } else if (const auto* purged = std::get_if<PurgedDone>(&completion)) {
-    truth_[purged->endpoint].counters.dead -= purged->count;
-    truth_[purged->endpoint].counters.purged += purged->count;
+  } else if (const auto* purged = std::get_if<DeadPurged>(&completion)) {
+    Truth& truth = truth_[purged->endpoint];
+    truth.counters.dead -= purged->count;
+    truth.counters.purged += purged->count;
+    truth.dead_bytes -= purged->bytes;
   } else if (const auto* lost = std::get_if<LostDone>(&completion)) {
     Truth& truth = truth_[lost->endpoint];
     truth.counters.accepted -= lost->count;
@@ -244,6 +248,7 @@ void SpoolWorker::Tally(const SpoolCompletion& completion) {
     truth.pending += imported->pending;
     truth.counters.pending_bytes += imported->bytes;
     truth.counters.dead += imported->dead;
+    truth.dead_bytes += imported->dead_bytes;
   }
 }
 

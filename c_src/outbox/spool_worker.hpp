@@ -112,6 +112,7 @@ class SpoolWorker {
     std::unordered_map<std::uint64_t, StoredWithdrawal> withdrawals;  // by key
     Counters counters;
     std::uint64_t pending = 0;
+    std::uint64_t dead_bytes = 0;
   };
 
   // With a store.

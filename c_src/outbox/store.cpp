@@ -115,7 +115,7 @@ std::vector<StoredEndpoint> Store::Stored() {
     const Counters& c = book.counters;
     stored.push_back({id, book.key, c.accepted, c.delivered, c.dead, c.cancelled, c.purged,
                       c.pending_bytes, book.pause, book.paused_url, StoredWithdrawals(book),
-                      book.recipients_waiting, book.out_of_order});
+                      book.recipients_waiting, book.out_of_order, DeadBytes(id)});
   }
   return stored;
 }
@@ -265,9 +265,10 @@ void Store::InsertDead(const Delivery& d, const Note& note, Millis died_unix_ms,
   const Event& e = *d.event;
   sql_->add_dead.Run(RowKey(d.endpoint, d.sequence), d.endpoint, ToStore(died_ms), died_unix_ms,
                      d.attempts, note.status, note.reason, note.answer, d.recipient,
-                     ToStore(d.accepted_ms), d.stands_for, e.id, e.accepted_unix_ms, e.to.user,
-                     e.to.server, e.to.resource, e.from.user, e.from.server, e.from.resource,
-                     e.message_id, e.body, e.kind, e.topic, AttributesText(e.attributes));
+                     ToStore(d.accepted_ms), d.stands_for, EventBytes(e), e.id, e.accepted_unix_ms,
+                     e.to.user, e.to.server, e.to.resource, e.from.user, e.from.server,
+                     e.from.resource, e.message_id, e.body, e.kind, e.topic,
+                     AttributesText(e.attributes));
 }
 
 void Store::KeepParked(Book& book, const Delivery& d) {

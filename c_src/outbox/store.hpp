@@ -99,8 +99,7 @@ class Store {
   void Hasten(EndpointId endpoint, std::uint64_t recipient);
   void HastenAll(EndpointId endpoint, std::size_t limit);
   DeadVisited VisitDead(const DeadVisit& visit);
-  std::uint64_t PurgeDead(EndpointId endpoint, Millis died_before_ms, std::uint64_t excess,
-                          std::size_t limit);
+  DeadPurged PurgeDead(const DeadPurge& purge);
   ImportDone Import(const ImportedRows& rows);
 
   // Something awaits Commit that others wait for; and what can wait a while: rows of deliveries
@@ -278,6 +277,7 @@ class Store {
   void KeepStandsFor(const Delivery& delivery);
   void KeepRecipient(const Delivery& delivery);
   std::optional<std::uint64_t> StoredRecipient(EndpointId endpoint, Sequence sequence);
+  std::uint64_t DeadBytes(EndpointId endpoint);
   bool LogIsEmpty(EndpointId endpoint);
   bool DropLog(EndpointId endpoint, Sequence first, Sequence last);
 

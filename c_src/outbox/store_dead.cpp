@@ -20,14 +20,14 @@ DeadLetter ReadLetter(const Statement& row, EndpointId endpoint) {
   letter.note = {static_cast<int>(row.Int(3)), row.Text(4), row.Text(5)};
   letter.delivery.recipient = row.Unsigned(6);
   letter.delivery.stands_for = static_cast<std::uint32_t>(row.Unsigned(8));
-  letter.delivery.event = ReadEvent(row, 9);
+  letter.delivery.event = ReadEvent(row, 10);
   return letter;
 }
 
 // As offline_post::Matches, of a row that is not read for it.
 bool IsMeant(const Statement& row, const DeadFilter& filter) {
   return row.View(4).starts_with(filter.reason) &&
-         filter.IsFor(RecipientKey(row.View(11), row.View(12)), SequenceOf(row.Int(0)));
+         filter.IsFor(RecipientKey(row.View(12), row.View(13)), SequenceOf(row.Int(0)));
 }
 
 }  // namespace
@@ -51,7 +51,7 @@ DeadVisited Store::VisitDead(const DeadVisit& visit) {
   std::vector<DeadLetter> found;
   Sequence last = visit.after;
   for (std::size_t looked = 0; rows.Next(); ++looked) {
-    if (looked == kLookDead || found.size() == visit.limit || visited.bytes >= kSliceBytes) {
+    if (looked == kLookDead || found.size() == visit.limit || visited.bytes >= visit.bytes) {
       visited.next = last;
       break;
     }
@@ -60,6 +60,7 @@ DeadVisited Store::VisitDead(const DeadVisit& visit) {
     found.push_back(ReadLetter(rows, visit.endpoint));
     found.back().delivery.accepted_ms = FromStore(rows.Int(7));
     visited.bytes += EventBytes(*found.back().delivery.event);
+    if (visit.act != DeadAct::kShow) visited.dead_bytes += rows.Unsigned(9);
   }
   rows.Reset();
 
@@ -94,25 +95,38 @@ DeadVisited Store::VisitDead(const DeadVisit& visit) {
   return visited;
 }
 
-std::uint64_t Store::PurgeDead(EndpointId endpoint, Millis died_before_ms, std::uint64_t excess,
-                               std::size_t limit) {
-  Book& book = BookOf(endpoint);
-  if (book.counters.dead == 0 && !in_transaction_) return 0;
+DeadPurged Store::PurgeDead(const DeadPurge& purge) {
+  Book& book = BookOf(purge.endpoint);
+  DeadPurged purged{purge.endpoint};
+  if (book.counters.dead == 0 && !in_transaction_) return purged;
+  const DeadPurge stored = {purge.endpoint, ToStore(purge.died_before_ms), purge.letters,
+                            purge.bytes, purge.limit};
+  std::vector<std::int64_t> keys;
+  sql_->oldest_dead.Start(purge.endpoint, purge.limit + 1);
+  while (sql_->oldest_dead.Next()) {
+    const Statement& row = sql_->oldest_dead;
+    if (!Goes(stored, row.Int(1), purged.count, purged.bytes)) break;
+    purged.more = purged.count == purge.limit || purged.bytes >= kSliceBytes;
+    if (purged.more) break;
+    keys.push_back(row.Int(0));
+    ++purged.count;
+    purged.bytes += row.Unsigned(2);
+  }
+  sql_->oldest_dead.Reset();
+  if (keys.empty()) return purged;
   Begin();
-  const std::uint64_t first = std::min<std::uint64_t>(excess, limit);
-  std::uint64_t purged = 0;
-  if (first > 0) {
-    sql_->oldest_dead.Run(endpoint, first);
-    purged = static_cast<std::uint64_t>(database_.Changes());
-  }
-  if (purged < limit) {
-    sql_->older_dead.Run(endpoint, limit - purged, ToStore(died_before_ms));
-    purged += static_cast<std::uint64_t>(database_.Changes());
-  }
+  for (const std::int64_t key : keys) sql_->drop_dead.Run(key);
   MarkChanged(book);
-  book.counters.dead -= purged;
-  book.counters.purged += purged;
+  book.counters.dead -= purged.count;
+  book.counters.purged += purged.count;
   return purged;
+}
+
+std::uint64_t Store::DeadBytes(EndpointId endpoint) {
+  sql_->bytes_of_dead.Start(endpoint);
+  const std::uint64_t bytes = sql_->bytes_of_dead.Next() ? sql_->bytes_of_dead.Unsigned(0) : 0;
+  sql_->bytes_of_dead.Reset();
+  return bytes;
 }
 
 }  // namespace offline_post

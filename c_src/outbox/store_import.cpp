@@ -42,6 +42,7 @@ ImportDone Store::Import(const ImportedRows& rows) {
   for (const DeadLetter& letter : rows.dead) {
     const Millis age_ms = std::max<Millis>(0, clock_.UnixMs() - letter.died_unix_ms);
     InsertDead(letter.delivery, letter.note, letter.died_unix_ms, clock_.MonotonicMs() - age_ms);
+    done.dead_bytes += EventBytes(*letter.delivery.event);
     last_sequence_ = std::max(last_sequence_, letter.delivery.sequence);
   }
   done.pending = rows.pending.size();

@@ -73,24 +73,22 @@ StoreStatements::StoreStatements(Database& db)
                " ORDER BY due_ms LIMIT 1"),
       add_dead(db,
                "INSERT OR REPLACE INTO dead(key, endpoint, died_ms, died_unix_ms, attempts, status,"
-               " reason, answer, recipient, accepted_ms, stands_for, " EVENT_COLUMNS
+               " reason, answer, recipient, accepted_ms, stands_for, bytes, " EVENT_COLUMNS
                ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16,"
-               " ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24)"),
+               " ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25)"),
       scan_dead(db,
                 "SELECT key, died_unix_ms, attempts, status, reason, answer, recipient,"
-                " accepted_ms, stands_for, " EVENT_COLUMNS
+                " accepted_ms, stands_for, bytes, " EVENT_COLUMNS
                 " FROM dead WHERE key > ?1 AND key < ?2 ORDER BY key"),
       find_dead(db,
                 "SELECT key, died_unix_ms, attempts, status, reason, answer, recipient,"
-                " accepted_ms, stands_for, " EVENT_COLUMNS
+                " accepted_ms, stands_for, bytes, " EVENT_COLUMNS
                 " FROM dead WHERE event_id = ?3 AND key > ?1 AND key < ?2 ORDER BY key"),
       drop_dead(db, "DELETE FROM dead WHERE key = ?1"),
       oldest_dead(db,
-                  "DELETE FROM dead WHERE key IN (SELECT key FROM dead WHERE endpoint = ?1"
-                  " ORDER BY died_ms, key LIMIT ?2)"),
-      older_dead(db,
-                 "DELETE FROM dead WHERE key IN (SELECT key FROM dead WHERE endpoint = ?1"
-                 " AND died_ms < ?3 ORDER BY died_ms, key LIMIT ?2)") {}
+                  "SELECT key, died_ms, bytes FROM dead WHERE endpoint = ?1 ORDER BY died_ms, key"
+                  " LIMIT ?2"),
+      bytes_of_dead(db, "SELECT sum(bytes) FROM dead WHERE endpoint = ?1") {}
 
 #undef EVENT_COLUMNS
 

@@ -39,7 +39,7 @@ struct StoreStatements {
   Statement add_log, scan_log, get_log, set_stands_for, set_recipient, oldest, drop_log;
   Statement park, repark, unpark, parked_of;
   Statement set_lane, lane_due_of, hasten_lane, hasten_lanes, drop_lane, due_lanes, next_due;
-  Statement add_dead, scan_dead, find_dead, drop_dead, oldest_dead, older_dead;
+  Statement add_dead, scan_dead, find_dead, drop_dead, oldest_dead, bytes_of_dead;
 };
 
 }  // namespace offline_post

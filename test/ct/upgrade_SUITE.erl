@@ -9,7 +9,7 @@
 -export([schema_1/1, schema_2/1, schema_3/1, schema_4/1, library/1, erlang_part/1, there_and_back/1, backup/1]).
 
 %% As this version writes it.
--define(SCHEMA, "4").
+-define(SCHEMA, "5").
 -define(HOST, "example.org").
 -define(OTHER, "other.org").
 

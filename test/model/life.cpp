@@ -102,10 +102,11 @@ class History final : public OutboxListener {
       Wrong("visited " + std::to_string(visited.count) + " dead letters instead of " +
             std::to_string(count));
   }
-  void OnPurged(EndpointId endpoint, std::uint64_t count) override {
+  void OnPurged(const DeadPurged& purged) override {
     answered_ = true;
+    std::uint64_t count = purged.count;
     for (auto dead = model_.dead.begin(); dead != model_.dead.end() && count > 0;) {
-      const bool ours = dead->second.endpoint == endpoint;
+      const bool ours = dead->second.endpoint == purged.endpoint;
       dead = ours ? model_.dead.erase(dead) : std::next(dead);
       count -= ours ? 1 : 0;
     }
@@ -397,7 +398,7 @@ class History final : public OutboxListener {
     MayEnd(endpoint);
     answered_ = false;
     // All of them: which died first depends on when the storage thread heard of it.
-    outbox_->PurgeDead(endpoint, clock_.MonotonicMs() + 1, 0, 10'000);
+    outbox_->PurgeDead({endpoint, clock_.MonotonicMs() + 1, 0, 0, 10'000});
     Await();
   }
 

@@ -331,17 +331,22 @@ void Book::Parked(const Delivery& delivery) {
   if (trace_) Trace(Say(entry) + " is parked");
 }
 
-void Book::Purging(EndpointId id, Millis died_before, std::uint64_t excess) {
-  const Site& site = sites_.at(id);
+void Book::Purging(const DeadPurge& purge) {
+  const Site& site = sites_.at(purge.endpoint);
   if (!site.config) return;
   const Retention& retention = site.config->retention;
-  if (clock_.FromMonotonic(died_before) > clock_.now - retention.age_ms)
+  if (clock_.FromMonotonic(purge.died_before_ms) > clock_.now - retention.age_ms)
     Fail("dead letters are purged before their retention ends");
-  const std::uint64_t dead = site.count[static_cast<std::size_t>(Place::kDead)];
-  if (excess > 0 && dead < excess + retention.letters) {
-    Fail(std::to_string(excess) + " dead letters of " + std::to_string(dead) +
-         " are purged, though " + std::to_string(retention.letters) + " may be kept");
-  }
+  const auto check = [this](std::uint64_t excess, std::uint64_t has, std::uint64_t may, auto what) {
+    if (excess > 0 && has < excess + may) {
+      Fail(std::to_string(excess) + what + std::to_string(has) + " are purged, though " +
+           std::to_string(may) + " may be kept");
+    }
+  };
+  check(purge.letters, site.count[static_cast<std::size_t>(Place::kDead)], retention.letters,
+        " dead letters of ");
+  check(purge.bytes, site.ledger->Snapshot().dead_bytes, retention.bytes,
+        " bytes of dead letters of ");
 }
 
 void Book::Replayed(const Delivery& delivery, std::uint64_t tag) {
@@ -440,7 +445,11 @@ void Book::Reopened(const Disk& disk) {
       Entry& entry = Find(*row.delivery.event);
       entry.misconfigured = std::max(entry.misconfigured, row.delivery.misconfigured);
       entry.others_delivered = 0;
-      entry.not_before = row.due && !entry.ever_put_off ? *row.due - disk.skew : 0;
+      // Of one that was never tried nobody knows whether it waits for its topic's interval or for
+      // a sibling's, whose end sends it.
+      const bool for_sibling =
+          entry.ever_put_off || (SharesOrder(sites_.at(id).key) && row.delivery.attempts == 0);
+      entry.not_before = row.due && !for_sibling ? *row.due - disk.skew : 0;
       entry.failures = row.delivery.failures;
       CountFailing(entry);
       EnterShared(entry, false);

@@ -101,7 +101,6 @@ struct TopicSeen {
   bool known = false;      // the engine knows of the newest
   bool unsure = false;     // a call's end met what the engine may know or not
   bool replayed = false;   // the engine knows a replayed one from its first attempt on
-  std::size_t out = 0;     // the entry that is in flight, plus one
   std::size_t sent = 0;    // the entry sent last, plus one
   Millis sent_at = 0;
 };
@@ -197,7 +196,7 @@ class Book {
   void Hastened(const Delivery& delivery);
   void Parked(const Delivery& delivery);
   void PauseSet(EndpointId id, Pause pause);
-  void Purging(EndpointId id, Millis died_before, std::uint64_t excess);
+  void Purging(const DeadPurge& purge);
   void Committed(const Delivery& delivery, bool durable);
   void AllDurable();
   void Leased(const Delivery& delivery);

@@ -23,6 +23,7 @@ void Book::EnterEnd(Entry& end) {
   TopicSeen& topic = topics_[{end.endpoint, end.event->topic}];
   std::vector<std::size_t> earlier;
   bool offers = false;
+  bool out = false;  // one of the topic's is in flight
   for (std::size_t i = 0; i + 1 < entries_.size(); ++i) {
     const Entry& entry = entries_[i];
     if (entry.endpoint != end.endpoint || entry.event->topic != end.event->topic) continue;
@@ -32,18 +33,19 @@ void Book::EnterEnd(Entry& end) {
       continue;
     }
     earlier.push_back(i);
+    out = out || entry.flight;
     topic.unsure = topic.unsure || (entry.replayed && !entry.withdrawn);
     offers = offers || (!EndsCall(*entry.event) && !entry.withdrawn && !entry.superseded);
   }
   if (topic.unsure) end.may_cancel = true;
-  if (topic.unsure || (topic.out == 0 && !offers)) {
+  if (topic.unsure || (!out && !offers)) {
     // At most another end waits, which may be withdrawn or not.
     for (const std::size_t i : earlier) entries_[i].may_cancel = true;
     return;
   }
   for (const std::size_t i : earlier) WithdrawOne(i);
   // Of what an earlier run has left the engine does not know whether it waits.
-  if (topic.out == 0 && topic.known) WithdrawOne(NumberOf(end));
+  if (!out && topic.known) WithdrawOne(NumberOf(end));
 }
 
 void Book::EnterShared(Entry& entry, bool free) {

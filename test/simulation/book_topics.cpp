@@ -147,7 +147,7 @@ void Book::CheckMayLeave(Entry& entry, const Site& site) {
     Fail(Say(entry) + " was sent " + std::to_string(clock_.now - topic.sent_at) +
          " ms after another of its topic, not " + std::to_string(interval));
   }
-  topic.out = topic.sent = number;
+  topic.sent = number;
   topic.sent_at = clock_.now;
 }
 

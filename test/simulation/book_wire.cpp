@@ -208,11 +208,7 @@ void Book::Sent(const Request& request) {
 
 void Book::EndFlight(const Request& request, const std::vector<Entry*>& carried) {
   Site& site = sites_.at(carried.front()->endpoint);
-  for (Entry* entry : carried) {
-    entry->flight.reset();
-    std::size_t& out = topics_[{entry->endpoint, entry->event->topic}].out;
-    if (out == NumberOf(*entry) + 1) out = 0;
-  }
+  for (Entry* entry : carried) entry->flight.reset();
   --wire_[request.endpoint->origin.host];
   --site.in_flight;
   site.out -= static_cast<int>(carried.size());

@@ -77,15 +77,19 @@ void World::CheckQuiet(Site& site, const Stats& stats) {
   agree("letters", store->dead.size(), Count(site, Place::kDead));
   agree("stored delivered", store->endpoint.delivered, stats.delivered);
   agree("stored accepted", store->endpoint.accepted, stats.accepted);
-  if (!site.config || store->dead.size() <= site.config->retention.letters) {
+  agree("bytes of letters", store->endpoint.dead_bytes, stats.dead_bytes);
+  if (!site.config || (store->dead.size() <= site.config->retention.letters &&
+                       store->endpoint.dead_bytes <= site.config->retention.bytes)) {
     site.crowded.reset();
   } else if (!site.crowded) {
     site.crowded = clock_.now;
   }
   if (!site.config || clock_.now - site.configured < kPurgeSlackMs) return;
   if (site.crowded && clock_.now - *site.crowded > kPurgeSlackMs)
-    Fail(who + std::to_string(store->dead.size()) + " dead letters are kept, not " +
-         std::to_string(site.config->retention.letters));
+    Fail(who + std::to_string(store->dead.size()) + " dead letters of " +
+         std::to_string(store->endpoint.dead_bytes) + " bytes are kept, not " +
+         std::to_string(site.config->retention.letters) + " of " +
+         std::to_string(site.config->retention.bytes));
   if (!store->died.empty() && store->died.begin()->first - disk_.skew <
                                   clock_.now - site.config->retention.age_ms - kPurgeSlackMs) {
     Fail(who + "a dead letter is kept after its retention");

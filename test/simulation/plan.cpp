@@ -137,6 +137,7 @@ std::shared_ptr<const Endpoint> MakeConfig(const Plan& plan, Random& random, int
   if (random.Percent(50)) {
     config->retention.age_ms = random.Spread(60 * kSecond, 7 * 24 * kHour);
     config->retention.letters = static_cast<std::uint64_t>(random.Spread(1, 200));
+    config->retention.bytes = static_cast<std::uint64_t>(random.Spread(500, 200'000));
   }
   if (plan.lifetimes) {
     for (const char* kind : {"call", "call_end"})

@@ -119,6 +119,7 @@ void SimOutbox::DoFinish(const Delivery& delivery, Final how, const Note& note) 
     store.died.insert({letter.died, delivery.sequence});
     store.dead.emplace(delivery.sequence, std::move(letter));
     ++store.endpoint.dead;
+    store.endpoint.dead_bytes += EventBytes(*delivery.event);
   } else if (!switches_.lose_twin || random_.Percent(90)) {
     if (how == Final::kDelivered) ++store.endpoint.delivered;
     if (how == Final::kCancelled) ++store.endpoint.cancelled;
@@ -160,6 +161,7 @@ void SimOutbox::DoHasten(EndpointId endpoint, std::uint64_t recipient) {
 
 void SimOutbox::EraseLetter(Store& store, std::map<Sequence, Letter>::iterator letter) {
   store.died.erase({letter->second.died, letter->first});
+  store.endpoint.dead_bytes -= EventBytes(*letter->second.letter.delivery.event);
   store.dead.erase(letter);
   --store.endpoint.dead;
 }
@@ -201,25 +203,32 @@ void SimOutbox::DoVisit(const DeadVisit& visit, Millis accepted) {
     }
     ++visited.count;
     visited.bytes += EventBytes(*dead.delivery.event);
-    if (visit.act != DeadAct::kShow) EraseLetter(store, here);
+    if (visit.act == DeadAct::kShow) continue;
+    visited.dead_bytes += EventBytes(*dead.delivery.event);
+    EraseLetter(store, here);
   }
   if (!meant()) visited.next.reset();
   Complete([visited](OutboxListener& to) { to.OnDeadVisited(visited); });
 }
 
-void SimOutbox::DoPurge(EndpointId endpoint, Millis died_before, std::uint64_t excess,
-                        std::size_t limit) {
-  Store& store = disk_.stores.at(endpoint);
-  std::uint64_t count = 0;
-  while (!store.died.empty() && count < limit &&
-         (count < excess || store.died.begin()->first < died_before)) {
+void SimOutbox::DoPurge(const DeadPurge& purge) {
+  Store& store = disk_.stores.at(purge.endpoint);
+  DeadPurged purged{purge.endpoint};
+  const auto next_goes = [&] {
+    return !store.died.empty() &&
+           Goes(purge, store.died.begin()->first, purged.count, purged.bytes);
+  };
+  while (purged.count < purge.limit && next_goes()) {
     const auto letter = store.dead.find(store.died.begin()->second);
-    book_.Moved(letter->second.letter.delivery, Place::kPurged);
+    const Delivery dead = letter->second.letter.delivery;
+    book_.Moved(dead, Place::kPurged);
     EraseLetter(store, letter);
     ++store.endpoint.purged;
-    ++count;
+    ++purged.count;
+    purged.bytes += EventBytes(*dead.event);
   }
-  Complete([endpoint, count](OutboxListener& to) { to.OnPurged(endpoint, count); });
+  purged.more = next_goes();
+  Complete([purged](OutboxListener& to) { to.OnPurged(purged); });
 }
 
 }  // namespace offline_post::simulation

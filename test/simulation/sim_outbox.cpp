@@ -193,13 +193,12 @@ void SimOutbox::VisitDead(const DeadVisit& visit) {
           [this, visit, accepted = ToStore(visit.accepted_ms)] { DoVisit(visit, accepted); });
 }
 
-void SimOutbox::PurgeDead(EndpointId endpoint, Millis died_before_ms, std::uint64_t excess,
-                          std::size_t limit) {
+void SimOutbox::PurgeDead(const DeadPurge& purge) {
   fuse_.Burn();
-  book_.Purging(endpoint, died_before_ms, excess);
-  Command(false, [this, endpoint, before = ToStore(died_before_ms), excess, limit] {
-    DoPurge(endpoint, before, excess, limit);
-  });
+  book_.Purging(purge);
+  DeadPurge stored = purge;
+  stored.died_before_ms = ToStore(purge.died_before_ms);
+  Command(false, [this, stored] { DoPurge(stored); });
 }
 
 void SimOutbox::RunBatch() {

@@ -68,8 +68,7 @@ class SimOutbox final : public Outbox {
   void Park(const Delivery& delivery) override;
   void LeaveOrder(const Delivery& delivery, Millis due_ms, const Note& note) override;
   void VisitDead(const DeadVisit& visit) override;
-  void PurgeDead(EndpointId endpoint, Millis died_before_ms, std::uint64_t excess,
-                 std::size_t limit) override;
+  void PurgeDead(const DeadPurge& purge) override;
   bool Poll(OutboxListener& listener) override;
   bool HasRoom() const override { return !disk_.full || !room_short_; }
   bool IsDurable() const override { return !degraded(); }
@@ -105,7 +104,7 @@ class SimOutbox final : public Outbox {
   void DoReschedule(const Delivery& delivery, Millis due);
   void DoLeaveOrder(const Delivery& delivery, Millis due);
   void DoVisit(const DeadVisit& visit, Millis accepted);
-  void DoPurge(EndpointId endpoint, Millis died_before, std::uint64_t excess, std::size_t limit);
+  void DoPurge(const DeadPurge& purge);
   void EraseLetter(Store& store, std::map<Sequence, Letter>::iterator letter);
   Millis ToStore(Millis monotonic) const { return clock_.FromMonotonic(monotonic) + disk_.skew; }
   Millis ToMonotonic(Millis store) const { return store - disk_.skew + clock_.monotonic_offset; }

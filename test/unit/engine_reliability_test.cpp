@@ -198,6 +198,61 @@ TEST_CASE("dead letters beyond the limit or the retention are purged, oldest fir
   CHECK_FALSE(f.engine.NextTurnMs().has_value());
 }
 
+TEST_CASE("dead letters beyond the limit in bytes are purged, and one that is larger is not kept") {
+  BareEngine f;
+  f.Configure();
+  for (int i = 0; i < 5; ++i) {
+    f.Accept("user" + std::to_string(i));
+    f.Answer(400);
+  }
+  f.Settle();
+  const std::uint64_t each = f.stats().dead_bytes / 5;
+  REQUIRE(each > 0);
+  f.endpoint->retention.bytes = 2 * each;  // as a reload with a lower limit
+  f.Configure();
+  f.Advance(Engine::kPurgeMs + 1);
+  f.Settle();
+  CHECK(f.stats().dead == 2);
+  CHECK(f.stats().dead_bytes == 2 * each);
+  CHECK(f.stats().purged == 3);
+  f.Accept("user5");
+  f.Answer(400);
+  f.Settle();
+  CHECK(f.stats().dead == 2);
+  f.endpoint->retention.bytes = each - 1;
+  f.Configure();
+  f.Advance(Engine::kPurgeMs + 1);
+  f.Settle();
+  CHECK(f.stats().dead == 0);
+  CHECK(f.stats().dead_bytes == 0);
+  CHECK(f.stats().purged == 6);
+}
+
+TEST_CASE("a list of large dead letters ends early, and goes on where it ended") {
+  BareEngine f;
+  f.Configure();
+  auto event = std::make_shared<Event>(*test::MakeEvent("juliet"));
+  event->body = std::string(400'000, 'x');
+  for (int i = 0; i < 5; ++i) {
+    f.engine.Accept(1, event, {});
+    f.ledger->Reserve(EventBytes(*event));
+    f.Turn();
+    f.Answer(400);
+  }
+  f.Settle();
+  REQUIRE(f.stats().dead == 5);
+  std::vector<std::size_t> lists;
+  std::optional<Sequence> after = 0;
+  while (after) {
+    f.engine.ListDead(1, {}, *after, 100, [&](std::vector<DeadLetter> letters, auto next) {
+      lists.push_back(letters.size());
+      after = next;
+    });
+    f.Settle();
+  }
+  CHECK(lists == std::vector<std::size_t>{3, 2});
+}
+
 TEST_CASE("what is out of reach for good is gone from both sides of the law") {
   BareEngine f;
   const StoredEndpoint stored = Stored(5);

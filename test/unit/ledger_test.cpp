@@ -48,11 +48,13 @@ TEST_CASE("each end has its place in the law") {
   ledger.Settle(Final::kDead, 10);
   ledger.Settle(Final::kCancelled, 10);
   ledger.Settle(Final::kPurged, 10);
-  ledger.Purged(1);  // the dead letter
-  ledger.Limited();  // outside of the law
+  CHECK(ledger.Snapshot().dead_bytes == 10);
+  ledger.Purged(1, 10);  // the dead letter
+  ledger.Limited();      // outside of the law
   const Stats stats = ledger.Snapshot();
   CHECK(stats.delivered == 1);
   CHECK(stats.dead == 0);
+  CHECK(stats.dead_bytes == 0);
   CHECK(stats.given_up == 1);
   CHECK(stats.cancelled == 1);
   CHECK(stats.purged == 2);

@@ -42,9 +42,10 @@ struct DeadSpool : Spool {
     REQUIRE(listener.visited.size() == 1);
     return std::move(std::exchange(listener.visited, {}).front());
   }
-  std::uint64_t Purge(Millis before_ms, std::uint64_t excess, std::size_t limit = 500) {
+  std::uint64_t Purge(Millis before_ms, std::uint64_t excess, std::size_t limit = 500,
+                      std::uint64_t bytes = 0) {
     listener.purged = 0;
-    outbox->PurgeDead(1, before_ms, excess, limit);
+    outbox->PurgeDead({1, before_ms, excess, bytes, limit});
     Poll();
     return listener.purged;
   }
@@ -184,6 +185,33 @@ TEST_CASE("spool: dropped dead letters are cancelled, purged ones purged") {
   CHECK(stored.pending_bytes == 0);
   s.outbox.reset();
   CHECK(test::FaultsOfFile(s.File()).empty());
+}
+
+TEST_CASE("spool: dead letters go by their bytes, the oldest first, a few megabytes at a time") {
+  DeadSpool s;
+  constexpr std::size_t kBody = 256 * 1'024;
+  for (Sequence n = 10; n < 30; ++n) {
+    Delivery large = test::MakeDelivery(n, "user" + std::to_string(n));
+    auto event = std::make_shared<Event>(*large.event);
+    event->body = std::string(kBody, 'x');
+    large.event = std::move(event);
+    s.outbox->Append(large);
+    s.Commit();
+    s.Finish(s.Claim()[0], Final::kDead, {400, "HTTP 400", ""});
+    s.Poll();
+    s.clock.Advance(1);
+  }
+  const std::uint64_t all = s.Reopen().dead_bytes;
+  CHECK(all > 20 * kBody);
+  CHECK(all < 20 * (kBody + 1'024));
+  CHECK(s.Purge(0, 0, 500, all / 20) == 1);
+  CHECK(s.Purge(0, 0, 500, 18 * kBody) == 16);  // no more in this slice
+  CHECK(Shown(s.Visit(DeadAct::kShow)) == List{27, 28, 29});
+  CHECK(s.Purge(0, 0, 500, kBody) == 1);
+  CHECK(s.Visit(DeadAct::kDrop, {"msg_user28_28", ""}).dead_bytes == all / 20);
+  CHECK(s.Reopen().dead_bytes == all / 20);
+  CHECK(s.Visit(DeadAct::kReplay).dead_bytes == all / 20);
+  CHECK(s.Reopen().dead_bytes == 0);
 }
 
 TEST_CASE("spool: a recipient's dead letters are found by his address, and purged") {

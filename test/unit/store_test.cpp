@@ -50,7 +50,8 @@ TEST_CASE("store: the law stands in the file after every commit") {
           s.Finish(d, random() % 5 == 0 ? Final::kCancelled : Final::kDelivered);
       }
     }
-    if (step % 20 == 7) s.outbox->PurgeDead(1, s.clock.MonotonicMs() - 2'000, random() % 3, 10);
+    if (step % 20 == 7)
+      s.outbox->PurgeDead({1, s.clock.MonotonicMs() - 2'000, random() % 3, 0, 10});
     s.Commit();
     s.clock.Advance(100);
     const std::string faults = test::FaultsOfOpenFile(s.File());

@@ -77,10 +77,7 @@ struct FakeOutbox final : Outbox {
     dead_visits.push_back(visit.act);
     inner.VisitDead(visit);
   }
-  void PurgeDead(EndpointId endpoint, Millis died_before_ms, std::uint64_t excess,
-                 std::size_t limit) override {
-    inner.PurgeDead(endpoint, died_before_ms, excess, limit);
-  }
+  void PurgeDead(const DeadPurge& purge) override { inner.PurgeDead(purge); }
   bool Poll(OutboxListener& listener) override { return inner.Poll(listener); }
   bool HasRoom() const override { return true; }
   bool IsDurable() const override { return true; }

@@ -22,7 +22,10 @@ struct RecordingListener : OutboxListener {
     more = answer.more;
   }
   void OnDeadVisited(DeadVisited answer) override { visited.push_back(std::move(answer)); }
-  void OnPurged(EndpointId, std::uint64_t count) override { purged += count; }
+  void OnPurged(const DeadPurged& done) override {
+    purged += done.count;
+    purged_bytes += done.bytes;
+  }
   void OnLost(EndpointId, std::uint64_t count, std::uint64_t bytes) override {
     lost += count;
     lost_bytes += bytes;
@@ -36,6 +39,7 @@ struct RecordingListener : OutboxListener {
   bool more = false;
   std::vector<DeadVisited> visited;
   std::uint64_t purged = 0;
+  std::uint64_t purged_bytes = 0;
   std::uint64_t lost = 0;
   std::uint64_t lost_bytes = 0;
 };

@@ -49,10 +49,7 @@ class SlowOutbox final : public Outbox, private OutboxListener {
     inner_.LeaveOrder(delivery, due_ms, note);
   }
   void VisitDead(const DeadVisit& visit) override { inner_.VisitDead(visit); }
-  void PurgeDead(EndpointId endpoint, Millis died_before_ms, std::uint64_t excess,
-                 std::size_t limit) override {
-    inner_.PurgeDead(endpoint, died_before_ms, excess, limit);
-  }
+  void PurgeDead(const DeadPurge& purge) override { inner_.PurgeDead(purge); }
   bool HasRoom() const override { return inner_.HasRoom(); }
   bool IsDurable() const override { return inner_.IsDurable(); }
   bool Poll(OutboxListener& listener) override {
@@ -80,8 +77,8 @@ class SlowOutbox final : public Outbox, private OutboxListener {
   void OnLost(EndpointId id, std::uint64_t count, std::uint64_t bytes) override {
     waiting_.emplace_back([id, count, bytes](OutboxListener& to) { to.OnLost(id, count, bytes); });
   }
-  void OnPurged(EndpointId id, std::uint64_t count) override {
-    waiting_.emplace_back([id, count](OutboxListener& to) { to.OnPurged(id, count); });
+  void OnPurged(const DeadPurged& purged) override {
+    waiting_.emplace_back([purged](OutboxListener& to) { to.OnPurged(purged); });
   }
   Outbox& inner_;
   std::vector<Completion> waiting_;
