@@ -137,7 +137,8 @@ void Book::CheckMayLeave(Entry& entry, const Site& site) {
     Fail(Say(entry) + " was sent again out of order, after a later one of its topic came");
   // The later one may have ended before this one's failure was known, or died and come back.
   const Entry* newest = topic.newest == 0 ? nullptr : &entries_[topic.newest - 1];
-  if (entry.overtaken && newest && newest->place == Place::kPending && !newest->replayed) {
+  if (entry.overtaken && newest && newest->sequence > entry.sequence &&
+      newest->place == Place::kPending && !newest->replayed) {
     Fail(Say(entry) + " was sent again, though a later one waits");
   }
   const auto number = static_cast<std::size_t>(&entry - entries_.data()) + 1;

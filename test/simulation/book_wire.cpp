@@ -208,7 +208,13 @@ void Book::Sent(const Request& request) {
 
 void Book::EndFlight(const Request& request, const std::vector<Entry*>& carried) {
   Site& site = sites_.at(carried.front()->endpoint);
-  for (Entry* entry : carried) entry->flight.reset();
+  for (Entry* entry : carried) {
+    entry->flight.reset();
+    if (entry->event->topic == 0 || EndsCall(*entry->event)) continue;
+    // The later one that has overtaken it has ended: unless this one ends, too, it is the newest.
+    std::size_t& newest = topics_[{entry->endpoint, entry->event->topic}].newest;
+    if (newest == 0 || entries_[newest - 1].place != Place::kPending) newest = NumberOf(*entry) + 1;
+  }
   --wire_[request.endpoint->origin.host];
   --site.in_flight;
   site.out -= static_cast<int>(carried.size());
