@@ -337,7 +337,7 @@ void Book::Purging(const DeadPurge& purge) {
   const Retention& retention = site.config->retention;
   if (clock_.FromMonotonic(purge.died_before_ms) > clock_.now - retention.age_ms)
     Fail("dead letters are purged before their retention ends");
-  const auto check = [this](std::uint64_t excess, std::uint64_t has, std::uint64_t may, auto what) {
+  const auto check = [](std::uint64_t excess, std::uint64_t has, std::uint64_t may, auto what) {
     if (excess > 0 && has < excess + may) {
       Fail(std::to_string(excess) + what + std::to_string(has) + " are purged, though " +
            std::to_string(may) + " may be kept");
