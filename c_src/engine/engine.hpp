@@ -282,7 +282,6 @@ class Engine final : public OutboxListener, public TransportListener {
     bool visiting = false;
     Millis next_ms = 0;
     std::uint64_t count = 0;
-    std::uint64_t bytes = 0;  // of what was looked at
     std::vector<DeadLetter> letters;
     ListCallback listed;
     CountCallback counted;

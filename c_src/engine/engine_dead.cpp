@@ -114,16 +114,16 @@ void Engine::OnDeadVisited(DeadVisited visited) {
       endpoint.ledger->Purged(visited.count, visited.dead_bytes);
       break;
   }
-  if (visited.act != DeadAct::kShow) {
+  job.count += visited.count;
+  std::move(visited.letters.begin(), visited.letters.end(), std::back_inserter(job.letters));
+  if (visited.act == DeadAct::kShow) {
+    job.visit.limit -= visited.count;
+    job.visit.bytes -= std::min(visited.bytes, job.visit.bytes);
+  } else {
     endpoint.dead -= visited.count;
     endpoint.dead_bytes -= visited.dead_bytes;
   }
-  job.count += visited.count;
-  job.bytes += visited.bytes;
-  std::move(visited.letters.begin(), visited.letters.end(), std::back_inserter(job.letters));
-  if (visited.act == DeadAct::kShow) job.visit.limit -= visited.count;
-  const bool full = visited.act == DeadAct::kShow && job.bytes >= kListBytes;
-  if (visited.next && job.visit.limit > 0 && !full) {
+  if (visited.next && job.visit.limit > 0 && job.visit.bytes > 0) {
     job.visiting = false;
     job.visit.after = *visited.next;
     job.next_ms = clock_.MonotonicMs() + 1;

@@ -99,8 +99,8 @@ std::optional<Millis> Engine::NextLookMs(const EndpointRecord& endpoint, Millis 
       consider(std::max(endpoint.bury_ms, *claimable_ms));
     return next;
   }
-  // The answer to a Claim that is under way says it anew; and what waits for memory is told of
-  // that.
+  // The answer to a Claim that is under way brings another due time. An endpoint that waits for
+  // memory is woken when there is some.
   const bool waits_for_memory = endpoint.waits_for_memory && !IsStuck(endpoint);
   if (endpoint.next_due && endpoint.in_outbox > 0 && !endpoint.claiming && !waits_for_memory &&
       endpoint.window.size() <= WindowSize(endpoint) / 2) {

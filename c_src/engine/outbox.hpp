@@ -96,17 +96,20 @@ struct Claimed {
   bool more = false;  // the search ended early: another Claim may find some at once
 };
 
+// A slice of events ends once it has so many bytes (as EventBytes counts): it takes no more memory
+// with large messages than with small ones. It has one event at least.
+inline constexpr std::size_t kSliceBytes = std::size_t{4} * 1024 * 1024;
+
 // One slice of work on dead letters, in order of sequence.
 struct DeadVisit {
   std::uint64_t tag = 0;  // comes back with the answer
   EndpointId endpoint = 0;
   DeadAct act = DeadAct::kShow;
   DeadFilter filter;
-  Sequence after = 0;     // those with a larger sequence
-  Sequence before = 0;    // and a smaller one than this, unless 0
-  std::size_t limit = 0;  // of letters that match
-  // It ends once it has letters of so many bytes, one at least.
-  std::uint64_t bytes = std::uint64_t{4} * 1024 * 1024;
+  Sequence after = 0;                 // those with a larger sequence
+  Sequence before = 0;                // and a smaller one than this, unless 0
+  std::size_t limit = 0;              // of letters that match
+  std::uint64_t bytes = kSliceBytes;  // of these
   // kReplay: the first of `limit` sequences that no delivery has. The letters become new
   // deliveries, in their order, accepted at `accepted_ms`, under their old event ids.
   Sequence first_sequence = 0;
@@ -150,8 +153,8 @@ struct DeadVisited {
 };
 
 // A slice of dead letters to let go of, those first that died first: all that died before a time,
-// and then until there are so many less, of so many bytes less. Those of an earlier version's file
-// count for no bytes.
+// and then until there are so many less, of so many bytes less. What an earlier version left counts
+// for no bytes, and none of it goes for their sake.
 struct DeadPurge {
   EndpointId endpoint = 0;
   Millis died_before_ms = 0;

@@ -278,6 +278,8 @@ class Store {
   void KeepRecipient(const Delivery& delivery);
   std::optional<std::uint64_t> StoredRecipient(EndpointId endpoint, Sequence sequence);
   std::uint64_t DeadBytes(EndpointId endpoint);
+  template <typename Goes>
+  void DropOldest(Statement& rows, const DeadPurge& purge, DeadPurged& purged, const Goes& goes);
   bool LogIsEmpty(EndpointId endpoint);
   bool DropLog(EndpointId endpoint, Sequence first, Sequence last);
 

@@ -99,27 +99,37 @@ DeadPurged Store::PurgeDead(const DeadPurge& purge) {
   Book& book = BookOf(purge.endpoint);
   DeadPurged purged{purge.endpoint};
   if (book.counters.dead == 0 && !in_transaction_) return purged;
-  const DeadPurge stored = {purge.endpoint, ToStore(purge.died_before_ms), purge.letters,
-                            purge.bytes, purge.limit};
-  std::vector<std::int64_t> keys;
-  sql_->oldest_dead.Start(purge.endpoint, purge.limit + 1);
-  while (sql_->oldest_dead.Next()) {
-    const Statement& row = sql_->oldest_dead;
-    if (!Goes(stored, row.Int(1), purged.count, purged.bytes)) break;
-    purged.more = purged.count == purge.limit || purged.bytes >= kSliceBytes;
-    if (purged.more) break;
-    keys.push_back(row.Int(0));
-    ++purged.count;
-    purged.bytes += row.Unsigned(2);
+  const Millis before = ToStore(purge.died_before_ms);
+  DropOldest(sql_->oldest_dead, purge, purged,
+             [&](Millis died_ms) { return purged.count < purge.letters || died_ms < before; });
+  if (!purged.more) {
+    DropOldest(sql_->oldest_counted, purge, purged,
+               [&](Millis /*died_ms*/) { return purged.bytes < purge.bytes; });
   }
-  sql_->oldest_dead.Reset();
-  if (keys.empty()) return purged;
-  Begin();
-  for (const std::int64_t key : keys) sql_->drop_dead.Run(key);
+  if (purged.count == 0) return purged;
   MarkChanged(book);
   book.counters.dead -= purged.count;
   book.counters.purged += purged.count;
   return purged;
+}
+
+// Of the rows in their order, as long as they go, what is left of the slice.
+template <typename Goes>
+void Store::DropOldest(Statement& rows, const DeadPurge& purge, DeadPurged& purged,
+                       const Goes& goes) {
+  std::vector<std::int64_t> keys;
+  rows.Start(purge.endpoint, purge.limit - purged.count + 1);
+  while (rows.Next() && goes(rows.Int(1))) {
+    purged.more = purged.count == purge.limit || purged.bytes >= kSliceBytes;
+    if (purged.more) break;
+    keys.push_back(rows.Int(0));
+    ++purged.count;
+    purged.bytes += rows.Unsigned(2);
+  }
+  rows.Reset();
+  if (keys.empty()) return;
+  Begin();
+  for (const std::int64_t key : keys) sql_->drop_dead.Run(key);
 }
 
 std::uint64_t Store::DeadBytes(EndpointId endpoint) {

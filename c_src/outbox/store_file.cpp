@@ -89,11 +89,11 @@ constexpr const char* kVersion4 = R"(
   ALTER TABLE parked ADD COLUMN delivered_at_failure INTEGER NOT NULL DEFAULT 0;
 )";
 
-// As EventBytes counts, for the bound of dead letters in bytes; what a file had before counts for
-// none. Beside the rows, because a sum would read each of them whole.
+// As EventBytes counts, for the bound of dead letters in bytes; 0: of an earlier version, and not
+// counted. The index has what the sum needs, which would else read each row whole.
 constexpr const char* kVersion5 = R"(
   ALTER TABLE dead ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
-  CREATE INDEX dead_bytes ON dead(endpoint, bytes);
+  CREATE INDEX dead_counted ON dead(endpoint, died_ms, bytes) WHERE bytes > 0;
 )";
 
 constexpr std::array kMigrations = {kVersion1, kVersion2, kVersion3, kVersion4, kVersion5};

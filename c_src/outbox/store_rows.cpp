@@ -88,7 +88,10 @@ StoreStatements::StoreStatements(Database& db)
       oldest_dead(db,
                   "SELECT key, died_ms, bytes FROM dead WHERE endpoint = ?1 ORDER BY died_ms, key"
                   " LIMIT ?2"),
-      bytes_of_dead(db, "SELECT sum(bytes) FROM dead WHERE endpoint = ?1") {}
+      oldest_counted(db,
+                     "SELECT key, died_ms, bytes FROM dead WHERE endpoint = ?1 AND bytes > 0"
+                     " ORDER BY died_ms LIMIT ?2"),
+      bytes_of_dead(db, "SELECT sum(bytes) FROM dead WHERE endpoint = ?1 AND bytes > 0") {}
 
 #undef EVENT_COLUMNS
 

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "engine/outbox.hpp"
 #include "model/dead_letter.hpp"
 #include "model/delivery.hpp"
 #include "outbox/sqlite.hpp"
@@ -20,10 +21,6 @@ inline std::int64_t RowKey(EndpointId endpoint, Sequence sequence) {
   return static_cast<std::int64_t>((std::uint64_t{endpoint} << kSequenceBits) | sequence);
 }
 inline Sequence SequenceOf(std::int64_t key) { return static_cast<Sequence>(key) & kSequenceMask; }
-
-// A slice of rows that are read with their events ends once these hold so many bytes (EventBytes):
-// it takes no more memory with large messages than with small ones. It has one row at least.
-inline constexpr std::size_t kSliceBytes = std::size_t{4} * 1024 * 1024;
 
 // The thirteen columns of an event, as a list for SQL; and read, from `column` on.
 extern const char* const kEventColumns;
@@ -39,7 +36,7 @@ struct StoreStatements {
   Statement add_log, scan_log, get_log, set_stands_for, set_recipient, oldest, drop_log;
   Statement park, repark, unpark, parked_of;
   Statement set_lane, lane_due_of, hasten_lane, hasten_lanes, drop_lane, due_lanes, next_due;
-  Statement add_dead, scan_dead, find_dead, drop_dead, oldest_dead, bytes_of_dead;
+  Statement add_dead, scan_dead, find_dead, drop_dead, oldest_dead, oldest_counted, bytes_of_dead;
 };
 
 }  // namespace offline_post

@@ -212,6 +212,35 @@ TEST_CASE("spool: dead letters go by their bytes, the oldest first, a few megaby
   CHECK(s.Reopen().dead_bytes == all / 20);
   CHECK(s.Visit(DeadAct::kReplay).dead_bytes == all / 20);
   CHECK(s.Reopen().dead_bytes == 0);
+  s.outbox.reset();
+  CHECK(test::FaultsOfFile(s.File()).empty());
+}
+
+TEST_CASE("spool: what an earlier version left goes by number and age, not for bytes of others") {
+  DeadSpool s;
+  for (Sequence n = 1; n <= 4; ++n) {
+    s.Bury(n);
+    s.clock.Advance(1'000);
+  }
+  s.outbox.reset();
+  {
+    Database old;
+    old.Open(s.File(), "", 0);
+    old.Exec("UPDATE dead SET bytes = 0 WHERE key & 15 <= 2");
+    REQUIRE(old.ok());
+  }
+  const std::uint64_t counted = s.Reopen().dead_bytes;
+  CHECK(s.Purge(0, 0, 500, 1) == 1);  // one of the two that count
+  CHECK(Shown(s.Visit(DeadAct::kShow)) == List{1, 2, 4});
+  CHECK(s.Purge(0, 1) == 1);
+  CHECK(Shown(s.Visit(DeadAct::kShow)) == List{2, 4});
+  CHECK(s.Reopen().dead_bytes == counted / 2);
+  CHECK(s.Purge(0, 0, 500, counted) == 1);
+  CHECK(Shown(s.Visit(DeadAct::kShow)) == List{2});
+  CHECK(s.Visit(DeadAct::kReplay).dead_bytes == 0);
+  CHECK(s.Reopen().dead_bytes == 0);
+  s.outbox.reset();
+  CHECK(test::FaultsOfFile(s.File()).empty());
 }
 
 TEST_CASE("spool: a recipient's dead letters are found by his address, and purged") {

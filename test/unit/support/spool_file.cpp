@@ -9,21 +9,25 @@ namespace offline_post::test {
 
 namespace {
 
+// As EventBytes counts, of a row.
+#define EVENT_BYTES                                                                     \
+  "512 + length(CAST(event_id AS BLOB)) + length(CAST(to_user AS BLOB))"                \
+  " + length(CAST(to_server AS BLOB)) + length(CAST(to_resource AS BLOB))"              \
+  " + length(CAST(from_user AS BLOB)) + length(CAST(from_server AS BLOB))"              \
+  " + length(CAST(from_resource AS BLOB)) + length(CAST(message_id AS BLOB))"           \
+  " + length(CAST(body AS BLOB)) + (SELECT"                                             \
+  " coalesce(sum(64 + length(CAST(a.key AS BLOB)) + length(CAST(a.value AS BLOB))), 0)" \
+  " FROM json_each(CASE attributes WHEN '' THEN '{}' ELSE attributes END) a)"
+
 // Each finds rows where something is wrong.
 constexpr std::array kFaults = {
     "SELECT 'law of endpoint ' || id FROM endpoint e WHERE accepted <> delivered + dead + cancelled"
     " + purged + (SELECT count(*) FROM log WHERE key >> 44 = e.id)",
     "SELECT 'dead of endpoint ' || id FROM endpoint e"
     " WHERE dead <> (SELECT count(*) FROM dead WHERE endpoint = e.id)",
-    "SELECT 'bytes of endpoint ' || id FROM endpoint e WHERE pending_bytes <> (SELECT"
-    " coalesce(sum(512 + length(CAST(event_id AS BLOB)) + length(CAST(to_user AS BLOB))"
-    " + length(CAST(to_server AS BLOB)) + length(CAST(to_resource AS BLOB))"
-    " + length(CAST(from_user AS BLOB)) + length(CAST(from_server AS BLOB))"
-    " + length(CAST(from_resource AS BLOB)) + length(CAST(message_id AS BLOB))"
-    " + length(CAST(body AS BLOB)) + (SELECT"
-    " coalesce(sum(64 + length(CAST(a.key AS BLOB)) + length(CAST(a.value AS BLOB))), 0)"
-    " FROM json_each(CASE attributes WHEN '' THEN '{}' ELSE attributes END) a)), 0)"
-    " FROM log WHERE log.key >> 44 = e.id)",
+    "SELECT 'bytes of endpoint ' || id FROM endpoint e WHERE pending_bytes <>"
+    " (SELECT coalesce(sum(" EVENT_BYTES "), 0) FROM log WHERE log.key >> 44 = e.id)",
+    "SELECT 'bytes of dead letter ' || dead.key FROM dead WHERE bytes NOT IN (0, " EVENT_BYTES ")",
     "SELECT 'parked without a row ' || sequence FROM parked"
     " WHERE NOT EXISTS (SELECT 1 FROM log WHERE key = (endpoint << 44) + sequence)",
     "SELECT 'parked under another ordering key ' || p.sequence FROM parked p JOIN log ON"
@@ -39,6 +43,8 @@ constexpr std::array kFaults = {
     "SELECT 'a withdrawal of a strange kind ' || key FROM withdrawal WHERE how NOT IN (2, 3)",
     "SELECT quick_check FROM pragma_quick_check WHERE quick_check <> 'ok'",
 };
+
+#undef EVENT_BYTES
 
 }  // namespace
 
