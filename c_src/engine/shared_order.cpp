@@ -45,16 +45,19 @@ std::optional<SharedOrder::Next> SharedOrder::Wake(std::uint64_t lane) {
 
 std::vector<SharedOrder::Next> SharedOrder::Forget(EndpointId endpoint) {
   std::vector<std::uint64_t> lanes;
+  std::vector<Next> woken;
   for (auto pending = pending_.begin(); pending != pending_.end();) {
     if (pending->second.endpoint != endpoint) {
       ++pending;
       continue;
     }
-    if (IsFirst(pending)) lanes.push_back(pending->first.first);
+    const std::uint64_t lane = pending->first.first;
+    if (IsFirst(pending)) lanes.push_back(lane);
+    // From here on nobody would wake it.
+    if (pending->second.waits) woken.push_back({endpoint, lane});
     pending = pending_.erase(pending);
   }
   lanes.erase(std::unique(lanes.begin(), lanes.end()), lanes.end());
-  std::vector<Next> woken;
   for (const std::uint64_t lane : lanes) {
     if (const auto next = Wake(lane)) woken.push_back(*next);
   }

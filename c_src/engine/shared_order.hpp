@@ -46,7 +46,8 @@ class SharedOrder {
   void Waits(std::uint64_t lane, Sequence sequence);
   // The delivery has ended, or has left the order. The delivery that may leave now, if one waits.
   std::optional<Next> Remove(std::uint64_t lane, Sequence sequence);
-  // Nobody knows what is pending of the endpoint: none of it holds another one up. Who may leave.
+  // Nobody knows what is pending of the endpoint: none of it holds another one up, or waits for
+  // one. Who may leave.
   std::vector<Next> Forget(EndpointId endpoint);
 
   std::size_t size() const { return pending_.size(); }

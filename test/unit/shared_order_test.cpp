@@ -75,6 +75,18 @@ TEST_CASE("an endpoint that is forgotten lets all others go") {
   CHECK(order.Forget(1).empty());
 }
 
+TEST_CASE("what is forgotten while it waits for another one may leave, and nobody wakes it later") {
+  SharedOrder order;
+  order.Add({2, 11, kJuliet});
+  order.Add({1, 12, kJuliet});
+  order.Waits(kJuliet, 12);
+  const auto woken = order.Forget(1);
+  REQUIRE(woken.size() == 1);
+  CHECK(woken[0].endpoint == 1);
+  CHECK(woken[0].lane == kJuliet);
+  CHECK_FALSE(order.Remove(kJuliet, 11).has_value());
+}
+
 TEST_CASE("a shared order is bounded, and what is beyond is free") {
   SharedOrder order;
   for (Sequence i = 1; i <= SharedOrder::kMax; ++i) REQUIRE(order.Add({1, i, kJuliet}));
