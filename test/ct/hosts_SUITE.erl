@@ -161,8 +161,9 @@ others(Node) ->
 options(Config, More) ->
     options(Config, More, ?HOSTS).
 
+%% ejabberd 23.01 opens a pool of ten ODBC connections for each virtual host that a reload adds, whatever is configured.
 options(Config, More, Hosts) ->
-    #{top => offline_post_scrape:handler(?config(port, Config)),
+    #{top => [offline_post_scrape:handler(?config(port, Config)), "sql_pool_size: 1\n"],
       hosts => [{host(N), #{modules => "mod_offline: {}\nmod_ping: {}\nmod_push: {}\n",
                             offline_post => ["post_url: \"", offline_post_backend:url(?config(backend, Config)), "\"\n"
                                              "shutdown_timeout: 300 ms\nspool: false\nsync_commit: true\n"
